@@ -1,0 +1,28 @@
+"""What can go wrong, as classes: catch `SmatError` for all of it.
+
+Every message says what was given, what was expected, and what to do.
+"""
+
+
+class SmatError(Exception):
+    """Base of every error that smat raises on purpose."""
+
+
+class ConfigError(SmatError, ValueError):
+    """A setting that cannot work, alone or with another."""
+
+
+class DataError(SmatError, ValueError):
+    """Images, labels, classes or splits that do not fit what was asked of them."""
+
+
+class BackboneError(SmatError, ValueError):
+    """A pre-trained network that cannot be found, loaded or used as a feature extractor."""
+
+
+class CheckpointError(SmatError, ValueError):
+    """A saved file or folder that does not fit the code or the network it is loaded into."""
+
+
+class NonFiniteError(SmatError, ArithmeticError):
+    """A loss that is not a finite number; the message names the episode that gave it."""

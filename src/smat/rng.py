@@ -1,0 +1,45 @@
+"""Randomness that is counted, not carried.
+
+Every random draw is a function of (seed, stream, counters) and of nothing that happened before it, so episode n
+is the same whatever the number of workers or devices, and wherever a run was resumed.
+"""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive_seed(seed: int, stream: str, *counters: int) -> int:
+    """A 63-bit seed for draw `counters` of a named stream.
+
+    Args:
+        seed: the run's seed, 0 or more.
+        stream: what the draw is for, such as `"episode"`; streams are independent of each other.
+        counters: which draw it is, each 0 or more.
+    """
+    sequence = np.random.SeedSequence([seed, zlib.crc32(stream.encode()), *counters])
+    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def numpy_generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
+    """A NumPy generator for draw `counters` of a named stream (arguments as in `derive_seed`)."""
+    return np.random.Generator(np.random.Philox(derive_seed(seed, stream, *counters)))
+
+
+def torch_generator(seed: int, stream: str, *counters: int) -> torch.Generator:
+    """A CPU torch generator for draw `counters` of a named stream (arguments as in `derive_seed`)."""
+    return torch.Generator().manual_seed(derive_seed(seed, stream, *counters))
+
+
+@contextmanager
+def seeded_torch(seed: int, stream: str, *counters: int) -> Iterator[None]:
+    """Within the block torch's *global* CPU randomness is that of the named draw; afterwards it is as before.
+
+    For libraries that take no generator (kornia's augmentations, module initialisers).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, stream, *counters))
+        yield
