@@ -1,0 +1,29 @@
+"""Sparse interpolated experts: gates, their interpolation, the router, and the pool that holds them."""
+
+from smat.experts.gates import HardConcrete, expected_density, gate
+from smat.experts.interpolation import Merged, interpolate
+from smat.experts.network import Network, Precision
+from smat.experts.pool import PoolConfig, SparseInterpolatedExperts, TaskModel, TemperatureSchedule
+from smat.experts.prototypes import class_prototypes, cosine_logits
+from smat.experts.router import Router, RouterConfig
+from smat.experts.structure import Structure, gate_index
+
+__all__ = [
+    "HardConcrete",
+    "Merged",
+    "Network",
+    "PoolConfig",
+    "Precision",
+    "Router",
+    "RouterConfig",
+    "SparseInterpolatedExperts",
+    "Structure",
+    "TaskModel",
+    "TemperatureSchedule",
+    "class_prototypes",
+    "cosine_logits",
+    "expected_density",
+    "gate",
+    "gate_index",
+    "interpolate",
+]

@@ -1,0 +1,67 @@
+"""Hard-concrete gates: random or deterministic numbers in [0, 1] that are exactly 0 or 1 with positive probability.
+
+Louizos, Welling & Kingma, *Learning Sparse Neural Networks through L0 Regularization* (2018).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from smat.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class HardConcrete:
+    """The distribution's temperature β and its stretch (γ, ζ) beyond [0, 1]; γ < 0 and ζ > 1 give exact 0s and 1s."""
+
+    beta: float = 2 / 3
+    gamma: float = -0.1
+    zeta: float = 1.1
+
+    def __post_init__(self) -> None:
+        if not (self.beta > 0 and self.gamma < 0 and self.zeta > 1):
+            raise ConfigError(f"{self}: needs beta > 0, gamma < 0 and zeta > 1; the paper's are 2/3, -0.1 and 1.1")
+
+    @property
+    def density_shift(self) -> float:
+        """β log(-γ/ζ): what is taken from a logit to get the log-odds of a gate that is not 0."""
+        return self.beta * math.log(-self.gamma / self.zeta)
+
+
+def concrete(
+    logits: Float[Tensor, "*shape"], hc: HardConcrete, uniform: Float[Tensor, "*shape"] | None = None
+) -> Float[Tensor, "*shape"]:
+    """s = σ((logit(u) + φ)/β), the gate before it is stretched and clipped (eq. 10); u = 1/2 where none is given."""
+    if uniform is not None:
+        logits = logits + torch.logit(uniform)
+    return torch.sigmoid(logits / hc.beta)
+
+
+def gate(
+    logits: Float[Tensor, "*shape"], hc: HardConcrete, uniform: Float[Tensor, "*shape"] | None = None
+) -> Float[Tensor, "*shape"]:
+    """Gates z = clip(s(ζ - γ) + γ, 0, 1) in [0, 1] (Louizos et al. 2018, eq. 11).
+
+    Args:
+        logits: gate logits φ, of any shape.
+        hc: the distribution's constants.
+        uniform: u in (0, 1), one a logit, for random gates; the deterministic gate (u = 1/2) without.
+    """
+    return (concrete(logits, hc, uniform) * (hc.zeta - hc.gamma) + hc.gamma).clamp(0, 1)
+
+
+def nonzero_probability(logits: Float[Tensor, "*shape"], hc: HardConcrete) -> Float[Tensor, "*shape"]:
+    """P(z ≠ 0) = σ(φ - β log(-γ/ζ)) (Louizos et al. 2018, eq. 12)."""
+    return torch.sigmoid(logits - hc.density_shift)
+
+
+def expected_density(logits: Float[Tensor, "experts gates"], hc: HardConcrete) -> Float[Tensor, " experts"]:
+    """Probability that a gate is not exactly zero, averaged over each expert's gates.
+
+    Returns:
+        Densities in (0, 1); differentiable, unlike the measured sparsity, which the multipliers follow.
+    """
+    return nonzero_probability(logits, hc).mean(dim=1)

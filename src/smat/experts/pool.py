@@ -1,0 +1,259 @@
+"""The pool of sparse interpolated experts, as one module."""
+
+import copy
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from smat.backbones import Backbone
+from smat.errors import ConfigError
+from smat.experts.gates import HardConcrete, gate, nonzero_probability
+from smat.experts.interpolation import Merged, Uniform, interpolate
+from smat.experts.network import Network, Precision
+from smat.experts.prototypes import class_prototypes, cosine_logits
+from smat.experts.router import Router, RouterConfig
+from smat.experts.structure import Structure, gate_index
+from smat.flat import Layout, adopt
+
+
+@dataclass(frozen=True)
+class TemperatureSchedule:
+    """The routing temperature: from `start` down to `end`, linearly over the first `tasks` training tasks."""
+
+    start: float = 5.0
+    end: float = 0.5
+    tasks: int = 18_000
+
+    def __post_init__(self) -> None:
+        if not (self.start >= self.end > 0 and self.tasks > 0):
+            raise ConfigError(f"{self}: needs start >= end > 0 and tasks > 0")
+
+    def at(self, tasks: int) -> float:
+        """The temperature after so many tasks."""
+        return max(self.end, self.start - (self.start - self.end) * tasks / self.tasks)
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """The experts, their gates and their router.
+
+    Attributes:
+        experts: M; 0 leaves the pre-trained network as it is, 1 needs no routing.
+        structure: which parameters share a gate.
+        gates: the hard-concrete distribution.
+        evaluation_beta: gate temperature outside training; None keeps that of training.
+        init_mean: mean of the gate logits at the start.
+        init_std: their standard deviation.
+        logit_range: bounds that gate logits are kept in, so that a closed gate can open again.
+        random_gates: draw the gates' noise in training (u ~ U(0, 1)) instead of using u = 1/2.
+        router: the hypernetwork.
+        temperature: of the routing.
+        count_head: count an always-open gate for each number of a one-row linear head, which nothing uses, as the
+            authors' code does.
+    """
+
+    experts: int = 8
+    structure: Structure = "parameter"
+    gates: HardConcrete = field(default_factory=HardConcrete)
+    evaluation_beta: float | None = None
+    init_mean: float = 0.0
+    init_std: float = 0.5
+    logit_range: tuple[float, float] = (math.log(0.01), math.log(100))
+    random_gates: bool = False
+    router: RouterConfig = field(default_factory=RouterConfig)
+    temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
+    count_head: bool = False
+
+    def __post_init__(self) -> None:
+        if self.experts < 0:
+            raise ConfigError(f"pool.experts is {self.experts}; give 0 (pre-trained network only) or more")
+
+    def official(self) -> "PoolConfig":
+        """The same pool with everything that the authors' code does otherwise (`compat="official"`)."""
+        router = replace(self.router, readout="first-class", normalise_single=False)
+        return replace(self, evaluation_beta=1.0, router=router, count_head=True)
+
+
+class SparseInterpolatedExperts(nn.Module):
+    """A frozen backbone and M sparse experts that a router merges into one network for a task.
+
+    θ_i = θ_pre + Σ_m α_im (z_m ⊙ θ_δ), paper, eq. 4.
+
+    Args:
+        backbone: the pre-trained network; its parameters become frozen views into `pretrained`.
+        config: experts, gates and router.
+
+    Attributes:
+        pretrained: θ_pre, `[params]`.
+        delta: θ_δ, `[params]`, starts at 0.
+        gate_logits: φ, `[experts, gates]`.
+        tasks_seen: number of training tasks so far, which the routing temperature follows.
+    """
+
+    pretrained: Tensor
+    tasks_seen: Tensor
+    gate_index: Tensor | None
+
+    def __init__(self, backbone: Backbone, config: PoolConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PoolConfig()
+        self.layout = Layout.of(backbone)
+        self.register_buffer("pretrained", self.layout.flatten(dict(backbone.named_parameters())))
+        adopt(backbone, self.pretrained, self.layout)
+        self._backbone = (backbone,)  # in a tuple: its parameters are `pretrained`, not the pool's to list
+        index = gate_index(self.layout, config.structure, backbone.attention_heads)
+        self.register_buffer("gate_index", index, persistent=False)
+        self.register_buffer("tasks_seen", torch.zeros((), dtype=torch.long))
+        gates = self.layout.size if index is None else int(index.max()) + 1
+        if config.experts:
+            self.delta = nn.Parameter(torch.zeros(self.layout.size))
+            self.gate_logits = nn.Parameter(torch.empty(config.experts, gates).normal_(config.init_mean, config.init_std))
+            self.router = Router(backbone.feature_dim, config.experts, config.router)
+            if config.count_head:
+                self.head_logits = nn.Parameter(
+                    torch.empty(config.experts, backbone.feature_dim).normal_(config.init_mean, config.init_std)
+                )
+            self.clamp_gate_logits_()
+
+    @property
+    def backbone(self) -> Backbone:
+        """The pre-trained network (its parameters are views into `pretrained`)."""
+        return self._backbone[0]
+
+    @property
+    def temperature(self) -> float:
+        """The routing temperature at this point of training."""
+        return self.config.temperature.at(int(self.tasks_seen))
+
+    @property
+    def gate_distribution(self) -> HardConcrete:
+        """β, γ and ζ as they are now: in training or in evaluation."""
+        config = self.config
+        beta = config.gates.beta if self.training or config.evaluation_beta is None else config.evaluation_beta
+        return replace(config.gates, beta=beta)
+
+    def _apply(self, fn, recurse: bool = True) -> "SparseInterpolatedExperts":  # noqa: ANN001
+        """Moving the pool moves `pretrained`; the backbone follows it."""
+        super()._apply(fn, recurse)
+        self.backbone._apply(fn, recurse)
+        adopt(self.backbone, self.pretrained, self.layout)
+        return self
+
+    @torch.no_grad()
+    def clamp_gate_logits_(self) -> None:
+        """Bring the gate logits back into their range, in place."""
+        for logits in self.gate_parameters():
+            logits.clamp_(*self.config.logit_range)
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """The gate logits; with `count_head` also those of the unused head."""
+        if not self.config.experts:
+            return []
+        return [self.gate_logits, self.head_logits] if self.config.count_head else [self.gate_logits]
+
+    def gates(self, uniform: Uniform | None = None) -> Float[Tensor, "experts params"]:
+        """Every expert's gate of every parameter, in full: for analysis and tests, M·P numbers."""
+        logits = self.gate_logits.detach()
+        z = gate(logits, self.gate_distribution, uniform(0, logits.shape[1]) if uniform else None)
+        return z if self.gate_index is None else z[:, self.gate_index]
+
+    def route(
+        self, prototypes: Float[Tensor, "way dim"], uniform: Float[Tensor, " experts"] | None = None
+    ) -> tuple[Float[Tensor, " experts"], Float[Tensor, " experts"]]:
+        """Merge weights α and routing logits of a task.
+
+        Args:
+            prototypes: class means of the *pre-trained* network's features.
+            uniform: u in (0, 1), one an expert, draws a relaxed Bernoulli; deterministic without.
+        """
+        if not self.config.experts:
+            return prototypes.new_zeros(0), prototypes.new_zeros(0)
+        logits = self.router(prototypes)
+        return self.router.merge_weights(logits, self.temperature, uniform), logits
+
+    def merge(self, weights: Float[Tensor, " experts"], uniform: Uniform | None = None) -> Merged:
+        """The network that the experts make together under the given weights (paper, eq. 4)."""
+        if not self.config.experts:
+            return Merged(self.pretrained, weights, weights)
+        merged = interpolate(
+            self.pretrained,
+            self.delta,
+            self.gate_logits,
+            weights,
+            self.gate_distribution,
+            index=self.gate_index,
+            uniform=uniform,
+            density_hc=self.config.gates,
+        )
+        return self._with_head(merged) if self.config.count_head else merged
+
+    def _with_head(self, merged: Merged) -> Merged:
+        """Density and sparsity as the authors' code counts them: with the gates of its one-row head.
+
+        Its head's gates are open, and each expert's count of open gates gets those of all M experts.
+        """
+        experts, extra = self.head_logits.shape
+        total = self.layout.size + extra
+        head = nonzero_probability(self.head_logits, self.config.gates).mean(1)
+        density = merged.expected_density * (self.layout.size / total) + head * (extra / total)
+        sparsity = merged.sparsity * (self.layout.size / total) - (experts - 1) * extra / total
+        return Merged(merged.vector, density, sparsity)
+
+    def network(self, vector: Float[Tensor, " params"], precision: Precision = "32-true") -> Network:
+        """The backbone on the given parameters: images in, features out."""
+        return Network(self.backbone, vector, self.layout, precision)
+
+    @torch.no_grad()
+    def specialise(
+        self, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], precision: Precision = "32-true"
+    ) -> "TaskModel":
+        """A plain network for one task: merged for its support set, with the prototypes of its classes.
+
+        Args:
+            images: support images, normalised as the backbone wants them.
+            labels: classes 0..way-1, each at least once.
+            precision: for the passes over the support set; the weights of the result are float32.
+        """
+        way = int(labels.max()) + 1
+        present = torch.bincount(labels, minlength=way)
+        if int(labels.min()) < 0 or bool((present == 0).any()):
+            raise ConfigError(
+                f"labels must be 0..way-1 with every class present; got counts {present.tolist()} for 0..{way - 1}"
+            )
+        frozen = self.network(self.pretrained, precision)
+        weights, _ = self.route(class_prototypes(frozen(images), labels, way))
+        vector = self.merge(weights).vector
+        prototypes = class_prototypes(self.network(vector, precision)(images), labels, way)
+        return TaskModel(self.backbone, vector, self.layout, prototypes, weights)
+
+
+class TaskModel(nn.Module):
+    """A network for one task, with ordinary parameters and no experts in it: images in, logits out.
+
+    Attributes:
+        backbone: a copy with the merged parameters.
+        prototypes: class means, `[way, dim]`.
+        merge_weights: how much of each expert is in it, `[experts]`.
+    """
+
+    prototypes: Tensor
+    merge_weights: Tensor
+
+    def __init__(
+        self, backbone: Backbone, vector: Tensor, layout: Layout, prototypes: Tensor, merge_weights: Tensor
+    ) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(backbone)
+        for name, value in layout.views(vector).items():
+            parameter = self.backbone.get_parameter(name)
+            parameter.data = value.clone()
+            parameter.requires_grad_(True)
+        self.register_buffer("prototypes", prototypes)
+        self.register_buffer("merge_weights", merge_weights)
+
+    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
+        """Ten times the cosine similarity to each class's prototype."""
+        return cosine_logits(self.backbone(images), self.prototypes)

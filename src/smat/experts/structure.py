@@ -1,0 +1,84 @@
+"""Which parameters share a gate.
+
+`parameter` gives every parameter its own gate. The structured kinds tie the parameters of a tensor that read the same
+input, write the same output, belong to the same attention head, or sit in the same layer.
+"""
+
+import re
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from smat.errors import ConfigError
+from smat.flat import Layout
+
+Structure = Literal["parameter", "input", "output", "head", "layer"]
+
+# Names of the attention projections in transformers, timm and DINO. A fused qkv stacks query, key and value rows.
+_HEAD_ROWS = re.compile(r"(query|key|value|[qkv]_proj|qkv)$")
+_HEAD_COLUMNS = re.compile(r"(o_proj|out_proj|attn\.proj|attention\.output\.dense)$")
+_ATTENTION = re.compile(r".*?(attention|attn)(?=\.)")
+
+
+def gate_index(layout: Layout, structure: Structure, heads: int | None = None) -> Int[Tensor, " params"] | None:
+    """The gate that each parameter follows; None where every parameter has its own.
+
+    Args:
+        layout: names and shapes of the P parameters.
+        structure: `parameter`; `input`, a gate for each input column of a linear layer, each output filter of a
+            convolution (whose inputs are the pixels of one patch), each parameter of anything else; `output`, a gate
+            for each row or filter of a module, its bias included; `head`, a gate for each head of an attention layer
+            (rows of query, key and value, columns of the projection after it), and one for any other module;
+            `layer`, one gate for a module.
+        heads: number of attention heads, needed for `head`.
+
+    Returns:
+        Indices in 0..G-1, each gate used at least once.
+
+    Raises:
+        ConfigError: an unknown structure, or `head` for a network without attention heads.
+    """
+    if structure not in get_args(Structure):
+        raise ConfigError(f"gate structure {structure!r} is unknown: choose one of {', '.join(get_args(Structure))}")
+    if structure == "parameter":
+        return None
+    if structure == "head" and heads is None:
+        raise ConfigError("gate structure 'head' needs a network with attention heads: choose input, output or layer")
+    groups: dict[tuple[str, str], int] = {}  # first gate of each group that tensors share
+    total = 0
+    pieces: list[Tensor] = []
+    for name, shape in zip(layout.names, layout.shapes, strict=True):
+        owner, _, leaf = name.rpartition(".")
+        group, local = _local_index(structure, owner or name, leaf, shape, heads or 1)
+        if group not in groups:
+            groups[group] = total
+            total += int(local.max()) + 1
+        pieces.append((groups[group] + local).expand(shape).reshape(-1))
+    return torch.cat(pieces)
+
+
+def _local_index(
+    structure: Structure, owner: str, leaf: str, shape: tuple[int, ...], heads: int
+) -> tuple[tuple[str, str], Tensor]:
+    """The group of gates that a tensor uses and, broadcastable to its shape, which of them each parameter follows."""
+    is_weight, is_affine = leaf == "weight" and len(shape) >= 2, leaf in ("weight", "bias") and len(shape) >= 1
+    rows = torch.arange(shape[0] if shape else 1).view(-1, *[1] * (len(shape) - 1))
+    if structure == "input":
+        if is_weight and len(shape) == 2:
+            return (owner, leaf), torch.arange(shape[1])
+        if is_weight:
+            return (owner, leaf), rows
+        return (owner, leaf), torch.arange(int(torch.Size(shape).numel())).view(shape)
+    if structure == "output" and is_affine:
+        return (owner, "rows"), rows
+    attention = _ATTENTION.match(owner)
+    if structure == "head" and attention and is_affine:
+        heads_of = (attention.group(), "heads")  # query, key, value and output of a layer share the gates of its heads
+        if _HEAD_ROWS.search(owner):
+            block = shape[0] // (heads * (3 if owner.endswith("qkv") else 1))
+            return heads_of, (rows // block) % heads
+        if _HEAD_COLUMNS.search(owner) and is_weight:
+            return heads_of, torch.arange(shape[1]) // (shape[1] // heads)
+    return (owner, "layer"), torch.zeros([1] * len(shape), dtype=torch.long)

@@ -1,0 +1,122 @@
+"""Optimizer groups of meta-tuning: each part of the pool with its own rule, clipping and schedule."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from smat.errors import ConfigError
+from smat.experts.pool import SparseInterpolatedExperts
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """One group's rule.
+
+    Attributes:
+        rule: `sgd` or `adamw`.
+        lr: learning rate at its highest.
+        momentum: of `sgd`.
+        weight_decay: of either.
+        clip: largest norm of the group's gradient; None leaves it as it is.
+        scheduled: whether the learning rate follows the schedule or stays.
+    """
+
+    rule: Literal["sgd", "adamw"]
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip: float | None = None
+    scheduled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("sgd", "adamw"):
+            raise ConfigError(f"optimizer rule {self.rule!r} is unknown: choose sgd or adamw")
+
+    def build(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """The optimizer of these parameters."""
+        if self.rule == "sgd":
+            return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The groups and the schedule; the defaults are those of the paper's code.
+
+    Attributes:
+        delta: the dense update θ_δ.
+        gates: the gate logits φ. Their gradients are of the order of 1/P, hence the learning rate.
+        router: the routing hypernetwork.
+        multipliers: λ of the sparsity constraint.
+        warmup: share of the run over which scheduled learning rates rise linearly.
+        final_lr: their share of the highest rate at the end, reached by a cosine.
+    """
+
+    delta: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4))
+    gates: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 1e6, clip=5.0, scheduled=False))
+    router: GroupConfig = field(default_factory=lambda: GroupConfig("adamw", 1e-4, weight_decay=1e-2, clip=1.0))
+    multipliers: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 2e-3, scheduled=False))
+    warmup: float = 0.2
+    final_lr: float = 0.01
+
+    def scale(self, progress: float) -> float:
+        """Factor of the scheduled learning rates at a share of the run, 0..1."""
+        if progress < self.warmup:
+            return self.final_lr + (1 - self.final_lr) * progress / self.warmup
+        after = (progress - self.warmup) / max(1e-12, 1 - self.warmup)
+        return self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * min(1.0, after))) / 2
+
+
+class MetaOptimizer:
+    """The groups' optimizers, stepped together.
+
+    Args:
+        pool: whose parameters are tuned.
+        multipliers: λ, a leaf with gradient, `[experts]`.
+        config: rules and schedule.
+    """
+
+    def __init__(self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig) -> None:
+        self.config = config
+        parameters = {
+            "delta": [pool.delta],
+            "gates": pool.gate_parameters(),
+            "router": list(pool.router.parameters()),
+            "multipliers": [multipliers],
+        }
+        self.groups: dict[str, tuple[GroupConfig, Optimizer]] = {
+            name: (getattr(config, name), getattr(config, name).build(members)) for name, members in parameters.items()
+        }
+
+    def step(self, progress: float) -> dict[str, float]:
+        """Clip, update and clear gradients.
+
+        Args:
+            progress: share of the run that is done, 0..1, for the schedule.
+
+        Returns:
+            The norm of each group's gradient before clipping.
+        """
+        norms = {}
+        for name, (config, optimizer) in self.groups.items():
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * (self.config.scale(progress) if config.scheduled else 1.0)
+            members = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
+            limit = math.inf if config.clip is None else config.clip
+            norms[name] = float(torch.nn.utils.clip_grad_norm_(members, limit)) if members else 0.0
+            optimizer.step()
+            optimizer.zero_grad()
+        return norms
+
+    def state_dict(self) -> dict[str, dict]:
+        """Every group's state."""
+        return {name: optimizer.state_dict() for name, (_, optimizer) in self.groups.items()}
+
+    def load_state_dict(self, state: dict[str, dict]) -> None:
+        """Take up every group's state."""
+        for name, (_, optimizer) in self.groups.items():
+            optimizer.load_state_dict(state[name])
