@@ -13,9 +13,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import MEAN, images, plain_feature, save
 
-from smat.backbones import load
+from smat.backbones import BackboneSpec, build, load
 from smat.errors import BackboneError
-
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -54,20 +53,20 @@ def test_a_folder_without_or_with_a_broken_config(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_config_with_wrong_values(vit: Path) -> None:
+    edit_config(vit, hidden_size="many")
+    with pytest.raises(BackboneError, match=r"cannot read its config\.json"):
+        load(vit)
+
+
 @pytest.mark.parametrize("model_type", ["bert", "swin", "clip_text_model", None])
 def test_a_model_that_is_no_known_image_network(model_type: str | None, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(
-        json.dumps({"model_type": model_type, "auto_map": {"AutoModel": "x.Y"}})
-    )
-    with pytest.raises(
-        BackboneError, match=f"model type {model_type!r}.*those are: clip, .*vit.*or give an nn.Module"
-    ):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, "auto_map": {"AutoModel": "x.Y"}}))
+    with pytest.raises(BackboneError, match=f"model type {model_type!r}.*those are: clip, .*vit.*or give an nn.Module"):
         load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("size", "nearest"), [(33, "use 32 or 40"), (7, "use 8"), (0, "positive"), (-8, "positive")]
-)
+@pytest.mark.parametrize(("size", "nearest"), [(33, "use 32 or 40"), (7, "use 8"), (0, "positive"), (-8, "positive")])
 def test_an_image_size_that_does_not_fit(size: int, nearest: str, vit: Path) -> None:
     with pytest.raises(BackboneError, match=f"image_size {size} .*{nearest}"):
         load(vit, image_size=size)
@@ -99,31 +98,23 @@ def test_weights_that_are_missing_or_broken(vit: Path) -> None:
 def test_pickled_weights_are_not_read(vit: Path) -> None:
     torch.save(load_file(vit / "model.safetensors"), vit / "pytorch_model.bin")
     (vit / "model.safetensors").unlink()
-    with pytest.raises(
-        BackboneError, match=r"pytorch_model\.bin\) are not read.*save_pretrained writes safetensors"
-    ):
+    with pytest.raises(BackboneError, match=r"pytorch_model\.bin\) are not read.*save_pretrained writes safetensors"):
         load(vit)
 
 
 def test_a_missing_weight_is_not_filled_with_random_numbers(vit: Path) -> None:
     edit_weights(vit, lambda state: state.pop("layernorm.weight"))
-    with pytest.raises(
-        BackboneError, match=rf"1 missing, such as layernorm\.weight.*{transformers.__version__}"
-    ):
+    with pytest.raises(BackboneError, match=rf"1 missing, such as layernorm\.weight.*{transformers.__version__}"):
         load(vit)
 
 
 def test_weights_with_unknown_names(vit: Path) -> None:
     edit_weights(vit, lambda state: [state.update({f"new.{n}": state.pop(n)}) for n in list(state)])
-    with pytest.raises(
-        BackboneError, match="missing, such as embeddings.*use the major version that saved them"
-    ):
+    with pytest.raises(BackboneError, match=r"missing, such as embeddings.*use the major version that saved them"):
         load(vit)
 
 
-@pytest.mark.parametrize(
-    "family", ["vit", "vit_classifier", "clip", "clip_vision", "siglip", "resnet_classifier"]
-)
+@pytest.mark.parametrize("family", ["vit", "vit_classifier", "clip", "clip_vision", "siglip", "resnet_classifier"])
 def test_layers_in_surplus_are_not_dropped(family: str, tmp_path: Path) -> None:
     save(family, tmp_path, **({"depths": [2, 1]} if "resnet" in family else {}))
     config = json.loads((tmp_path / "config.json").read_text())
@@ -136,7 +127,7 @@ def test_layers_in_surplus_are_not_dropped(family: str, tmp_path: Path) -> None:
 
 def test_weights_of_another_shape(vit: Path) -> None:
     edit_config(vit, intermediate_size=64)
-    with pytest.raises(BackboneError, match="weights of backbone .*cannot be loaded|of another shape"):
+    with pytest.raises(BackboneError, match=r"weights of backbone .*cannot be loaded|of another shape"):
         load(vit)
 
 
@@ -157,6 +148,17 @@ def test_constants_missing_or_written_otherwise(vit: Path) -> None:
 def test_timm_where_it_is_not_installed() -> None:
     with pytest.raises(BackboneError, match=r"install it with `pip install 'smat\[timm\]'`"):
         load("timm:resnet18")
+
+
+def test_timm_where_it_is_installed() -> None:
+    pytest.importorskip("timm", exc_type=ImportError, reason="timm, an extra, is not installed")
+    half = (0.5, 0.5, 0.5)
+    config = {"model_name": "vit_tiny_patch16_224", "num_classes": 0, "img_size": 32}
+    spec = BackboneSpec("timm", "timm:vit_tiny_patch16_224", config, 32, half, half, "output")
+    assert build(spec)(images(32)).shape == (3, 192)
+    for name in ("timm:nonsense", "timm:vit_tiny_patch16_224.nonsense"):
+        with pytest.raises(BackboneError, match="timm has no pre-trained network"):
+            load(name)
 
 
 def test_a_name_that_cannot_be_one() -> None:
@@ -217,22 +219,20 @@ def test_a_checkpoint_by_hub_name(hub: Path) -> None:
     model = save("vit", hub)
     backbone = load("someone/tiny-vit")
     assert (backbone.spec.name, list(backbone.spec.mean)) == ("someone/tiny-vit", MEAN)
-    torch.testing.assert_close(
-        backbone(images(32)), plain_feature("vit", model, images(32)), atol=2e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(backbone(images(32)), plain_feature("vit", model, images(32)), atol=2e-6, rtol=1e-5)
 
 
 def test_pickled_weights_of_the_hub_are_not_read(hub: Path) -> None:
     hub.mkdir()
     save("vit", hub)
     (hub / "model.safetensors").rename(hub / "pytorch_model.bin")
-    with pytest.raises(BackboneError, match=r"cannot be loaded.*pytorch_model\.bin\) are not read"):
+    with pytest.raises(BackboneError, match=r"(?s)cannot be loaded.*pytorch_model\.bin\) are not read"):
         load("someone/tiny-vit")
 
 
 def test_a_name_that_the_hub_does_not_have(hub: Path) -> None:
     with pytest.raises(
-        BackboneError, match="'someone/else' is neither a local folder nor a name on the hub.*spelling"
+        BackboneError, match=r"'someone/else' is neither a local folder nor a name on the hub.*spelling"
     ):
         load("someone/else")
 
@@ -246,7 +246,5 @@ def test_a_repository_without_config(hub: Path) -> None:
 def test_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        BackboneError, match="'someone/tiny-vit' is no local folder, and the hub cannot be reached"
-    ):
+    with pytest.raises(BackboneError, match="'someone/tiny-vit' is no local folder, and the hub cannot be reached"):
         load("someone/tiny-vit")

@@ -1,14 +1,14 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tiny_checkpoints import FAMILIES, MEAN, POSITIONS, SHARED, STD, images, plain_feature, save
 from torch.func import functional_call
 
-from smat.backbones import Backbone, BackboneSpec, build, load
-
-from tiny_checkpoints import FAMILIES, MEAN, POSITIONS, SHARED, STD, images, plain_feature, save
+from smat.backbones import POCKET, Backbone, BackboneSpec, build, load
 
 SIZE = 32
 
@@ -50,9 +50,7 @@ def test_a_built_backbone_takes_the_state_of_the_loaded_one(family: str, tmp_pat
     torch.testing.assert_close(built(images(2 * SIZE)), loaded(images(2 * SIZE)), atol=0, rtol=0)
 
 
-def test_loading_at_another_size_is_resizing_the_positions_and_nothing_else(
-    family: str, tmp_path: Path
-) -> None:
+def test_loading_at_another_size_is_resizing_the_positions_and_nothing_else(family: str, tmp_path: Path) -> None:
     save(family, tmp_path)
     native, larger = load(str(tmp_path), image_size=SIZE), load(str(tmp_path), image_size=2 * SIZE)
     before, after = native.state_dict(), larger.state_dict()
@@ -83,11 +81,19 @@ def test_statistics_and_dropout_stay_frozen(family: str, tmp_path: Path) -> None
     assert all(torch.equal(before[n], b) for n, b in backbone.named_buffers())
 
 
+def test_loading_and_building_leave_the_global_randomness_alone(family: str, tmp_path: Path) -> None:
+    save(family, tmp_path)
+    before = torch.get_rng_state()
+    build(load(str(tmp_path), image_size=2 * SIZE).spec)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("name", ["vit", "dinov2", "dinov3_vit", "clip", "siglip"])
 def test_transformers_use_fused_attention(name: str, tmp_path: Path) -> None:
     save(name, tmp_path)
     for backbone in (load(str(tmp_path)), build(load(str(tmp_path)).spec)):
-        assert backbone.network.config._attn_implementation == "sdpa"
+        config: Any = backbone.network.config
+        assert config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("size", [64, 32])
@@ -99,10 +105,7 @@ def test_small_vit_of_the_shared_folder(size: int) -> None:
     features = backbone(images(size))
     assert features.isfinite().all()
     # Different images must be told apart; with randomly initialised layers in between they nearly coincide.
-    assert (
-        torch.nn.functional.cosine_similarity(features[:1], backbone(torch.zeros(1, 3, size, size))).item()
-        < 0.9
-    )
+    assert torch.nn.functional.cosine_similarity(features[:1], backbone(torch.zeros(1, 3, size, size))).item() < 0.9
 
 
 def test_mobilenet_of_the_shared_folder() -> None:
@@ -111,6 +114,19 @@ def test_mobilenet_of_the_shared_folder() -> None:
     assert backbone.spec.mean == backbone.spec.std == (0.5, 0.5, 0.5)
     assert backbone(images(96)).isfinite().all()
     assert backbone(images(128)).shape == (3, 1280)  # a convolutional network has no fixed size
+
+
+def test_the_pocket_network_that_is_shipped() -> None:
+    if not (POCKET / "config.json").is_file():
+        pytest.skip("no pocket network in this checkout")
+    backbone = load("pocket")
+    assert backbone.spec.name == "pocket"
+    assert sum(p.numel() for p in backbone.parameters()) < 2_000_000
+    features = backbone(images(backbone.spec.image_size))
+    assert features.shape == (3, backbone.feature_dim)
+    built = build(backbone.spec)
+    built.load_state_dict(backbone.state_dict())
+    assert torch.equal(built(images(backbone.spec.image_size)), features)
 
 
 def load_shared(name: str, size: int) -> Backbone:

@@ -10,7 +10,7 @@ from smat.errors import BackboneError
 
 
 class Net(nn.Module):
-    """A convolution and a batch norm, a parameter that nothing uses, one that is frozen, and an integer buffer."""
+    """A convolution, a batch norm, a parameter that nothing uses, one that is frozen, an integer buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def test_what_does_not_go_together_is_refused() -> None:
     spec = load(Net(), image_size=16).spec
     with pytest.raises(BackboneError, match=r"kind 'module': give the nn\.Module"):
         build(spec)
-    with pytest.raises(BackboneError, match="built without a module"):
+    with pytest.raises(BackboneError, match="build it without a module"):
         build(dataclasses.replace(spec, kind="transformers"), Net())
     with pytest.raises(BackboneError, match="kind 'other' is unknown"):
         build(dataclasses.replace(spec, kind="other"))

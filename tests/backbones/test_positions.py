@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,8 @@ def table(grid: int, class_tokens: int, dim: int = 5) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [96, 128, 240])
 def test_dino_rule_is_that_of_the_authors_code(size: int, request: pytest.FixtureRequest) -> None:
-    file: Path = request.config.getoption("--golden") / "posembed_vits16.safetensors"
+    folder: Any = request.config.getoption("--golden")
+    file = folder / "posembed_vits16.safetensors"
     if not file.is_file():
         pytest.skip(f"no {file}: give the folder of golden cases with --golden")
     golden = load_file(file)
@@ -30,9 +32,7 @@ def test_dino_rule_is_that_of_the_authors_code(size: int, request: pytest.Fixtur
 @pytest.mark.parametrize("grid", [2, 3, 7, 12])
 @pytest.mark.parametrize("class_tokens", [0, 1])
 @pytest.mark.parametrize("rule", RULES)
-def test_class_token_stays_and_a_constant_stays_constant(
-    grid: int, class_tokens: int, rule: PositionRule
-) -> None:
+def test_class_token_stays_and_a_constant_stays_constant(grid: int, class_tokens: int, rule: PositionRule) -> None:
     old = table(6, class_tokens)
     old[class_tokens:] = torch.arange(5.0)
     new = resize_positions(old, grid, class_tokens, rule)
@@ -49,10 +49,10 @@ def test_the_same_grid_gives_the_same_table(rule: PositionRule) -> None:
 def test_exact_rule_commutes_with_mirroring_and_the_dino_rule_shifts() -> None:
     old = table(6, 0)
     mirrored = old.view(6, 6, 5).flip(1).reshape(36, 5)
-    for rule, same in (("exact", True), ("dino", False)):
+    for rule in RULES:
         there = resize_positions(mirrored, 4, 0, rule)
         here = resize_positions(old, 4, 0, rule).view(4, 4, 5).flip(1).reshape(16, 5)
-        assert torch.allclose(there, here, atol=1e-5) is same
+        assert torch.allclose(there, here, atol=1e-5) is (rule == "exact")
 
 
 def test_a_table_that_is_no_square_is_refused() -> None:
@@ -66,9 +66,7 @@ def test_features_are_those_of_transformers_resizing_in_its_forward_pass(
     family: str, size: int, tmp_path: Path
 ) -> None:
     model = save(family, tmp_path)
-    option = (
-        {} if "dino" in family else {"interpolate_pos_encoding": True}
-    )  # DINO's later models do it unasked
+    option = {} if "dino" in family else {"interpolate_pos_encoding": True}  # DINO's later models do it unasked
     expected = plain_feature(family, model, images(size), **option)
     features = load(tmp_path, image_size=size)(images(size))
     torch.testing.assert_close(features, expected, atol=2e-6, rtol=1e-5)

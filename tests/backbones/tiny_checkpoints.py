@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -69,11 +70,9 @@ def randomise(model: torch.nn.Module) -> None:
 
 
 def save(family: str, folder: Path, **changes: object) -> PreTrainedModel:
-    """A random model of the family, saved into `folder` with normalisation constants; changes are of the config."""
+    """A random model of the family, saved with normalisation constants; changes are of the config."""
     model_class, config_class, arguments = FAMILIES[family]
-    model = getattr(transformers, model_class)(
-        getattr(transformers, config_class)(**{**arguments, **changes})
-    ).eval()
+    model = getattr(transformers, model_class)(getattr(transformers, config_class)(**{**arguments, **changes})).eval()
     randomise(model)
     model.save_pretrained(folder)
     constants = {"do_normalize": True, "image_mean": MEAN, "image_std": STD}
@@ -85,13 +84,13 @@ def plain_feature(family: str, model: PreTrainedModel, images: torch.Tensor, **o
     """What transformers itself gives for the output that the family is used with."""
     with torch.no_grad():
         if family.startswith("vit"):
-            base = model.vit if family == "vit_classifier" else model
+            base: Any = model.vit if family == "vit_classifier" else model
             return base(images, **options).last_hidden_state[:, 0]
         if family == "siglip_headless":
             return model(images).last_hidden_state.mean(dim=1)
         part = {"clip": "vision_model", "siglip": "vision_model", "clip_projection": "vision_model"}
         part["resnet_classifier"] = "resnet"
-        network = getattr(model, part[family]) if family in part else model
+        network: Any = getattr(model, part[family]) if family in part else model
         return network(images, **options).pooler_output.flatten(1)
 
 

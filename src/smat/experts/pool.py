@@ -1,21 +1,26 @@
 """The pool of sparse interpolated experts, as one module."""
 
-import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import ModelHubMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.errors import ConfigError
+from smat.errors import ConfigError, DataError
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, Uniform, interpolate
 from smat.experts.network import Network, Precision
 from smat.experts.prototypes import class_prototypes, cosine_logits
 from smat.experts.router import Router, RouterConfig
+from smat.experts.storage import read_pool, write_pool
 from smat.experts.structure import Structure, gate_index
+from smat.experts.task_model import TaskModel
 from smat.flat import Layout, adopt
 
 
@@ -51,6 +56,7 @@ class PoolConfig:
         random_gates: draw the gates' noise in training (u ~ U(0, 1)) instead of using u = 1/2.
         router: the hypernetwork.
         temperature: of the routing.
+        method: name of the method that the pool is a setting for, kept for the record.
         count_head: count an always-open gate for each number of a one-row linear head, which nothing uses, as the
             authors' code does.
     """
@@ -66,10 +72,24 @@ class PoolConfig:
     router: RouterConfig = field(default_factory=RouterConfig)
     temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
     count_head: bool = False
+    method: str = "smat"
 
     def __post_init__(self) -> None:
         if self.experts < 0:
             raise ConfigError(f"pool.experts is {self.experts}; give 0 (pre-trained network only) or more")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PoolConfig":
+        """The inverse of `dataclasses.asdict`, also after a pass through JSON."""
+        return cls(
+            **{
+                **values,
+                "gates": HardConcrete(**values["gates"]),
+                "logit_range": tuple(values["logit_range"]),
+                "router": RouterConfig(**values["router"]),
+                "temperature": TemperatureSchedule(**values["temperature"]),
+            }
+        )
 
     def official(self) -> "PoolConfig":
         """The same pool with everything that the authors' code does otherwise (`compat="official"`)."""
@@ -77,10 +97,17 @@ class PoolConfig:
         return replace(self, evaluation_beta=1.0, router=router, count_head=True)
 
 
-class SparseInterpolatedExperts(nn.Module):
+class SparseInterpolatedExperts(
+    nn.Module,
+    ModelHubMixin,
+    library_name="smat",
+    tags=["few-shot", "meta-learning"],
+    pipeline_tag="image-classification",
+):
     """A frozen backbone and M sparse experts that a router merges into one network for a task.
 
-    θ_i = θ_pre + Σ_m α_im (z_m ⊙ θ_δ), paper, eq. 4.
+    θ_i = θ_pre + Σ_m α_im (z_m ⊙ θ_δ), paper, eq. 4. `save_pretrained`, `from_pretrained` and `push_to_hub` keep it,
+    the pre-trained parameters included, as one folder (huggingface_hub's `ModelHubMixin`).
 
     Args:
         backbone: the pre-trained network; its parameters become frozen views into `pretrained`.
@@ -110,11 +137,15 @@ class SparseInterpolatedExperts(nn.Module):
         gates = self.layout.size if index is None else int(index.max()) + 1
         if config.experts:
             self.delta = nn.Parameter(torch.zeros(self.layout.size))
-            self.gate_logits = nn.Parameter(torch.empty(config.experts, gates).normal_(config.init_mean, config.init_std))
+            self.gate_logits = nn.Parameter(
+                torch.empty(config.experts, gates).normal_(config.init_mean, config.init_std)
+            )
             self.router = Router(backbone.feature_dim, config.experts, config.router)
             if config.count_head:
                 self.head_logits = nn.Parameter(
-                    torch.empty(config.experts, backbone.feature_dim).normal_(config.init_mean, config.init_std)
+                    torch.empty(config.experts, backbone.feature_dim).normal_(
+                        config.init_mean, config.init_std
+                    )
                 )
             self.clamp_gate_logits_()
 
@@ -132,7 +163,9 @@ class SparseInterpolatedExperts(nn.Module):
     def gate_distribution(self) -> HardConcrete:
         """β, γ and ζ as they are now: in training or in evaluation."""
         config = self.config
-        beta = config.gates.beta if self.training or config.evaluation_beta is None else config.evaluation_beta
+        beta = (
+            config.gates.beta if self.training or config.evaluation_beta is None else config.evaluation_beta
+        )
         return replace(config.gates, beta=beta)
 
     def _apply(self, fn, recurse: bool = True) -> "SparseInterpolatedExperts":  # noqa: ANN001
@@ -208,52 +241,72 @@ class SparseInterpolatedExperts(nn.Module):
 
     @torch.no_grad()
     def specialise(
-        self, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], precision: Precision = "32-true"
-    ) -> "TaskModel":
+        self,
+        images: Float[Tensor, "n 3 height width"],
+        labels: Int[Tensor, " n"],
+        precision: Precision = "32-true",
+    ) -> TaskModel:
         """A plain network for one task: merged for its support set, with the prototypes of its classes.
 
         Args:
             images: support images, normalised as the backbone wants them.
             labels: classes 0..way-1, each at least once.
             precision: for the passes over the support set; the weights of the result are float32.
+
+        Raises:
+            DataError: labels that are not 0..way-1, or a class without an image.
         """
-        way = int(labels.max()) + 1
-        present = torch.bincount(labels, minlength=way)
-        if int(labels.min()) < 0 or bool((present == 0).any()):
-            raise ConfigError(
-                f"labels must be 0..way-1 with every class present; got counts {present.tolist()} for 0..{way - 1}"
-            )
-        frozen = self.network(self.pretrained, precision)
-        weights, _ = self.route(class_prototypes(frozen(images), labels, way))
+        way = _count_classes(labels)
+        probe = class_prototypes(self.network(self.pretrained, precision)(images), labels, way)
+        weights, _ = self.route(probe)
         vector = self.merge(weights).vector
         prototypes = class_prototypes(self.network(vector, precision)(images), labels, way)
         return TaskModel(self.backbone, vector, self.layout, prototypes, weights)
 
+    @torch.no_grad()
+    def classify(
+        self,
+        support: Float[Tensor, "n_support 3 height width"],
+        labels: Int[Tensor, " n_support"],
+        query: Float[Tensor, "n_query 3 height width"],
+        precision: Precision = "32-true",
+        frozen_support: Float[Tensor, "n_support dim"] | None = None,
+    ) -> Float[Tensor, "n_query way"]:
+        """The logits of a task's query images: what `specialise(support, labels)(query)` gives, without a copy.
 
-class TaskModel(nn.Module):
-    """A network for one task, with ordinary parameters and no experts in it: images in, logits out.
+        Args:
+            support: support images.
+            labels: their classes 0..way-1.
+            query: images to classify.
+            precision: of the passes over networks.
+            frozen_support: the pre-trained network's features of the support, where they are known.
+        """
+        way = _count_classes(labels)
+        if frozen_support is None:
+            frozen_support = self.network(self.pretrained, precision)(support)
+        weights, _ = self.route(class_prototypes(frozen_support, labels, way))
+        features = self.network(self.merge(weights).vector, precision)(torch.cat([support, query]))
+        return cosine_logits(
+            features[len(support) :], class_prototypes(features[: len(support)], labels, way)
+        )
 
-    Attributes:
-        backbone: a copy with the merged parameters.
-        prototypes: class means, `[way, dim]`.
-        merge_weights: how much of each expert is in it, `[experts]`.
-    """
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_pool(self, save_directory)
 
-    prototypes: Tensor
-    merge_weights: Tensor
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, backbone: Backbone | None = None, **download: Any
+    ) -> "SparseInterpolatedExperts":
+        """Load a pool from a folder or the hub; `backbone` is needed where it was made around a module of the user's."""
+        stored = read_pool(model_id, **download)
+        pool = cls(stored.build_backbone(backbone), PoolConfig.from_dict(stored.config["pool"]))
+        stored.fill(pool)
+        return pool.eval()
 
-    def __init__(
-        self, backbone: Backbone, vector: Tensor, layout: Layout, prototypes: Tensor, merge_weights: Tensor
-    ) -> None:
-        super().__init__()
-        self.backbone = copy.deepcopy(backbone)
-        for name, value in layout.views(vector).items():
-            parameter = self.backbone.get_parameter(name)
-            parameter.data = value.clone()
-            parameter.requires_grad_(True)
-        self.register_buffer("prototypes", prototypes)
-        self.register_buffer("merge_weights", merge_weights)
 
-    def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
-        """Ten times the cosine similarity to each class's prototype."""
-        return cosine_logits(self.backbone(images), self.prototypes)
+def _count_classes(labels: Int[Tensor, " n"]) -> int:
+    """Number of classes of labels that must be 0..way-1, each present."""
+    if not len(labels) or int(labels.min()) < 0 or 0 in (counts := torch.bincount(labels).tolist()):
+        found = "none" if not len(labels) else f"{sorted(set(labels.tolist()))}"
+        raise DataError(f"support labels must be 0, 1, ... with an image for each; got {found}")
+    return len(counts)

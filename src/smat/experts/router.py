@@ -106,7 +106,10 @@ class Router(nn.Module):
         return self.keys @ self.read_out(prototypes)
 
     def merge_weights(
-        self, logits: Float[Tensor, " experts"], temperature: float, uniform: Float[Tensor, " experts"] | None = None
+        self,
+        logits: Float[Tensor, " experts"],
+        temperature: float,
+        uniform: Float[Tensor, " experts"] | None = None,
     ) -> Float[Tensor, " experts"]:
         """α on the simplex: σ((a + logit(u))/T) normalised to sum 1; a relaxed Bernoulli with u, σ(a/T) without.
 

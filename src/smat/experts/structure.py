@@ -22,7 +22,9 @@ _HEAD_COLUMNS = re.compile(r"(o_proj|out_proj|attn\.proj|attention\.output\.dens
 _ATTENTION = re.compile(r".*?(attention|attn)(?=\.)")
 
 
-def gate_index(layout: Layout, structure: Structure, heads: int | None = None) -> Int[Tensor, " params"] | None:
+def gate_index(
+    layout: Layout, structure: Structure, heads: int | None = None
+) -> Int[Tensor, " params"] | None:
     """The gate that each parameter follows; None where every parameter has its own.
 
     Args:
@@ -41,11 +43,15 @@ def gate_index(layout: Layout, structure: Structure, heads: int | None = None) -
         ConfigError: an unknown structure, or `head` for a network without attention heads.
     """
     if structure not in get_args(Structure):
-        raise ConfigError(f"gate structure {structure!r} is unknown: choose one of {', '.join(get_args(Structure))}")
+        raise ConfigError(
+            f"gate structure {structure!r} is unknown: choose one of {', '.join(get_args(Structure))}"
+        )
     if structure == "parameter":
         return None
     if structure == "head" and heads is None:
-        raise ConfigError("gate structure 'head' needs a network with attention heads: choose input, output or layer")
+        raise ConfigError(
+            "gate structure 'head' needs a network with attention heads: choose input, output or layer"
+        )
     groups: dict[tuple[str, str], int] = {}  # first gate of each group that tensors share
     total = 0
     pieces: list[Tensor] = []
@@ -63,7 +69,10 @@ def _local_index(
     structure: Structure, owner: str, leaf: str, shape: tuple[int, ...], heads: int
 ) -> tuple[tuple[str, str], Tensor]:
     """The group of gates that a tensor uses and, broadcastable to its shape, which of them each parameter follows."""
-    is_weight, is_affine = leaf == "weight" and len(shape) >= 2, leaf in ("weight", "bias") and len(shape) >= 1
+    is_weight, is_affine = (
+        leaf == "weight" and len(shape) >= 2,
+        leaf in ("weight", "bias") and len(shape) >= 1,
+    )
     rows = torch.arange(shape[0] if shape else 1).view(-1, *[1] * (len(shape) - 1))
     if structure == "input":
         if is_weight and len(shape) == 2:
@@ -75,7 +84,10 @@ def _local_index(
         return (owner, "rows"), rows
     attention = _ATTENTION.match(owner)
     if structure == "head" and attention and is_affine:
-        heads_of = (attention.group(), "heads")  # query, key, value and output of a layer share the gates of its heads
+        heads_of = (
+            attention.group(),
+            "heads",
+        )  # query, key, value and output of a layer share the gates of its heads
         if _HEAD_ROWS.search(owner):
             block = shape[0] // (heads * (3 if owner.endswith("qkv") else 1))
             return heads_of, (rows // block) % heads

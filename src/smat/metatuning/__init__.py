@@ -1,0 +1,19 @@
+"""Meta-tuning: the objective of a training task, the sparsity constraint, the optimizers, the loop."""
+
+from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, train_task
+from smat.metatuning.optimizers import GroupConfig, MetaOptimizer, OptimizerConfig
+from smat.metatuning.tuner import MetaTuner, Progress, StepReport, TuningConfig
+
+__all__ = [
+    "GroupConfig",
+    "MetaOptimizer",
+    "MetaTuner",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "Progress",
+    "StepReport",
+    "TaskNoise",
+    "TaskResult",
+    "TuningConfig",
+    "train_task",
+]

@@ -49,9 +49,13 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.distillation_weight <= 1:
-            raise ConfigError(f"objective.distillation_weight is {self.distillation_weight}; it must be in 0..1")
+            raise ConfigError(
+                f"objective.distillation_weight is {self.distillation_weight}; it must be in 0..1"
+            )
         if self.distillation_temperature <= 0:
-            raise ConfigError(f"objective.distillation_temperature is {self.distillation_temperature}; it must be > 0")
+            raise ConfigError(
+                f"objective.distillation_temperature is {self.distillation_temperature}; it must be > 0"
+            )
 
     def official(self) -> "ObjectiveConfig":
         """The same objective with everything that the authors' code does otherwise (`compat="official"`)."""
@@ -233,7 +237,8 @@ def train_task(
             )
             targets.append(result.teacher_logits)
         distances = [
-            distillation_loss(logits, t, config.distillation_temperature, config.distillation) for t in targets
+            distillation_loss(logits, t, config.distillation_temperature, config.distillation)
+            for t in targets
         ]
         distance = torch.stack(distances).mean()
         result.terms["distillation"] = w * distance.detach()

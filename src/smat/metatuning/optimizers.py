@@ -56,9 +56,13 @@ class OptimizerConfig:
         final_lr: their share of the highest rate at the end, reached by a cosine.
     """
 
-    delta: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4))
+    delta: GroupConfig = field(
+        default_factory=lambda: GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4)
+    )
     gates: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 1e6, clip=5.0, scheduled=False))
-    router: GroupConfig = field(default_factory=lambda: GroupConfig("adamw", 1e-4, weight_decay=1e-2, clip=1.0))
+    router: GroupConfig = field(
+        default_factory=lambda: GroupConfig("adamw", 1e-4, weight_decay=1e-2, clip=1.0)
+    )
     multipliers: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 2e-3, scheduled=False))
     warmup: float = 0.2
     final_lr: float = 0.01
@@ -80,7 +84,9 @@ class MetaOptimizer:
         config: rules and schedule.
     """
 
-    def __init__(self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig) -> None:
+    def __init__(
+        self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig
+    ) -> None:
         self.config = config
         parameters = {
             "delta": [pool.delta],
@@ -89,7 +95,8 @@ class MetaOptimizer:
             "multipliers": [multipliers],
         }
         self.groups: dict[str, tuple[GroupConfig, Optimizer]] = {
-            name: (getattr(config, name), getattr(config, name).build(members)) for name, members in parameters.items()
+            name: (getattr(config, name), getattr(config, name).build(members))
+            for name, members in parameters.items()
         }
 
     def step(self, progress: float) -> dict[str, float]:

@@ -1,0 +1,178 @@
+"""A few-shot image classifier with scikit-learn's interface."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, check_is_fitted
+from torch import Tensor
+
+from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
+from smat.backbones import BackboneSpec
+from smat.episodes import TransformConfig, load_image, prepare
+from smat.errors import ConfigError, DataError
+from smat.experts import Precision, TaskModel
+
+
+class FewShotClassifier(ClassifierMixin, BaseEstimator):
+    """Classifies images of new classes from a handful of examples of each.
+
+    `fit` merges the experts into one network for the task and takes the class means of its features; nothing is
+    trained, so it takes seconds. Works with scikit-learn's model selection, whose `X` are then images: a list of
+    PIL images, paths, or arrays, mixed as you like, or one array `[n, height, width]` or `[n, height, width, 3]`
+    (uint8, or floats in 0..1). Images may be of any size; they become the network's by the test transform.
+
+        classifier = FewShotClassifier("runs/mine/best").fit(["a.jpg", "b.jpg"], ["cat", "dog"])
+        classifier.predict(["c.jpg"])
+
+    Args:
+        model: a checkpoint of smat or a pre-trained backbone, by folder or hub name or as an object
+            (`SparseInterpolatedExperts`, `Backbone`); `"pocket"` is the small network that smat carries.
+        precision: `"32-true"` or `"bf16-mixed"`.
+        device: `"auto"`, `"cpu"` or `"cuda"`.
+        batch_size: images at a time in prediction.
+        margin: as `TransformConfig.margin`; take the one that the model was tuned with.
+
+    Attributes:
+        classes_: the labels, sorted, `[way]`.
+        task_model_: the network for this task, a plain module that knows nothing of the experts.
+    """
+
+    classes_: np.ndarray
+    task_model_: TaskModel
+
+    def __init__(
+        self,
+        model: Model = "pocket",
+        *,
+        precision: Precision = "32-true",
+        device: Device = "auto",
+        batch_size: int = 64,
+        margin: float = 8 / 7,
+    ) -> None:
+        self.model = model
+        self.precision = precision
+        self.device = device
+        self.batch_size = batch_size
+        self.margin = margin
+
+    def __sklearn_tags__(self) -> Tags:
+        """What scikit-learn may expect: images (also by path), not a table of numbers."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn the classes from labelled images.
+
+        Args:
+            X: images, as the class says; about 5 of each class do well, 1 will do.
+            y: a label for each: strings or integers.
+
+        Raises:
+            DataError: no images, fewer than two classes, not a label for each image, or an unreadable image.
+            ConfigError: a setting that cannot work.
+            CheckpointError: no such model, or one that does not fit.
+        """
+        self._check_settings()
+        images = _as_list(X)
+        labels = _as_labels(y, len(images))
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise DataError(
+                f"all {len(images)} images are of one class, {classes[0]!r}; give images of two or more classes"
+            )
+        pool = open_model(self.model, pick_device(self.device))
+        device, spec = pool.pretrained.device, pool.backbone.spec
+        support = self._network_input(images, spec).to(device)
+        with evaluating(pool):
+            task_model = pool.specialise(support, torch.from_numpy(codes).to(device), self.precision)
+        self.classes_, self.task_model_ = classes, task_model.eval()
+        return self
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n way"]:
+        """Each image's probability of each class, in the order of `classes_`; rows sum to 1.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            DataError: no images, or an unreadable one.
+        """
+        check_is_fitted(self)
+        self._check_settings()
+        images = _as_list(X)
+        model, spec = self.task_model_, self.task_model_.backbone.spec
+        device = model.prototypes.device
+        parts: list[Tensor] = []
+        mixed = self.precision == "bf16-mixed"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            for start in range(0, len(images), self.batch_size):
+                batch = images[start : start + self.batch_size]
+                inputs = self._network_input(batch, spec)
+                parts.append(model(inputs.to(device)).double().softmax(dim=1).cpu())
+        return torch.cat(parts).numpy()
+
+    def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
+        """The most probable label of each image; raises as `predict_proba`."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def _check_settings(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
+
+    def _network_input(self, images: Sequence[Any], spec: BackboneSpec) -> Float[Tensor, "n 3 size size"]:
+        """Images as the network takes them, one at a time, so that large ones are not in memory together."""
+        side = TransformConfig(margin=self.margin).canvas_size(spec.image_size)
+        inputs: list[Tensor] = []
+        bad: list[str] = []
+        for image in images:
+            try:
+                loaded = [load_image(image, side)]
+            except DataError as error:
+                bad.append(str(error))
+                continue
+            inputs.append(prepare(loaded, spec.image_size, self.margin, spec.mean, spec.std))
+        if bad:
+            raise DataError(f"{len(bad)} of {len(images)} images cannot be used:\n" + "\n".join(bad))
+        return torch.cat(inputs)
+
+
+def _as_list(X: Any) -> list[Any]:
+    """The images of `X`, each for `load_image`."""
+    what = "give a list of PIL images, paths or arrays, or an array [n, height, width] or [n, height, width, 3]"
+    if isinstance(X, str | Path | bytes | Image.Image):
+        raise DataError(f"X is one {type(X).__name__}, not several images; {what}")
+    if isinstance(X, np.ndarray):
+        names = X.ndim == 1 and X.dtype.kind in "OU"
+        several = X.ndim == 4 or (X.ndim == 3 and X.shape[2] not in (1, 3, 4))
+        if not names and not several:
+            one = " (one image?)" if X.ndim == 3 else ""
+            raise DataError(f"X is an array of shape {list(X.shape)} and type {X.dtype}{one}; {what}")
+    elif getattr(X, "ndim", 1) != 1 or not isinstance(X, Iterable):
+        raise DataError(f"X is a {type(X).__name__}; {what}")
+    images = list(X)
+    if not images:
+        raise DataError(f"X has no images (0 samples); {what}")
+    return images
+
+
+def _as_labels(y: Any, images: int) -> np.ndarray:
+    """Labels as an array, one an image; scikit-learn's own errors for what cannot be class labels."""
+    if y is None:
+        raise DataError("the classifier requires y to be passed, but the target y is None; give a label for each image")
+    labels = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    if len(labels) != images:
+        raise DataError(f"X has {images} images and y {len(labels)} labels; give one label for each image")
+    return labels

@@ -1,0 +1,91 @@
+"""A pool of experts from whatever names or holds one, and the device it runs on."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from smat.backbones import Backbone, load
+from smat.backbones.checkpoint import Checkpoint
+from smat.errors import BackboneError, CheckpointError, ConfigError
+from smat.experts import PoolConfig, SparseInterpolatedExperts
+
+Device = Literal["auto", "cpu", "cuda"]
+Model = str | Path | Backbone | SparseInterpolatedExperts
+"""A checkpoint or a backbone by folder or hub name, or the thing itself."""
+
+
+def pick_device(device: Device = "auto") -> torch.device:
+    """The device of that name; for `"auto"` the GPU where there is one, otherwise the CPU.
+
+    Raises:
+        ConfigError: another name, or `"cuda"` where PyTorch sees no GPU.
+    """
+    if device not in get_args(Device):
+        raise ConfigError(f"device is {device!r}; choose one of {', '.join(get_args(Device))}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but PyTorch sees no GPU here: use 'cpu' or 'auto'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def open_model(model: Model, device: torch.device) -> SparseInterpolatedExperts:
+    """A pool on a device.
+
+    Args:
+        model: a checkpoint of smat, by folder or hub name; a pre-trained backbone, by any name that
+            `smat.backbones.load` takes, which becomes a pool without experts; or either as an object, which
+            stays as it is: where the result would differ from it, the result is a copy.
+        device: where to.
+
+    Raises:
+        CheckpointError: nothing of that name, or a checkpoint that does not fit.
+        BackboneError: a backbone that cannot be loaded.
+        ConfigError: something else than these.
+    """
+    if isinstance(model, SparseInterpolatedExperts):
+        return model if model.pretrained.device == device else copy.deepcopy(model).to(device)
+    if isinstance(model, Backbone):
+        return _untouched(copy.deepcopy(model)).to(device)
+    if not isinstance(model, str | Path):
+        hint = ": wrap it with smat.backbones.load(module, image_size=...)" if isinstance(model, nn.Module) else ""
+        raise ConfigError(
+            f"model is of type {type(model).__name__}; give a checkpoint or backbone by name, a "
+            f"SparseInterpolatedExperts or a Backbone{hint}"
+        )
+    name = str(model)
+    if _names_backbone(name):
+        return _untouched(load(name)).to(device)
+    return SparseInterpolatedExperts.from_pretrained(name).to(device)
+
+
+def _untouched(backbone: Backbone) -> SparseInterpolatedExperts:
+    return SparseInterpolatedExperts(backbone, PoolConfig(experts=0))
+
+
+def _names_backbone(name: str) -> bool:
+    """Whether a name is a backbone's; both have a `config.json`, and only transformers' says `model_type`."""
+    if name == "pocket" or name.startswith("timm:"):
+        return True
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        return False  # loading a checkpoint says what such a folder lacks
+    try:
+        return "model_type" in Checkpoint.find(name).config()
+    except BackboneError as error:
+        raise CheckpointError(f"'{name}' is neither a checkpoint of smat nor a backbone: {error}") from error
+
+
+@contextmanager
+def evaluating(pool: SparseInterpolatedExperts) -> Iterator[None]:
+    """Within the block the pool is in evaluation mode; afterwards in the mode it was in."""
+    training = pool.training
+    pool.eval()
+    try:
+        yield
+    finally:
+        pool.train(training)

@@ -1,0 +1,259 @@
+"""The networks of transformers that can be a backbone: class, feature, position table."""
+
+import copy
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from smat.backbones.checkpoint import Checkpoint
+from smat.backbones.positions import PositionRule, resize_positions
+from smat.errors import BackboneError
+from smat.rng import seeded_torch
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one model type of transformers becomes a feature extractor.
+
+    Attributes:
+        network: name of the class in transformers.
+        feature: the output that this family is normally used with (see `BackboneSpec.feature`).
+        positions: name of the learned position table, if it has one.
+        class_tokens: rows of that table in front of the patches.
+        antialias: whether transformers smooths this table when it shrinks it.
+        patches: whether the image is cut into patches that must fill it.
+        arguments: for the class, as pairs.
+    """
+
+    network: str
+    feature: str = "pooler"
+    positions: str | None = None
+    class_tokens: int = 0
+    antialias: bool = False
+    patches: bool = False
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def network_class(self) -> Any:
+        """The class itself, a `PreTrainedModel`."""
+        return getattr(transformers, self.network)
+
+    def untrained(self, config: PretrainedConfig) -> PreTrainedModel:
+        """A network with random weights, the same each time; torch's global randomness stays as it was."""
+        with seeded_torch(0, "backbone"):
+            return self.network_class(config, **dict(self.arguments))
+
+
+_TABLE = "embeddings.position_embeddings"
+_EMBEDDING = "embeddings.position_embedding.weight"
+
+FAMILIES: dict[str, Family] = {
+    # Of a ViT (DINO's checkpoints are ViTs too) the class token is used; the tanh pooler that transformers
+    # adds was never trained in most checkpoints and is no part of the original networks.
+    "vit": Family("ViTModel", "cls", _TABLE, 1, patches=True, arguments=(("add_pooling_layer", False),)),
+    "dinov2": Family("Dinov2Model", "pooler", _TABLE, 1, patches=True),
+    "dinov2_with_registers": Family("Dinov2WithRegistersModel", "pooler", _TABLE, 1, antialias=True, patches=True),
+    "dinov3_vit": Family("DINOv3ViTModel", "pooler", patches=True),  # rotary positions: computed for any size
+    "clip_vision_model": Family("CLIPVisionModel", "pooler", _EMBEDDING, 1, patches=True),
+    "siglip_vision_model": Family("SiglipVisionModel", "pooler", _EMBEDDING, 0, patches=True),
+    "dinov3_convnext": Family("DINOv3ConvNextModel"),
+    "convnext": Family("ConvNextModel"),
+    "convnextv2": Family("ConvNextV2Model"),
+    "mobilenet_v1": Family("MobileNetV1Model"),
+    "mobilenet_v2": Family("MobileNetV2Model"),
+    "regnet": Family("RegNetModel"),
+    "resnet": Family("ResNetModel"),
+}
+DUAL = {"clip": "CLIPConfig", "siglip": "SiglipConfig"}  # image and text; the image half is taken
+_NOT_ARCHITECTURE = ("_name_or_path", "id2label", "label2id", "architectures")
+
+
+def read_config(checkpoint: Checkpoint) -> tuple[Family, PretrainedConfig]:
+    """The family of a checkpoint and the configuration of its image network, in float32.
+
+    Raises:
+        BackboneError: not an image network, none that is known here, or values that make no configuration.
+    """
+    values = checkpoint.config()
+    model_type = values.get("model_type")
+    if model_type not in DUAL and model_type not in FAMILIES:
+        raise BackboneError(
+            f"backbone {checkpoint.name!r} is of model type {model_type!r}, which is not an image network "
+            f"that can be loaded by name; those are: {', '.join(sorted([*FAMILIES, *DUAL]))}. For another "
+            "network write 'timm:NAME', or give an nn.Module that maps [n, 3, h, w] to [n, d]"
+        )
+    try:
+        if model_type in DUAL:
+            config = getattr(transformers, DUAL[model_type]).from_dict(values).vision_config
+        else:
+            config = FAMILIES[model_type].network_class.config_class.from_dict(values)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise BackboneError(
+            f"backbone {checkpoint.name!r}: transformers {transformers.__version__} cannot read its "
+            f"config.json: {error}. Fetch the file again, or use the version that wrote it"
+        ) from error
+    config.dtype = torch.float32
+    return FAMILIES[config.model_type], config
+
+
+def feature_of(family: Family, config: PretrainedConfig) -> str:
+    """The family's feature, but the mean of the tokens for a SigLIP made without a pooling head."""
+    return family.feature if getattr(config, "vision_use_head", True) else "mean"
+
+
+def check_size(checkpoint: Checkpoint, family: Family, config: PretrainedConfig, image_size: int | None) -> int:
+    """The image size to use: the one asked for, otherwise the checkpoint's own (224 where it names none).
+
+    Raises:
+        BackboneError: not a size in pixels, or patches do not fill the image.
+    """
+    own = _side(checkpoint, "image_size", getattr(config, "image_size", 224))
+    size = own if image_size is None else image_size
+    if size < 1:
+        raise BackboneError(f"image_size {size} for backbone {checkpoint.name!r}: give a positive number of pixels")
+    if not family.patches or size == own:  # some were pre-trained with a strip left over: they may stay so
+        return size
+    patch = _side(checkpoint, "patch_size", config.patch_size)
+    if size % patch:
+        below, above = size // patch * patch, (size // patch + 1) * patch
+        nearest = f"{below} or {above}" if below else f"{above}"
+        raise BackboneError(
+            f"image_size {size} is not a multiple of the {patch}-pixel patches of backbone "
+            f"{checkpoint.name!r}: use {nearest}"
+        )
+    return size
+
+
+def load_network(
+    checkpoint: Checkpoint, family: Family, config: PretrainedConfig, image_size: int, rule: PositionRule
+) -> PreTrainedModel:
+    """The pre-trained network for images of `image_size`, in float32.
+
+    Raises:
+        BackboneError: the weights are missing, broken, not safetensors, or do not fit the configuration.
+    """
+    network = _read_weights(checkpoint, family, config)
+    own = getattr(config, "image_size", image_size)
+    if family.positions is None or own == image_size:
+        return network
+    state = network.state_dict()
+    table = state[family.positions]
+    grid = image_size // _side(checkpoint, "patch_size", config.patch_size)
+    rows = resize_positions(
+        table.reshape(-1, table.shape[-1]), grid, family.class_tokens, rule, antialias=family.antialias
+    )
+    state[family.positions] = rows.reshape(*table.shape[:-2], *rows.shape)
+    resized = copy.deepcopy(config)
+    resized.image_size = image_size
+    network = family.untrained(resized)
+    network.load_state_dict(state)
+    return network
+
+
+def build_network(values: dict[str, Any]) -> tuple[Family, nn.Module]:
+    """The family and an untrained network of `describe`'s values.
+
+    Raises:
+        BackboneError: this version of smat or transformers does not know the model type.
+    """
+    family = FAMILIES.get(values.get("model_type", ""))
+    if family is None:
+        raise BackboneError(
+            f"model type {values.get('model_type')!r} cannot be built; known are: "
+            f"{', '.join(sorted(FAMILIES))}. It may be from a newer version of smat"
+        )
+    return family, family.untrained(family.network_class.config_class.from_dict(values))
+
+
+def describe(network: PreTrainedModel) -> dict[str, Any]:
+    """The configuration of a network, without what is no part of its architecture, as JSON-able values."""
+    values = network.config.to_dict()
+    return {name: value for name, value in values.items() if name not in _NOT_ARCHITECTURE}
+
+
+def _side(checkpoint: Checkpoint, what: str, value: Any) -> int:
+    sides = [value] if isinstance(value, int) else list(value)
+    if len(set(sides)) != 1:
+        raise BackboneError(
+            f"backbone {checkpoint.name!r} has {what} {value} in its config.json; only square images and "
+            "patches are read"
+        )
+    return sides[0]
+
+
+def _read_weights(checkpoint: Checkpoint, family: Family, config: PretrainedConfig) -> PreTrainedModel:
+    try:
+        with _quiet():
+            network, report = family.network_class.from_pretrained(
+                checkpoint.source,
+                config=config,
+                use_safetensors=True,  # the other format is pickle, which can run code
+                dtype=torch.float32,
+                output_loading_info=True,
+                **dict(family.arguments),
+            )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise BackboneError(
+            f"the weights of backbone {checkpoint.name!r} cannot be loaded: {error}. They must be whole "
+            "safetensors files (model.safetensors) that fit config.json; weights in another format "
+            "(pytorch_model.bin) are not read: open them with transformers where you trust them, and "
+            "save_pretrained writes safetensors"
+        ) from error
+    _check_fit(checkpoint, network, report)
+    return network
+
+
+def _check_fit(checkpoint: Checkpoint, network: PreTrainedModel, report: dict[str, Any]) -> None:
+    """transformers fills missing weights with random numbers and drops surplus layers: here both are errors.
+
+    Surplus weights of other parts (a classifier, the text half) are fine: they have names that the network
+    has not, even when the numbers of layers are disregarded.
+    """
+    missing = [name for name in report["missing_keys"] if not name.endswith("mask_token")]
+    own = {_without_numbers(name) for name, _ in network.named_parameters()}
+    prefix = f"{network.base_model_prefix}."
+    surplus = [n for n in report["unexpected_keys"] if _without_numbers(n.removeprefix(prefix)) in own]
+    problems = [
+        f"{len(names)} {what}, such as {sorted(map(str, names))[0]}"
+        for what, names in (
+            ("missing", missing),
+            ("in surplus", surplus),
+            ("of another shape", list(report["mismatched_keys"])),
+        )
+        if names
+    ]
+    if problems:
+        raise BackboneError(
+            f"the weights of backbone {checkpoint.name!r} do not fit its config.json: {'; '.join(problems)}. "
+            "Either a file is damaged or belongs to another network, or the weights have names that "
+            f"transformers {transformers.__version__} does not know: use the major version that saved them "
+            f"({getattr(network.config, 'transformers_version', None) or 'not recorded'})"
+        )
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no table of missing weights: `_check_fit` says in an error what matters."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,115 @@
+"""`load` a pre-trained backbone by name, `build` its architecture from a description."""
+
+import copy
+import dataclasses
+import warnings
+from pathlib import Path
+
+from torch import nn
+
+from smat.backbones.backbone import Backbone
+from smat.backbones.checkpoint import Checkpoint
+from smat.backbones.families import build_network, check_size, describe, feature_of, load_network, read_config
+from smat.backbones.positions import PositionRule
+from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
+from smat.backbones.timm_models import build_timm, load_timm
+from smat.errors import BackboneError
+
+POCKET = Path(__file__).parent / "pocket"
+"""Folder of the small ViT that is shipped with the package."""
+
+
+def load(
+    name: str | Path | nn.Module,
+    *,
+    image_size: int | None = None,
+    position_rule: PositionRule = "exact",
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+) -> Backbone:
+    """A pre-trained network as a feature extractor, in float32 and in evaluation mode.
+
+    The feature is the pooled output that its family is normally used with: the class token after the last
+    norm for ViT, DINO, DINOv2 and DINOv3; the pooled output before the projection for CLIP; the
+    attention-pooling head's for SigLIP; the average over positions for convolutional networks.
+
+    Learned position embeddings are resized here, once, when `image_size` is not the checkpoint's own:
+
+    - `"exact"`, the default: bicubic to exactly the new grid, the old image's corners on the new one's. It is
+      what transformers itself would compute in every forward pass (`interpolate_pos_encoding=True`), with
+      antialiasing where it has it (DINOv2 with registers): so the features are those of the plain model at
+      that size, and a mirrored image has mirrored positions.
+    - `"dino"`: what the code of DINO (Caron et al. 2021), and of others after it, SMAT's authors among them,
+      does: bicubic without antialiasing, by the factor (grid + 0.1) / old grid, which shifts the samples
+      slightly. For comparison with results from that code, and for weights that were tuned with it.
+
+    Args:
+        name: a transformers checkpoint (ViT, DINO, DINOv2 with or without registers, DINOv3, CLIP, SigLIP,
+            ConvNeXt, MobileNet, RegNet, ResNet) by hub name or local folder; `"pocket"`, shipped with smat;
+            `"timm:NAME"`; or any module that maps images `[n, 3, h, w]` to features `[n, d]` (it is copied).
+        image_size: height and width of the images in pixels; None for the checkpoint's own (a module has
+            none).
+        position_rule: see above; timm and modules look after their positions themselves.
+        mean: instead of the checkpoint's normalisation constants. Without either they are ImageNet's; a
+            checkpoint that has none is warned about.
+        std: the same.
+
+    Raises:
+        BackboneError: no such name, no network, not an image network, an image size that the patches do not
+            fill, or weights that are missing, broken, pickled, or do not fit.
+    """
+    if isinstance(name, nn.Module):
+        if image_size is None:
+            raise BackboneError(
+                f"image_size is missing: the module {type(name).__name__} does not say what it is made for"
+            )
+        spec = BackboneSpec("module", type(name).__name__, {}, image_size, IMAGENET_MEAN, IMAGENET_STD, "output")
+        network, fixed_size = copy.deepcopy(name), False
+    elif str(name).startswith("timm:"):
+        spec, network = load_timm(str(name), image_size)
+        fixed_size = "img_size" in spec.config
+    else:
+        checkpoint = Checkpoint(str(name), str(POCKET)) if name == "pocket" else Checkpoint.find(str(name))
+        family, config = read_config(checkpoint)
+        size = check_size(checkpoint, family, config, image_size)
+        network = load_network(checkpoint, family, config, size, position_rule)
+        constants = (mean, std) if mean and std else _constants(checkpoint)
+        spec = BackboneSpec("transformers", str(name), describe(network), size, *constants, feature_of(family, config))
+        fixed_size = family.patches
+    spec = dataclasses.replace(spec, mean=mean or spec.mean, std=std or spec.std)
+    return Backbone(spec, network, fixed_size=fixed_size)
+
+
+def build(spec: BackboneSpec, module: nn.Module | None = None) -> Backbone:
+    """The architecture of a backbone with untrained weights, to load saved ones into; reads no files.
+
+    Args:
+        spec: of the backbone that `load` gave: shapes and parameter names come out the same.
+        module: the network itself, where `spec.kind` is `"module"` (it is copied).
+
+    Raises:
+        BackboneError: the module is missing or not wanted, or the kind or model type is unknown.
+    """
+    if (module is not None) != (spec.kind == "module"):
+        todo = "give the nn.Module that it was made of" if module is None else "build it without a module"
+        raise BackboneError(f"backbone {spec.name!r} is of kind {spec.kind!r}: {todo}")
+    if module is not None:
+        return Backbone(spec, copy.deepcopy(module))
+    if spec.kind == "timm":
+        return Backbone(spec, build_timm(spec), fixed_size="img_size" in spec.config)
+    if spec.kind == "transformers":
+        family, network = build_network(spec.config)
+        return Backbone(spec, network, fixed_size=family.patches)
+    raise BackboneError(f"backbone kind {spec.kind!r} is unknown: it is 'transformers', 'timm' or 'module'")
+
+
+def _constants(checkpoint: Checkpoint) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    found = checkpoint.normalisation()
+    if found is None:
+        warnings.warn(
+            f"backbone {checkpoint.name!r} has no preprocessor_config.json: images are normalised with "
+            "ImageNet's mean and standard deviation; give mean and std where it was trained with others",
+            stacklevel=3,
+        )
+        return IMAGENET_MEAN, IMAGENET_STD
+    return found

@@ -1,0 +1,37 @@
+"""What a backbone is, in values that fit a JSON file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Enough to rebuild a backbone's architecture without the hub; `dataclasses.asdict` makes it JSON-able.
+
+    Attributes:
+        kind: `"transformers"`, `"timm"`, or `"module"` for a network that the caller brings.
+        name: what was asked for: a hub name, a folder, `"pocket"`, `"timm:NAME"`, or a module's class name.
+        config: the transformers configuration, timm's arguments, or `{}` for a module.
+        image_size: height and width of the images in pixels.
+        mean: what is subtracted from the red, green and blue of an image in [0, 1].
+        std: what the difference is then divided by.
+        feature: which output is the feature: `"pooler"`, `"cls"` (the first token), `"mean"` (over the
+            tokens), or `"output"` (what the network returns).
+    """
+
+    kind: str
+    name: str
+    config: dict[str, Any]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    feature: str
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BackboneSpec":
+        """The inverse of `dataclasses.asdict`, also after JSON, which turns tuples into lists."""
+        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})

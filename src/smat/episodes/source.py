@@ -1,0 +1,161 @@
+"""Episodes by number: which domain, which images, and the tensors they become."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from smat.episodes.domain import Domain
+from smat.episodes.episode import Episode, EpisodePlan
+from smat.episodes.samplers import Sampler
+from smat.episodes.transforms import TransformConfig, Triple, plain_transform, random_transform
+from smat.errors import ConfigError
+from smat.rng import numpy_generator, seeded_torch
+
+
+class EpisodeSource:
+    """An endless, numbered series of episodes.
+
+    Episode n is a function of the arguments here and n alone: not of what was asked for before, nor of the
+    process that makes it.
+
+    Args:
+        domains: one or more; each episode is from one of them.
+        split: which classes, `"train"`, `"val"` or `"test"`.
+        sampler: the make-up of an episode.
+        image_size: side of the network's input, in pixels.
+        mean: the backbone's normalisation constants, for images in 0..1.
+        std: the same.
+        train: vary the images at random (training) or not (tests).
+        transforms: how images are cut and varied.
+        seed: the run's seed, 0 or more.
+        weights: how often each domain is drawn, in proportion; None: all alike.
+
+    Raises:
+        DataError: a domain has no such split, or too few classes or images for the sampler.
+        ConfigError: no domains, two of one name, or weights that do not fit them.
+    """
+
+    def __init__(
+        self,
+        domains: Sequence[Domain],
+        split: str,
+        sampler: Sampler,
+        *,
+        image_size: int,
+        mean: Triple,
+        std: Triple,
+        train: bool = False,
+        transforms: TransformConfig | None = None,
+        seed: int = 0,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.domains = tuple(domains)
+        self.split = split
+        self.sampler = sampler
+        self.image_size = image_size
+        self.mean = mean
+        self.std = std
+        self.train = train
+        self.transforms = transforms or TransformConfig()
+        self.seed = seed
+        self._by_name = {domain.name: domain for domain in self.domains}
+        self._shares = _shares(self.domains, weights)
+        if len(self._by_name) < len(self.domains):
+            raise ConfigError(f"two domains have one name: {[d.name for d in self.domains]}; give each its own")
+        self._sizes: dict[str, np.ndarray] = {}
+        for domain in self.domains:
+            names = domain.classes(split)
+            sizes = np.array([len(domain.rows(name)) for name in names], dtype=np.int64)
+            part = f"the {split} split of " if len(domain.splits) > 1 else ""
+            sampler.check(names, sizes, f"{part}domain '{domain.name}'")
+            self._sizes[domain.name] = sizes
+
+    def plan(self, n: int) -> EpisodePlan:
+        """Which images episode `n` is made of; reads no image."""
+        choice = numpy_generator(self.seed, "domain", n).choice(len(self.domains), p=self._shares)
+        domain = self.domains[int(choice)]
+        rng = numpy_generator(self.seed, f"episode/{self.split}/{domain.name}", n)
+        draw = self.sampler.draw(self._sizes[domain.name], rng)
+        names = domain.classes(self.split)
+        support: list[np.ndarray] = []
+        query: list[np.ndarray] = []
+        for place, shot in zip(draw.classes, draw.shots, strict=True):
+            rows = rng.choice(domain.rows(names[place]), shot + draw.query, replace=False)
+            support.append(rows[:shot])
+            query.append(rows[shot:])
+        return EpisodePlan(
+            id=f"{domain.name}/{self.split}/{self.seed}/{n}",
+            domain=domain.name,
+            split=self.split,
+            classes=tuple(names[place] for place in draw.classes),
+            support_rows=tuple(np.concatenate(support).tolist()),
+            support_labels=_labels(support),
+            query_rows=tuple(np.concatenate(query).tolist()),
+            query_labels=_labels(query),
+        )
+
+    def episode(self, n: int) -> Episode:
+        """Episode `n` with its images.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        plan = self.plan(n)
+        domain = self._by_name[plan.domain]
+        side = self.transforms.canvas_size(self.image_size)
+        canvases = torch.stack([domain.canvas(row, side) for row in plan.support_rows + plan.query_rows])
+        images = self._transform(canvases, domain, n)
+        n_support = len(plan.support_rows)
+        return Episode(
+            plan=plan,
+            support=images[:n_support],
+            support_labels=torch.tensor(plan.support_labels),
+            query=images[n_support:],
+            query_labels=torch.tensor(plan.query_labels),
+        )
+
+    def _transform(self, canvases: UInt8[Tensor, "n 3 side side"], domain: Domain, n: int) -> Tensor:
+        if not self.train:
+            return plain_transform(canvases, self.image_size, self.mean, self.std)
+        with seeded_torch(self.seed, f"augment/{self.split}", n):
+            return random_transform(canvases, self.image_size, self.mean, self.std, self.transforms, flip=domain.flip)
+
+    def trace(self, n: int) -> dict[str, Any]:
+        """Where episode `n` comes from, for JSON: id, classes, and each image's row, name and label."""
+        plan = self.plan(n)
+        domain = self._by_name[plan.domain]
+
+        def images(rows: Sequence[int], labels: Sequence[int]) -> list[dict[str, Any]]:
+            return [
+                {"row": row, "image": domain.image_name(row), "label": label}
+                for row, label in zip(rows, labels, strict=True)
+            ]
+
+        return {
+            "id": plan.id,
+            "domain": plan.domain,
+            "split": plan.split,
+            "classes": list(plan.classes),
+            "support": images(plan.support_rows, plan.support_labels),
+            "query": images(plan.query_rows, plan.query_labels),
+        }
+
+
+def _labels(groups: Sequence[np.ndarray]) -> tuple[int, ...]:
+    return tuple(label for label, rows in enumerate(groups) for _ in rows)
+
+
+def _shares(domains: Sequence[Domain], weights: Sequence[float] | None) -> np.ndarray:
+    if not domains:
+        raise ConfigError("an episode source needs at least one domain; it was given none")
+    shares = np.ones(len(domains)) if weights is None else np.array(weights, dtype=np.float64)
+    if len(shares) != len(domains) or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
+        raise ConfigError(
+            f"domain weights are {weights} for the {len(domains)} domains {[d.name for d in domains]}; give "
+            "each one number, 0 or more, not all 0"
+        )
+    return shares / shares.sum()

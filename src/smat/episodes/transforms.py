@@ -1,0 +1,122 @@
+"""From squares of bytes to normalised network input: the one test transform, and the training one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import kornia.augmentation as augmentation
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from smat.episodes.images import canvas
+from smat.errors import ConfigError
+
+Triple = tuple[float, float, float]
+
+# Images varied together: a large episode at once would need several times its size in memory, and is slower.
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class TransformConfig:
+    """How images are cut and varied.
+
+    Attributes:
+        margin: side of the decoded square over the network's image size, at least 1. Tests cut out the
+            centre; at 1 nothing is cut away.
+        crop_scale: smallest and largest share of the square's area that a training crop keeps.
+        brightness: training images' brightness is multiplied by a factor within 1 ± this.
+        contrast: the same of contrast.
+        saturation: the same of saturation.
+        hue: training images' hue is turned by up to this share of the circle, at most 0.5. It takes four
+            times as long as the others together, and the field's few-shot training leaves it out.
+
+    Brightness, contrast and saturation of 0.4 are what few-shot work has used since Chen et al. (2019).
+    """
+
+    margin: float = 8 / 7
+    crop_scale: tuple[float, float] = (0.35, 1.0)
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.margin < 1:
+            raise ConfigError(f"transforms.margin is {self.margin}; it is at least 1 (1: no border)")
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ConfigError(
+                f"transforms.crop_scale is {self.crop_scale}; it is two shares, 0 < smallest <= largest <= 1"
+            )
+        for name, value, most in (
+            ("brightness", self.brightness, 1.0),
+            ("contrast", self.contrast, 1.0),
+            ("saturation", self.saturation, 1.0),
+            ("hue", self.hue, 0.5),
+        ):
+            if not 0 <= value <= most:
+                raise ConfigError(f"transforms.{name} is {value}; it lies in 0..{most:g}")
+
+    def canvas_size(self, image_size: int) -> int:
+        """Side of the decoded square, in pixels, for a network that takes `image_size` pixels."""
+        return round(image_size * self.margin)
+
+
+def normalise(images: Float[Tensor, "n 3 h w"], mean: Triple, std: Triple) -> Float[Tensor, "n 3 h w"]:
+    """Images in 0..1 minus `mean`, over `std`, channel by channel."""
+    return (images - images.new_tensor(mean).view(3, 1, 1)) / images.new_tensor(std).view(3, 1, 1)
+
+
+def plain_transform(
+    canvases: UInt8[Tensor, "n 3 side side"], image_size: int, mean: Triple, std: Triple
+) -> Float[Tensor, "n 3 {image_size} {image_size}"]:
+    """The centre `image_size` pixels of each square, normalised."""
+    start = (canvases.shape[-1] - image_size) // 2
+    stop = start + image_size
+    return normalise(canvases[:, :, start:stop, start:stop].float() / 255, mean, std)
+
+
+def random_transform(
+    canvases: UInt8[Tensor, "n 3 side side"],
+    image_size: int,
+    mean: Triple,
+    std: Triple,
+    config: TransformConfig,
+    *,
+    flip: bool,
+) -> Float[Tensor, "n 3 {image_size} {image_size}"]:
+    """A random crop of each square, resized, its colours varied, perhaps mirrored, normalised.
+
+    Random by torch's global generator: call it within `smat.rng.seeded_torch`.
+    """
+    # With "slice" an image is cut and resized by itself, which is faster than one warp of the whole batch.
+    steps: list[nn.Module] = [
+        augmentation.RandomResizedCrop((image_size, image_size), scale=config.crop_scale, cropping_mode="slice")
+    ]
+    colours = (config.brightness, config.contrast, config.saturation, config.hue)
+    if any(colours):
+        steps.append(augmentation.ColorJitter(*colours, p=1.0))
+    if flip:
+        steps.append(augmentation.RandomHorizontalFlip(p=0.5))
+    vary = nn.Sequential(*steps)
+    with torch.no_grad():
+        parts: list[Tensor] = [vary(part.float() / 255).clamp(0, 1) for part in canvases.split(_AT_ONCE)]
+    return normalise(torch.cat(parts), mean, std)
+
+
+def prepare(
+    images: Sequence[Image.Image], image_size: int, margin: float, mean: Triple, std: Triple
+) -> Float[Tensor, "n 3 {image_size} {image_size}"]:
+    """RGB images of any size as network input, by the test transform.
+
+    Args:
+        images: at least one image, as `load_image` gives them.
+        image_size: side of the network's input, in pixels.
+        margin: as `TransformConfig.margin`.
+        mean: the backbone's normalisation constants, for images in 0..1.
+        std: the same.
+    """
+    side = TransformConfig(margin=margin).canvas_size(image_size)
+    return plain_transform(torch.stack([canvas(image, side) for image in images]), image_size, mean, std)

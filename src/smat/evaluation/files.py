@@ -1,0 +1,37 @@
+"""Results as files that are whole or not there."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from smat.errors import ConfigError
+
+
+def check_writable(path: str | Path) -> Path:
+    """Make sure, before long work, that a file can be written there; makes its folder.
+
+    Raises:
+        ConfigError: it is a folder, or its folder cannot be made or written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"output '{path}' is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"output '{path}' cannot be written: {error.strerror}; choose a folder that you may write to"
+        ) from error
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that nobody ever sees half of it: beside it first, then renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

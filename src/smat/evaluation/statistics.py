@@ -1,0 +1,152 @@
+"""Means with 95 % intervals, paired differences, averages over domains, and calibration."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchmetrics.functional.classification import binary_calibration_error
+
+from smat.errors import DataError
+from smat.evaluation.protocol import EpisodeRow
+
+Z = 1.96
+BASELINE = "pretrained"
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the half width of its 95 % interval: mean ± half_width.
+
+    Attributes:
+        mean: the mean.
+        half_width: 1.96 standard errors; NaN where there is one value only, which says nothing of the spread.
+    """
+
+    mean: float
+    half_width: float
+
+
+def interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """Mean and 95 % interval of independent values, such as episodes' accuracies.
+
+    The half width is 1.96·s/√n, s² = Σ(x - mean)²/(n - 1): the normal approximation, as the field reports it.
+
+    Raises:
+        DataError: no values.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if not len(x):
+        raise DataError("there are no values to take a mean of; evaluate at least one episode")
+    half_width = Z * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan
+    return Interval(float(x.mean()), float(half_width))
+
+
+def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray) -> Interval:
+    """Mean and 95 % interval of `values - baseline`, pair by pair.
+
+    Two methods on the same episodes rise and fall together with the episodes' difficulty; the difference within
+    a pair is free of it, and its interval is much narrower than the two intervals suggest.
+
+    Raises:
+        DataError: not as many values as there are of the baseline, or none.
+    """
+    if len(values) != len(baseline):
+        raise DataError(f"{len(values)} values cannot be paired with {len(baseline)}; use the same episodes for both")
+    return interval(np.subtract(values, baseline))
+
+
+def average(intervals: Sequence[Interval]) -> Interval:
+    """The mean of k domains' means, each domain counting alike, with its 95 % interval.
+
+    Domains are independent samples, so the squares of their standard errors add up: half width √(Σ h²)/k. It
+    covers the choice of episodes; the domains are taken as given, not as a sample of all the domains there are.
+
+    Raises:
+        DataError: no intervals.
+    """
+    if not intervals:
+        raise DataError("there are no domains to average over; give at least one")
+    k = len(intervals)
+    half_width = math.sqrt(sum(i.half_width**2 for i in intervals)) / k
+    return Interval(sum(i.mean for i in intervals) / k, half_width)
+
+
+def calibration_error(rows: Sequence[EpisodeRow], method: str) -> float:
+    """Expected calibration error over all queries of the episodes, in 0..1, with 15 bins.
+
+    The mean over bins of confidence of |accuracy - confidence|, bins weighted by their queries (Guo et al. 2017).
+    It depends on each query's highest probability and on whether that class was right, and on nothing else, so
+    that episodes of different ways can be pooled: torchmetrics' binary form, given these two, is its multi-class
+    form.
+    """
+    confidence = torch.cat([row.outcomes[method].confidence for row in rows])
+    correct = torch.cat([row.outcomes[method].correct for row in rows])
+    return float(binary_calibration_error(confidence.clamp(0, 1), correct.long(), n_bins=CALIBRATION_BINS))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A domain's results, or the average over several domains; all numbers are shares, not per cent.
+
+    Attributes:
+        name: the domain, or what was averaged.
+        role: `"id"`, `"ood"` or `""`.
+        episodes: number of episodes.
+        accuracy: by method.
+        difference: of each method's accuracy to that of `"pretrained"`, paired; empty where that was not evaluated.
+        calibration_error: by method; of an average, the mean over its domains.
+    """
+
+    name: str
+    role: str
+    episodes: int
+    accuracy: dict[str, Interval]
+    difference: dict[str, Interval]
+    calibration_error: dict[str, float]
+
+
+def summarise(rows: Sequence[EpisodeRow], role: str = "") -> Summary:
+    """The results of one domain's episodes.
+
+    Raises:
+        DataError: no rows.
+    """
+    if not rows:
+        raise DataError("there are no episodes to summarise; evaluate at least one")
+    methods = list(rows[0].outcomes)
+    accuracies = {method: [row.outcomes[method].accuracy for row in rows] for method in methods}
+    others = [method for method in methods if method != BASELINE] if BASELINE in methods else []
+    return Summary(
+        name=rows[0].domain,
+        role=role,
+        episodes=len(rows),
+        accuracy={method: interval(values) for method, values in accuracies.items()},
+        difference={method: paired_difference(accuracies[method], accuracies[BASELINE]) for method in others},
+        calibration_error={method: calibration_error(rows, method) for method in methods},
+    )
+
+
+def averages(summaries: Sequence[Summary]) -> list[Summary]:
+    """Averages over the domains of each role that two or more of them have: ID, OOD, and those without a role."""
+    found: list[Summary] = []
+    for role, name in (("id", "ID average"), ("ood", "OOD average"), ("", "average")):
+        group = [summary for summary in summaries if summary.role == role]
+        if len(group) < 2:
+            continue
+        first = group[0]
+        found.append(
+            Summary(
+                name=name,
+                role=role,
+                episodes=sum(s.episodes for s in group),
+                accuracy={m: average([s.accuracy[m] for s in group]) for m in first.accuracy},
+                difference={m: average([s.difference[m] for s in group]) for m in first.difference},
+                calibration_error={
+                    m: sum(s.calibration_error[m] for s in group) / len(group) for m in first.calibration_error
+                },
+            )
+        )
+    return found

@@ -1,0 +1,97 @@
+"""Training state on disk: tensors in safetensors, everything else in JSON, written so that a crash leaves a whole one."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from smat.errors import CheckpointError
+
+_TENSOR = "__tensor__"
+_STATE, _TENSORS = "state.json", "state.safetensors"
+
+
+def replace_folder(write: Any, folder: Path) -> None:
+    """Let `write(path)` fill a new folder, then put it in the place of `folder`.
+
+    Whenever the process dies, `folder` is the old one, the new one or (between two renames) beside it as `.old`, which
+    `recover_folder` puts back.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    write(fresh)
+    for file in fresh.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> bool:
+    """Whether `folder` exists, after putting back what an interrupted `replace_folder` set aside."""
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+    return folder.exists()
+
+
+def save_state(state: dict[str, Any], folder: Path) -> None:
+    """Write a nested dict of tensors, numbers, strings, lists and dicts (keys: strings or integers), atomically."""
+    tensors: dict[str, torch.Tensor] = {}
+    packed = _pack(state, "", tensors)
+
+    def write(path: Path) -> None:
+        save_file(tensors, path / _TENSORS)
+        (path / _STATE).write_text(json.dumps(packed))
+
+    replace_folder(write, folder)
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """The inverse of `save_state`.
+
+    Raises:
+        CheckpointError: no state there, or a damaged one.
+    """
+    if not recover_folder(folder):
+        raise CheckpointError(
+            f"{folder} holds no training state: there is nothing to resume; start without resume"
+        )
+    try:
+        return _unpack(json.loads((folder / _STATE).read_text()), load_file(folder / _TENSORS))
+    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the training state in {folder} is damaged ({error}): start the run anew"
+        ) from error
+
+
+def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: path}
+    if isinstance(value, dict):
+        # pairs, because JSON would turn the integer keys of optimizer states into strings
+        return {"pairs": [[key, _pack(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_pack(item, f"{path}/{number}", tensors) for number, item in enumerate(value)]
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _unpack(item, tensors) for key, item in value["pairs"]}
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    return value

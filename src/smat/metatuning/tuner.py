@@ -1,0 +1,353 @@
+"""The meta-tuning loop."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from smat.episodes import Episode, EpisodeSource, episode_loader
+from smat.errors import ConfigError, NonFiniteError
+from smat.experts import Precision, SparseInterpolatedExperts
+from smat.metatuning.checkpoints import load_state, recover_folder, replace_folder, save_state
+from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, train_task
+from smat.metatuning.optimizers import MetaOptimizer, OptimizerConfig
+from smat.rng import torch_generator
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """How a pool is meta-tuned.
+
+    Attributes:
+        tasks: number of training tasks in all.
+        meta_batch: tasks an optimizer step; they are shared among the devices.
+        target_sparsity: τ, the share of each expert's gates that must be zero; None: no constraint.
+        objective: the loss of a task.
+        optimizers: rules, learning rates and schedule.
+        precision: `32-true` or `bf16-mixed`.
+        validate_every: tasks between validations; 0: none.
+        validation_episodes: episodes a domain in each of them.
+        patience: stop after this many validations without a better accuracy; None: never.
+        checkpoint_every: tasks between checkpoints; the end and an interruption save one too.
+        seed: of everything random in the run.
+    """
+
+    tasks: int = 100_000
+    meta_batch: int = 4
+    target_sparsity: float | None = 0.9
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizers: OptimizerConfig = field(default_factory=OptimizerConfig)
+    precision: Precision = "32-true"
+    validate_every: int = 2000
+    validation_episodes: int = 40
+    patience: int | None = None
+    checkpoint_every: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "meta_batch", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"tuning.{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.tasks % self.meta_batch:
+            raise ConfigError(
+                f"tuning.tasks is {self.tasks}, which is no multiple of tuning.meta_batch {self.meta_batch}: choose "
+                f"{self.tasks - self.tasks % self.meta_batch or self.meta_batch}"
+            )
+        if self.target_sparsity is not None and not 0 <= self.target_sparsity < 1:
+            raise ConfigError(
+                f"tuning.target_sparsity is {self.target_sparsity}; it must be in [0, 1), or null"
+            )
+
+
+@dataclass
+class StepReport:
+    """What one optimizer step came to, averaged over its tasks.
+
+    Attributes:
+        tasks: training tasks so far.
+        values: numbers by name, as they are logged.
+        sparsity: of each expert.
+    """
+
+    tasks: int
+    values: dict[str, float]
+    sparsity: list[float]
+
+
+@dataclass
+class Progress:
+    """Where a run is; saved with it.
+
+    Attributes:
+        tasks: training tasks done.
+        best_accuracy: the best validation accuracy so far, -1 before the first.
+        best_tasks: when that was.
+        waited: validations since.
+    """
+
+    tasks: int = 0
+    best_accuracy: float = -1.0
+    best_tasks: int = 0
+    waited: int = 0
+
+
+class MetaTuner:
+    """Meta-tunes a pool on the tasks of a source.
+
+    Args:
+        pool: on the CPU; it is moved to Fabric's device.
+        train: training episodes.
+        validation: one source of validation episodes a domain; none: no validation, the last state is the best.
+        config: the run's settings.
+        folder: where `state` (to resume), `best` and `last` (pools) are written.
+        fabric: devices; launched.
+        workers: processes that make episodes.
+        on_step: called after every optimizer step, on the first process only.
+        on_validation: called with tasks and accuracies by domain after every validation, likewise.
+    """
+
+    def __init__(
+        self,
+        pool: SparseInterpolatedExperts,
+        train: EpisodeSource,
+        validation: Sequence[EpisodeSource],
+        config: TuningConfig,
+        folder: Path,
+        fabric: Fabric,
+        *,
+        workers: int = 0,
+        on_step: Callable[[StepReport], None] = lambda _: None,
+        on_validation: Callable[[int, dict[str, float]], None] = lambda _, __: None,
+    ) -> None:
+        if not pool.config.experts:
+            raise ConfigError("a pool without experts has nothing to tune: set pool.experts to 1 or more")
+        if config.meta_batch % fabric.world_size:
+            raise ConfigError(
+                f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"
+            )
+        self.pool, self.config, self.fabric, self.folder = pool.to(fabric.device), config, fabric, folder
+        self.train_source, self.validation = train, tuple(validation)
+        self.workers, self.on_step, self.on_validation = workers, on_step, on_validation
+        self.multipliers = nn.Parameter(torch.zeros(pool.config.experts, device=fabric.device))
+        self.optimizer = MetaOptimizer(pool, self.multipliers, config.optimizers)
+        self.progress = Progress()
+        self._stop = False
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def run(self) -> Progress:
+        """Tune until the last task, until patience ends, or until SIGINT or SIGTERM; the state is saved in each case.
+
+        Raises:
+            NonFiniteError: a task's loss is not finite; the state before it is saved.
+            KeyboardInterrupt: after an interruption, once the state is saved.
+        """
+        config, fabric = self.config, self.fabric
+        share = config.meta_batch // fabric.world_size
+        episodes = episode_loader(
+            self.train_source,
+            self.progress.tasks + fabric.global_rank,
+            config.tasks,
+            step=fabric.world_size,
+            workers=self.workers,
+        )
+        with self._signals():
+            while self.progress.tasks < config.tasks and not self._out_of_patience():
+                batch = [next(episodes) for _ in range(share)]
+                self._step(batch)
+                tasks = self.progress.tasks
+                if self.validation and config.validate_every and self._due(config.validate_every):
+                    self._validate()
+                if self._stop or self._due(config.checkpoint_every):
+                    self.save()
+                if self._stop:
+                    raise KeyboardInterrupt(f"stopped after {tasks} tasks; the state is in {self.folder}")
+        self.save()
+        self._save_pool("last")
+        if not (self.validation and config.validate_every):
+            self._save_pool("best")
+        return self.progress
+
+    def _due(self, every: int) -> bool:
+        """Whether the last step passed a multiple of `every` tasks, or was the last of all."""
+        tasks = self.progress.tasks
+        return tasks // every > (tasks - self.config.meta_batch) // every or tasks >= self.config.tasks
+
+    def _out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.progress.waited >= self.config.patience
+
+    def _step(self, batch: Sequence[Episode]) -> None:
+        pool, config, start = self.pool, self.config, self.progress.tasks
+        pool.train()
+        pool.router.power_iteration()
+        results = []
+        for number, episode in enumerate(batch):
+            task = start + self.fabric.global_rank + number * self.fabric.world_size
+            result = train_task(
+                pool,
+                self.multipliers,
+                episode.to(self.fabric.device),
+                config.objective,
+                target_sparsity=config.target_sparsity,
+                noise=self._noise(task),
+                precision=config.precision,
+                weight=1 / config.meta_batch,
+            )
+            results.append(_numbers(result))
+        finite = torch.stack([r["loss"].isfinite() for r in results])
+        stop, broken = self._agree(self._stop, not bool(finite.all()))
+        if broken:
+            self.save()
+            bad = [e.plan.id for e, ok in zip(batch, finite.tolist(), strict=True) if not ok]
+            raise NonFiniteError(
+                f"the loss is not finite in episode {' and '.join(bad) or 'of another process'}, at task {start}; the "
+                f"state before it is in {self.folder}. Look at its images, lower optimizers.delta.lr, or use 32-true"
+            )
+        self._reduce_gradients()
+        norms = self.optimizer.step(start / config.tasks)
+        pool.clamp_gate_logits_()
+        self.progress.tasks += config.meta_batch
+        pool.tasks_seen += config.meta_batch
+        self._stop = stop
+        self._report(results, norms)
+
+    def _noise(self, task: int) -> TaskNoise:
+        """The draws of a training task: functions of the seed and its number alone."""
+        pool, seed = self.pool, self.config.seed
+        experts, device = pool.config.experts, self.fabric.device
+        generator = torch_generator(seed, "routing", task)
+        routing = torch.rand(experts, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
+
+        def gates(start: int, stop: int) -> Tensor:
+            u = torch.rand(experts, stop - start, generator=torch_generator(seed, "gates", task, start))
+            return u.clamp_(1e-6, 1 - 1e-6).to(device)
+
+        return TaskNoise(gates if pool.config.random_gates else None, routing)
+
+    # -- several devices -------------------------------------------------------------------------------------------
+
+    def _agree(self, *flags: bool) -> list[bool]:
+        """Whether any process raises each flag."""
+        raised = torch.tensor([float(flag) for flag in flags], device=self.fabric.device)
+        return (self.fabric.all_reduce(raised, reduce_op="sum") > 0).tolist()  # pyright: ignore
+
+    def _reduce_gradients(self) -> None:
+        """Sum gradients over the processes; multipliers that one process set to 0 are 0 in all."""
+        if self.fabric.world_size == 1:
+            return
+        for parameter in [*self.pool.parameters(), self.multipliers]:
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad)
+        torch.distributed.all_reduce(self.multipliers.data, torch.distributed.ReduceOp.MIN)
+
+    def _report(self, results: list[dict[str, Tensor]], norms: dict[str, float]) -> None:
+        mean = {key: torch.stack([r[key] for r in results]).mean(0) for key in results[0]}
+        if self.fabric.world_size > 1:
+            mean = {key: self.fabric.all_reduce(value, reduce_op="mean") for key, value in mean.items()}
+        sparsity = [round(s, 4) for s in mean.pop("sparsity").tolist()]
+        routing = mean.pop("merge_weights").tolist()
+        values = {key: float(value) for key, value in mean.items()}
+        values |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
+        values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
+        values |= {f"multiplier/{m}": v for m, v in enumerate(self.multipliers.tolist())}
+        values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
+        values["temperature"] = self.pool.temperature
+        if self.fabric.is_global_zero:
+            self.on_step(StepReport(self.progress.tasks, values, sparsity))
+
+    # -- validation and saving -------------------------------------------------------------------------------------
+
+    def _validate(self) -> None:
+        """Accuracy on validation classes; the best pool so far is kept."""
+        self.pool.eval()
+        accuracies = {}
+        for source in self.validation:
+            correct = torch.zeros(2, device=self.fabric.device)
+            rank, world = self.fabric.global_rank, self.fabric.world_size
+            for episode in episode_loader(source, rank, self.config.validation_episodes, world, self.workers):
+                episode = episode.to(self.fabric.device)
+                logits = self.pool.classify(
+                    episode.support, episode.support_labels, episode.query, self.config.precision
+                )
+                correct += torch.stack(
+                    [(logits.argmax(1) == episode.query_labels).float().mean(), correct.new_ones(())]
+                )
+            total = self.fabric.all_reduce(correct, reduce_op="sum")
+            accuracies[source.domains[0].name] = float(total[0] / total[1])  # pyright: ignore
+        accuracy = sum(accuracies.values()) / len(accuracies)
+        self.progress.waited += 1
+        if accuracy > self.progress.best_accuracy:
+            self.progress.best_accuracy, self.progress.best_tasks = accuracy, self.progress.tasks
+            self.progress.waited = 0
+            self._save_pool("best")
+        if self.fabric.is_global_zero:
+            self.on_validation(self.progress.tasks, accuracies)
+
+    def _save_pool(self, name: str) -> None:
+        if self.fabric.is_global_zero:
+            replace_folder(lambda path: self.pool.save_pretrained(path), self.folder / name)
+        self.fabric.barrier()
+
+    @property
+    def _state_folder(self) -> Path:
+        return self.folder / "state"
+
+    def save(self) -> None:
+        """Write everything that the rest of the run depends on."""
+        if self.fabric.is_global_zero:
+            pool = {k: v for k, v in self.pool.state_dict().items() if k != "pretrained"}
+            state = {
+                "pool": pool,
+                "multipliers": self.multipliers.data,
+                "optimizer": self.optimizer.state_dict(),
+                "progress": vars(self.progress),
+            }
+            save_state(state, self._state_folder)
+        self.fabric.barrier()
+
+    def resume(self) -> None:
+        """Take up a saved state.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        recover_folder(self.folder / "best")
+        state = load_state(self._state_folder)
+        self.pool.load_state_dict(state["pool"] | {"pretrained": self.pool.pretrained})
+        self.multipliers.data.copy_(state["multipliers"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM finish the step and save; a second SIGINT stops at once."""
+
+        def request(number: int, frame: FrameType | None) -> None:
+            if self._stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _numbers(result: TaskResult) -> dict[str, Tensor]:
+    """What is kept of a task once its gradients are taken."""
+    terms: dict[str, Any] = {f"loss/{name}": value for name, value in result.terms.items()}
+    return terms | {
+        "loss": result.loss,
+        "accuracy": result.accuracy,
+        "sparsity": result.merged.sparsity,
+        "merge_weights": result.merge_weights,
+    }

@@ -1,0 +1,364 @@
+"""`smat bench`: time and memory of the main computations, next to a plain eager implementation of the same formulas."""
+
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from smat import backbones
+from smat.backbones import BackboneSpec
+from smat.episodes import Episode, EpisodePlan
+from smat.errors import ConfigError
+from smat.experts import PoolConfig, Precision, SparseInterpolatedExperts
+from smat.metatuning.objective import ObjectiveConfig, train_task
+from smat.recipes import eager_reference
+from smat.recipes.eager_reference import EagerExperts
+from smat.rng import seeded_torch
+
+WORK = ("train", "evaluate", "interpolation")
+PRECISIONS = ("32-true", "bf16-mixed")
+EAGER = "eager"
+TARGET_SPARSITY = 0.9
+
+# hidden size, attention heads; 12 blocks, an MLP of four times the width and patches of 16 pixels in each
+_BACKBONES = {"vit-tiny": (192, 3), "vit-small": (384, 6), "vit-base": (768, 12)}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The size of what is measured; weights and images are random."""
+
+    backbone: str
+    image_size: int
+    experts: int
+    way: int
+    support: int
+    query: int
+    threads: int
+
+
+def bench(
+    *,
+    what: list[str] = ["train", "evaluate", "interpolation"],  # noqa: B006
+    backbone: str = "vit-small",
+    image_size: int = 128,
+    experts: int = 8,
+    way: int = 10,
+    support: int = 50,
+    query: int = 100,
+    precision: list[str] = ["32-true", "bf16-mixed"],  # noqa: B006
+    repeats: int = 3,
+    threads: int | None = None,
+    output: str | None = None,
+) -> dict[str, Any]:
+    """Measure a training task, an evaluation episode and the interpolation on this machine's processor.
+
+    Each is run by turns with a plain eager implementation of the same formulas in float32 (a tensor for each parameter,
+    gates in full, no sharing of passes), after a comparison of both losses and gradients. Peak memory is that of a
+    process of its own. Weights and images are random.
+
+    Example: smat bench --what=[train] --repeats 1 --output bench.json
+
+    Args:
+        what: any of train, evaluate, interpolation (forward and backward).
+        backbone: vit-tiny, vit-small or vit-base.
+        image_size: side of the images in pixels, a multiple of 16.
+        experts: number of experts.
+        way: number of classes.
+        support: number of support images.
+        query: number of query images.
+        precision: any of 32-true, bf16-mixed; the eager implementation is always 32-true.
+        repeats: measured runs of each; the median counts.
+        threads: processor threads; those torch takes by itself if not given.
+        output: a JSON file for all numbers and a description of the machine.
+
+    Returns:
+        What is written to `output`.
+
+    Raises:
+        ConfigError: an unknown name, or sizes that do not fit together.
+    """
+    problem = Problem(backbone, image_size, experts, way, support, query, threads or torch.get_num_threads())
+    _check(problem, what, precision, repeats)
+    console, before = Console(), torch.get_num_threads()
+    contenders = {w: _contenders(w, precision) for w in what}
+    memory = {w: {c: _peak_memory(problem, w, c) for c in contenders[w]} for w in what}
+    torch.set_num_threads(problem.threads)
+    try:
+        setup = Setup(problem)
+        agreement = setup.agreement()
+        console.print(
+            "largest relative differences from the eager implementation (float32): "
+            + ", ".join(f"{name} {value:.1e}" for name, value in agreement.items())
+        )
+        seconds = {w: _by_turns({c: setup.run(w, c) for c in contenders[w]}, repeats) for w in what}
+    finally:
+        torch.set_num_threads(before)
+    results = {w: {c: _summary(seconds[w], memory[w], c) for c in contenders[w]} for w in what}
+    report = {
+        "machine": _machine(problem.threads),
+        "problem": asdict(problem),
+        "agreement": agreement,
+        "results": results,
+    }
+    console.print(_table(report))
+    if output is not None:
+        Path(output).write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+class Setup:
+    """A pool, its eager counterpart (made where first needed) and an episode, from fixed seeds."""
+
+    def __init__(self, problem: Problem) -> None:
+        width, heads = _BACKBONES[problem.backbone]
+        config = {
+            "model_type": "vit",
+            "hidden_size": width,
+            "num_attention_heads": heads,
+            "num_hidden_layers": 12,
+            "intermediate_size": 4 * width,
+            "patch_size": 16,
+            "image_size": problem.image_size,
+        }
+        spec = BackboneSpec("transformers", problem.backbone, config, problem.image_size, (0.5,) * 3, (0.5,) * 3, "cls")
+        with seeded_torch(0, "bench"):
+            self.pool = SparseInterpolatedExperts(backbones.build(spec), PoolConfig(experts=problem.experts))
+            nn.init.normal_(self.pool.delta, std=1e-3)
+            self.episode = _random_episode(problem)
+            self.cotangent = torch.randn(self.pool.layout.size)
+        self.pool.train()
+        self.multipliers = nn.Parameter(torch.ones(problem.experts))
+        self.objective = ObjectiveConfig()
+        self._eager: EagerExperts | None = None
+
+    @property
+    def eager(self) -> EagerExperts:
+        """The same experts as separate tensors."""
+        if self._eager is None:
+            self._eager = EagerExperts(self.pool, self.multipliers.detach())
+        return self._eager
+
+    def run(self, what: str, contender: str) -> Callable[[], None]:
+        """A function that does the work once."""
+        steps = {
+            ("train", True): self.eager_task,
+            ("evaluate", True): lambda: eager_reference.evaluate_episode(self.eager, self.episode),
+            ("interpolation", True): self.eager_interpolation,
+            ("train", False): lambda: self.task(contender),  # pyright: ignore[reportArgumentType]
+            ("evaluate", False): lambda: self.evaluate(contender),  # pyright: ignore[reportArgumentType]
+            ("interpolation", False): self.interpolation,
+        }
+        step = steps[what, contender == EAGER]
+
+        def once() -> None:
+            step()
+            self.clear()
+
+        return once
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        self.pool.zero_grad()
+        self.multipliers.grad = None
+        if self._eager is not None:
+            self._eager.clear_gradients()
+
+    def task(self, precision: Precision) -> torch.Tensor:
+        """The package's training task; its loss."""
+        return train_task(
+            self.pool,
+            self.multipliers,
+            self.episode,
+            self.objective,
+            target_sparsity=TARGET_SPARSITY,
+            precision=precision,
+        ).loss
+
+    def eager_task(self) -> torch.Tensor:
+        """The eager training task; its loss."""
+        terms = eager_reference.train_task(self.eager, self.episode, self.objective, TARGET_SPARSITY)
+        return torch.stack(list(terms.values())).sum()
+
+    def evaluate(self, precision: Precision) -> torch.Tensor:
+        """The package's evaluation episode; its query logits."""
+        episode = self.episode
+        return self.pool.classify(episode.support, episode.support_labels, episode.query, precision)
+
+    def interpolation(self) -> None:
+        """The package's interpolation, forward and backward, with the expected density."""
+        merged = self.pool.merge(self._uniform_weights())
+        torch.autograd.backward([merged.vector, merged.expected_density.sum()], [self.cotangent, torch.tensor(1.0)])
+
+    def eager_interpolation(self) -> None:
+        """The same, a parameter at a time."""
+        experts, masks = self.eager, self.eager.masks()
+        network = experts.merge(self._uniform_weights(), masks)
+        experts.sparsities(masks)
+        cotangents = [self.cotangent[where] for where in self.pool.layout.slices.values()]
+        shaped = [c.view(v.shape) for c, v in zip(cotangents, network.values(), strict=True)]
+        torch.autograd.backward([*network.values(), experts.densities().sum()], [*shaped, torch.tensor(1.0)])
+
+    def _uniform_weights(self) -> torch.Tensor:
+        experts = self.pool.config.experts
+        return torch.full((experts,), 1 / experts, requires_grad=True)
+
+    def agreement(self) -> dict[str, float]:
+        """Largest relative differences (norm of the difference over the norm) from the eager implementation."""
+        loss, theirs = self.task("32-true"), self.eager_task()
+        ours = {
+            "delta": self.pool.delta.grad,
+            "gate_logits": self.pool.gate_logits.grad,
+            "multipliers": self.multipliers.grad,
+            **{f"router.{name}": p.grad for name, p in self.pool.router.named_parameters()},
+        }
+        reference = eager_reference.gradients(self.eager)
+        gradients = max(_difference(g, reference[name]) for name, g in ours.items() if g is not None)
+        self.clear()
+        logits = eager_reference.evaluate_episode(self.eager, self.episode)
+        return {
+            "loss": _difference(loss, theirs),
+            "gradients": gradients,
+            "logits": _difference(self.evaluate("32-true"), logits),
+        }
+
+
+def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-30))
+
+
+def _random_episode(problem: Problem) -> Episode:
+    way, support, query, side = problem.way, problem.support, problem.query, problem.image_size
+    labels = [i % way for i in range(support)], [i % way for i in range(query)]
+    plan = EpisodePlan(
+        id="bench/train/0/0",
+        domain="bench",
+        split="train",
+        classes=tuple(str(c) for c in range(way)),
+        support_rows=tuple(range(support)),
+        support_labels=tuple(labels[0]),
+        query_rows=tuple(range(support, support + query)),
+        query_labels=tuple(labels[1]),
+    )
+    images = torch.randn(support + query, 3, side, side)
+    return Episode(plan, images[:support], torch.tensor(labels[0]), images[support:], torch.tensor(labels[1]))
+
+
+def _check(problem: Problem, what: Sequence[str], precision: Sequence[str], repeats: int) -> None:
+    for name, given, known in (
+        ("what", what, WORK),
+        ("precision", precision, PRECISIONS),
+        ("backbone", [problem.backbone], tuple(_BACKBONES)),
+    ):
+        unknown = [g for g in given if g not in known]
+        if unknown or not given:
+            raise ConfigError(f"{name} {unknown or given} cannot be measured: choose from {', '.join(known)}")
+    if problem.image_size < 16 or problem.image_size % 16:
+        raise ConfigError(f"image_size is {problem.image_size}; give a multiple of 16")
+    if problem.way < 2 or problem.support < problem.way:
+        raise ConfigError(
+            f"{problem.support} support images for {problem.way} classes: give at least two classes and one image each"
+        )
+    for name, value in (("experts", problem.experts), ("query", problem.query), ("repeats", repeats)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; give 1 or more")
+
+
+def _contenders(what: str, precision: Sequence[str]) -> list[str]:
+    """The interpolation is float32 in both precisions, so there is one of it."""
+    return [EAGER, "32-true"] if what == "interpolation" else [EAGER, *precision]
+
+
+def _by_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each run, by turns, so that a slower spell of the machine meets all alike; a round to warm up first."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(repeats + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _peak_memory(problem: Problem, what: str, contender: str) -> float:
+    """Peak memory in GB (10⁹ bytes) of a fresh process that does the work once."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(_do_once, problem, what, contender).result()
+
+
+def _do_once(problem: Problem, what: str, contender: str) -> float:
+    torch.set_num_threads(problem.threads)
+    setup = Setup(problem)
+    run = setup.run(what, contender)
+    if contender == EAGER:
+        setup.let_go_of_the_pool()
+    run()
+    return _own_peak() / 1e9
+
+
+def _own_peak() -> int:
+    """Bytes. Linux hands a process the `ru_maxrss` of the one that started it, so its own mark is read there."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _summary(
+    seconds: dict[str, list[float]], memory: dict[str, float], contender: str
+) -> dict[str, float | list[float]]:
+    median = statistics.median(seconds[contender])
+    return {
+        "seconds": seconds[contender],
+        "median_seconds": median,
+        "times_faster_than_eager": statistics.median(seconds[EAGER]) / median,
+        "peak_memory_gb": memory[contender],
+    }
+
+
+def _machine(threads: int) -> dict[str, Any]:
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "smat": version("smat"),
+    }
+
+
+def _table(report: dict[str, Any]) -> Table:
+    machine = report["machine"]
+    table = Table(title=f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}")
+    for heading in ("work", "implementation", "seconds (median)", "times faster", "peak memory, GB"):
+        table.add_column(heading, justify="left" if heading in ("work", "implementation") else "right")
+    for what, rows in report["results"].items():
+        for contender, row in rows.items():
+            name = contender if contender == EAGER else f"smat {contender}"
+            table.add_row(
+                what,
+                name,
+                f"{row['median_seconds']:.3f}",
+                f"{row['times_faster_than_eager']:.2f}",
+                f"{row['peak_memory_gb']:.2f}",
+            )
+    return table

@@ -1,0 +1,263 @@
+"""`smat evaluate`: few-shot accuracy of a checkpoint on domains, next to the untouched backbone's."""
+
+import json
+import math
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from smat.adaptation import Device, open_model, pick_device
+from smat.episodes import (
+    Domain,
+    EpisodeSource,
+    FixedSampler,
+    Sampler,
+    TransformConfig,
+    VariableSampler,
+    open_domains,
+)
+from smat.errors import ConfigError
+from smat.evaluation import (
+    METHODS,
+    EpisodeRow,
+    Summary,
+    averages,
+    check_writable,
+    evaluate_domain,
+    results_table,
+    summarise,
+    write_whole,
+)
+from smat.experts import Precision, SparseInterpolatedExperts
+
+
+@dataclass
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        summaries: one a domain.
+        rows: one an episode, domain by domain.
+        complete: False where it was interrupted: the last domain may then have fewer episodes.
+    """
+
+    summaries: list[Summary] = field(default_factory=list)
+    rows: list[EpisodeRow] = field(default_factory=list)
+    complete: bool = False
+
+
+def evaluate(
+    checkpoint: str,
+    domains: list[str],
+    *,
+    method: Literal["all", "smat", "pretrained"] = "all",
+    split: Literal["train", "val", "test"] = "test",
+    episodes: int = 600,
+    way: int = 5,
+    shot: int = 5,
+    query: int = 15,
+    sampler: Literal["fixed", "variable"] = "fixed",
+    margin: float = 8 / 7,
+    splits: str | None = None,
+    skip_bad: bool = False,
+    seed: int = 0,
+    precision: Precision = "32-true",
+    device: Device = "auto",
+    workers: int = 1,
+    output: str | None = None,
+) -> Evaluation:
+    """Measure few-shot accuracy on domains, of the experts and of the untouched backbone on the same episodes.
+
+    Prints a table: mean accuracy with its 95 % interval, the paired difference, the expected calibration error,
+    and the averages over the ID and the OOD domains. After Ctrl-C the table and the output have what is done.
+
+    Example: smat evaluate runs/mine/best birds.parquet photos/ --shot 1 --output results.json
+
+    Args:
+        checkpoint: folder or hub name of a checkpoint; or of a backbone, to measure that alone.
+        domains: parquet files, folders of class folders, hub data sets, or pocket domains.
+        method: `smat` (the experts), `pretrained` (the untouched backbone), or `all`.
+        split: whose classes.
+        episodes: how many a domain.
+        way: classes of an episode (fixed sampler).
+        shot: support images a class (fixed sampler).
+        query: query images a class (fixed sampler).
+        sampler: `fixed`, or `variable`: ways and shots vary by Meta-Dataset's rule.
+        margin: side of the decoded square over the image size; the centre is cut out. Take that of training.
+        splits: a splits file for all domains; the one beside each otherwise.
+        skip_bad: go on without images that cannot be read.
+        seed: another seed, other episodes.
+        precision: `32-true` or `bf16-mixed`.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that decode images ahead; 0: none.
+        output: JSON file for settings, versions, fingerprints, summaries and a row an episode.
+
+    Returns:
+        Summaries and rows.
+
+    Raises:
+        SmatError: a checkpoint, domain or setting that does not fit; all are looked at before the work starts.
+    """
+    settings = dict(locals())
+    console = Console()
+    path = check_writable(output) if output else None
+    draws = FixedSampler(way, shot, query) if sampler == "fixed" else VariableSampler()
+    transforms = TransformConfig(margin=margin)
+    opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
+    pool = open_model(checkpoint, pick_device(device))
+    methods = _methods(pool, method, checkpoint)
+    sources = _sources(pool, opened, split, draws, transforms, seed)
+    if "smat" not in methods and method == "all":
+        console.print(f"{checkpoint} has no experts: evaluating the backbone as it is")
+    result = Evaluation()
+    try:
+        _run(result, pool, opened, sources, episodes, methods, precision, workers, console)
+        result.complete = True
+    except KeyboardInterrupt:
+        console.print("interrupted: what follows is what was done until then")
+    finally:  # also after an error in a later domain: finished ones took long enough to be worth keeping
+        result.summaries = _summaries(result.rows, opened)
+        if path:
+            write_whole(path, json.dumps(_report(result, settings, opened), indent=1) + "\n")
+    if result.summaries:
+        console.print(results_table(result.summaries, title=_title(settings)))
+    if path:
+        console.print(f"a row an episode: {path}")
+    return result
+
+
+def _methods(pool: SparseInterpolatedExperts, method: str, checkpoint: str) -> tuple[str, ...]:
+    if method not in ("all", *METHODS):
+        raise ConfigError(f"method is {method!r}; choose one of all, {', '.join(METHODS)}")
+    if pool.config.experts:
+        return METHODS if method == "all" else (method,)
+    if method == "smat":
+        raise ConfigError(
+            f"{checkpoint} is a backbone without experts, and method is 'smat': meta-tune it first (smat train), or "
+            "take method 'pretrained'"
+        )
+    return ("pretrained",)
+
+
+def _sources(
+    pool: SparseInterpolatedExperts,
+    domains: Sequence[Domain],
+    split: str,
+    sampler: Sampler,
+    transforms: TransformConfig,
+    seed: int,
+) -> list[EpisodeSource]:
+    """Episodes of each domain; making them finds domains that are too small for the sampler, or of one name."""
+    spec = pool.backbone.spec
+
+    def source(members: Sequence[Domain]) -> EpisodeSource:
+        return EpisodeSource(
+            members,
+            split,
+            sampler,
+            image_size=spec.image_size,
+            mean=spec.mean,
+            std=spec.std,
+            transforms=transforms,
+            seed=seed,
+        )
+
+    source(domains)  # for its checks of the domains together
+    return [source([domain]) for domain in domains]
+
+
+def _run(
+    result: Evaluation,
+    pool: SparseInterpolatedExperts,
+    domains: Sequence[Domain],
+    sources: Sequence[EpisodeSource],
+    episodes: int,
+    methods: Sequence[str],
+    precision: Precision,
+    workers: int,
+    console: Console,
+) -> None:
+    """Evaluate domain after domain; every row is in `result` as soon as there is one."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, refresh_per_second=2) as bar:
+        for domain, source in zip(domains, sources, strict=True):
+            task = bar.add_task(domain.name, total=episodes, status="")
+            follow = _Follow(result.rows, methods, lambda status, task=task: bar.update(task, advance=1, status=status))
+            evaluate_domain(pool, source, episodes, methods, precision=precision, workers=workers, on_episode=follow)
+
+
+class _Follow:
+    """Keeps rows as they come and says how accuracy stands."""
+
+    def __init__(self, rows: list[EpisodeRow], methods: Sequence[str], show: Callable[[str], None]) -> None:
+        self.rows, self.show = rows, show
+        self.sums, self.count = dict.fromkeys(methods, 0.0), 0
+
+    def __call__(self, row: EpisodeRow) -> None:
+        self.rows.append(row)
+        self.count += 1
+        for method, outcome in row.outcomes.items():
+            self.sums[method] += outcome.accuracy
+        means = (f"{method} {100 * total / self.count:.1f} %" for method, total in self.sums.items())
+        self.show("  ".join(means))
+
+
+def _summaries(rows: Sequence[EpisodeRow], domains: Sequence[Domain]) -> list[Summary]:
+    by_domain = {domain.name: [row for row in rows if row.domain == domain.name] for domain in domains}
+    return [summarise(by_domain[d.name], d.role) for d in domains if by_domain[d.name]]
+
+
+def _title(settings: dict[str, Any]) -> str:
+    kind = (
+        f"{settings['way']}-way {settings['shot']}-shot" if settings["sampler"] == "fixed" else "variable way and shot"
+    )
+    return f"{Path(settings['checkpoint'])}: {kind}, {settings['episodes']} episodes a domain"
+
+
+def _report(result: Evaluation, settings: dict[str, Any], domains: Sequence[Domain]) -> dict[str, Any]:
+    """Everything that was found and that it depends on, for JSON."""
+    packages = ("smat", "torch", "transformers", "torchmetrics", "datasets", "pillow")
+    return {
+        "complete": result.complete,
+        "config": settings,
+        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        "domains": {domain.name: {"role": domain.role, "fingerprint": domain.fingerprint} for domain in domains},
+        "summary": [_plain(asdict(summary)) for summary in result.summaries],
+        "averages": [_plain(asdict(summary)) for summary in averages(result.summaries)],
+        "rows": [_row(row) for row in result.rows],
+    }
+
+
+def _row(row: EpisodeRow) -> dict[str, Any]:
+    facts = {key: getattr(row, key) for key in ("id", "domain", "n", "way", "n_support", "n_query")}
+    return facts | {
+        "accuracy": {method: outcome.accuracy for method, outcome in row.outcomes.items()},
+        "confidence": {method: float(outcome.confidence.mean()) for method, outcome in row.outcomes.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """NaN, which JSON does not have, as null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,202 @@
+"""`smat predict`: label a folder of images from a folder of labelled ones."""
+
+import csv
+import io
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from smat.adaptation import Device, FewShotClassifier, open_model, pick_device
+from smat.episodes import TransformConfig, canvas, list_images, load_image, read_class_folders
+from smat.errors import DataError
+from smat.evaluation import check_writable, write_whole
+from smat.experts import Precision
+
+logger = logging.getLogger(__name__)
+
+BATCH = 64
+_SHOWN = 10  # rows of the table on screen
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What `predict` found; images that were left out are not in it.
+
+    Attributes:
+        classes: the class names, sorted.
+        files: query images, relative to their folder.
+        labels: the most probable class of each.
+        probabilities: `[images, classes]`.
+        accuracy: share of right labels where the query images lie in class folders, else None.
+    """
+
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    accuracy: float | None
+
+
+def predict(
+    checkpoint: str,
+    *,
+    support: str,
+    query: str,
+    output: str = "predictions.csv",
+    margin: float = 8 / 7,
+    skip_bad: bool = False,
+    precision: Precision = "32-true",
+    device: Device = "auto",
+) -> Predictions:
+    """Label images, given a few labelled ones of each class, and write the labels as CSV.
+
+    Example: smat predict runs/mine/best --support labelled/ --query new/ --output labels.csv
+
+    Args:
+        checkpoint: folder or hub name of a checkpoint, or of a backbone, or `pocket`.
+        support: folder with one folder of images a class; about 5 images of each do well, 1 will do.
+        query: folder of images to label, with those in folders within it. Where these are class folders as in
+            support, their names are compared with the labels and the accuracy is printed.
+        output: CSV file: file, label, and the probability of each class.
+        margin: side of the decoded square over the image size; the centre is cut out. Take that of training.
+        skip_bad: go on without images that cannot be read.
+        precision: `32-true` or `bf16-mixed`.
+        device: `auto`, `cpu` or `cuda`.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        SmatError: no class folders, an empty one, no query images, images that cannot be read (all are listed), a
+            checkpoint that does not fit, or an output that cannot be written.
+    """
+    console = Console()
+    path = check_writable(output)
+    names, queries = _folders(support, query)
+    pool = open_model(checkpoint, pick_device(device))
+    reader = _Reader(TransformConfig(margin=margin).canvas_size(pool.backbone.spec.image_size), skip_bad)
+    classifier = FewShotClassifier(pool, precision=precision, device=device, batch_size=BATCH, margin=margin)
+    labelled = reader.read(list(names))
+    if reader.usable:
+        _check_left(names, labelled, support)
+        classifier.fit(list(labelled.values()), [names[file] for file in labelled])
+    files, parts = [], []
+    for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
+        images = reader.read(queries[start : start + BATCH])
+        if reader.usable and images:
+            files += list(images)
+            parts.append(classifier.predict_proba(list(images.values())))
+    reader.report()
+    if not files:
+        raise DataError(f"none of the {len(queries)} images in '{query}' can be read; give images to label")
+    result = _predictions(classifier, files, np.concatenate(parts), Path(query))
+    write_whole(path, _csv(result))
+    _show(result, path, console)
+    return result
+
+
+def _folders(support: str, query: str) -> tuple[dict[Path, str], list[Path]]:
+    """The class of each support image, and the query images."""
+    files, labels, names = read_class_folders(support)
+    if len(names) < 2:
+        raise DataError(f"'{support}' has one class folder, '{names[0]}'; give images of two or more classes")
+    queries = list_images(query)
+    if not queries:
+        raise DataError(f"no images in '{query}' or the folders within it; give a folder of images to label")
+    return {file: names[label] for file, label in zip(files, labels, strict=True)}, queries
+
+
+class _Reader:
+    """Reads images as small squares and remembers those that cannot be read."""
+
+    def __init__(self, side: int, skip_bad: bool) -> None:
+        self.side, self.skip_bad = side, skip_bad
+        self.bad: list[str] = []
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a point in going on; if not, the rest is only read to list all bad images at once."""
+        return self.skip_bad or not self.bad
+
+    def read(self, files: Sequence[Path]) -> dict[Path, np.ndarray]:
+        """The images that can be read, `[side, side, 3]`."""
+        images: dict[Path, np.ndarray] = {}
+        for file in files:
+            try:
+                images[file] = canvas(load_image(file, self.side), self.side).permute(1, 2, 0).numpy()
+            except DataError as error:
+                self.bad.append(f"  {error}")
+        return images
+
+    def report(self) -> None:
+        """Say which images were bad: an error, or with `skip_bad` a warning."""
+        if not self.bad:
+            return
+        listing = "\n".join(self.bad)
+        if not self.skip_bad:
+            raise DataError(
+                f"{len(self.bad)} images cannot be read:\n{listing}\nMend or remove them, or go on without them with "
+                "skip_bad (--skip-bad)"
+            )
+        logger.warning("going on without %d images:\n%s", len(self.bad), listing)
+
+
+def _check_left(names: dict[Path, str], labelled: dict[Path, np.ndarray], support: str) -> None:
+    """Without its bad images, every class must still have one."""
+    empty = sorted(set(names.values()) - {names[file] for file in labelled})
+    if empty:
+        raise DataError(
+            f"no image of {', '.join(empty)} in '{support}' can be read; add images or remove these folders"
+        )
+
+
+def _predictions(
+    classifier: FewShotClassifier, files: Sequence[Path], probabilities: np.ndarray, root: Path
+) -> Predictions:
+    classes = tuple(str(name) for name in classifier.classes_)
+    labels = tuple(classes[place] for place in probabilities.argmax(axis=1))
+    names = [file.relative_to(root) for file in files]
+    folders = [name.parts[0] if len(name.parts) > 1 else None for name in names]
+    known = set(folders) <= set(classes)
+    right = [folder == label for folder, label in zip(folders, labels, strict=True)]
+    return Predictions(
+        classes=classes,
+        files=tuple(name.as_posix() for name in names),
+        labels=labels,
+        probabilities=probabilities,
+        accuracy=sum(right) / len(right) if known else None,
+    )
+
+
+def _csv(result: Predictions) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", *result.classes])
+    for file, label, row in zip(result.files, result.labels, result.probabilities, strict=True):
+        writer.writerow([file, label, *(f"{p:.6f}" for p in row)])
+    return text.getvalue()
+
+
+def _show(result: Predictions, path: Path, console: Console) -> None:
+    table = Table("file", "label", "probability")
+    rows = zip(result.files, result.labels, result.probabilities.max(axis=1), strict=True)
+    for _, (file, label, probability) in zip(range(_SHOWN), rows, strict=False):
+        table.add_row(file, label, f"{probability:.2f}")
+    if len(result.files) > _SHOWN:
+        table.add_row("...", "", "")
+    console.print(table)
+    counts = Counter(result.labels)
+    console.print("images of each class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes))
+    if result.accuracy is not None:
+        console.print(
+            f"accuracy, taking the names of the query folders as the true classes: {100 * result.accuracy:.1f} % "
+            f"of {len(result.files)}"
+        )
+    console.print(f"labels and probabilities of all {len(result.files)}: {path}", soft_wrap=True)

@@ -1,0 +1,211 @@
+"""`smat train`: meta-tune a backbone on several domains."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from lightning.fabric import Fabric, seed_everything
+
+from smat import backbones
+from smat.episodes import (
+    Domain,
+    DomainConfig,
+    EpisodeSource,
+    FixedSampler,
+    Sampler,
+    TransformConfig,
+    VariableSampler,
+    domain_weights,
+    open_domains,
+)
+from smat.errors import CheckpointError, ConfigError
+from smat.experts import PoolConfig, SparseInterpolatedExperts
+from smat.metatuning import MetaTuner, TuningConfig
+from smat.recipes.training_log import TrainingLog
+from smat.rng import seeded_torch
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """What tasks are like.
+
+    Attributes:
+        sampler: `fixed` ways and shots, or `variable`, Meta-Dataset's rule.
+        way: classes of a task (fixed).
+        shot: support images a class (fixed).
+        query: query images a class (fixed).
+        transforms: how images are cut and varied.
+    """
+
+    sampler: Literal["fixed", "variable"] = "fixed"
+    way: int = 5
+    shot: int = 5
+    query: int = 15
+    transforms: TransformConfig = field(default_factory=TransformConfig)
+
+    def build_sampler(self) -> Sampler:
+        """The sampler of these settings."""
+        return FixedSampler(self.way, self.shot, self.query) if self.sampler == "fixed" else VariableSampler()
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A meta-tuning run.
+
+    Attributes:
+        domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains.
+        backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`.
+        image_size: side of its images in pixels; the checkpoint's own where none is given.
+        splits: a splits file for all domains; the one beside each otherwise.
+        skip_bad: go on without images that cannot be read.
+        episodes: what tasks are like.
+        pool: experts, gates and router.
+        tuning: objective, optimizers, schedule.
+        compat: `official` turns every setting that the authors' code treats otherwise to theirs.
+        workers: processes that make episodes.
+        accelerator: `auto`, `cpu`, `cuda`.
+        devices: number of devices, one task each at a time.
+    """
+
+    domains: list[str | DomainConfig]
+    backbone: str = "pocket"
+    image_size: int | None = None
+    splits: str | None = None
+    skip_bad: bool = False
+    episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    compat: Literal["none", "official"] = "none"
+    workers: int = 1
+    accelerator: str = "auto"
+    devices: int = 1
+
+    def resolved(self) -> "TrainConfig":
+        """With `compat` carried out in the settings that it stands for."""
+        if self.compat == "none":
+            return self
+        tuning = replace(self.tuning, objective=self.tuning.objective.official())
+        return replace(self, pool=self.pool.official(), tuning=tuning)
+
+
+# Settings that a resumed run may change: they do not change its numbers.
+_FREE = ("workers", "accelerator", "devices")
+
+
+def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
+    """Meta-tune a backbone on several domains, and keep the best pool of experts.
+
+    Writes `config.yaml`, `versions.yaml`, `log.jsonl`, TensorBoard's `tensorboard/`, the pools `best/` and `last/`, and
+    `state/`, from which a stopped run resumes to the same numbers.
+
+    Args:
+        config: the run's settings.
+        out: the run's folder.
+        resume: go on with the run that the folder holds.
+
+    Returns:
+        The folder of the best pool.
+
+    Raises:
+        SmatError: settings, data or a folder that do not fit; a loss that is not finite.
+    """
+    config, folder = config.resolved(), Path(out)
+    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
+    fabric.launch()
+    seed_everything(config.tuning.seed, verbose=False)
+    domains = open_domains(config.domains, splits=config.splits, skip_bad=config.skip_bad)
+    backbone = backbones.load(config.backbone, image_size=config.image_size)
+    record = {
+        "versions": {name: version(name) for name in ("smat", "torch", "transformers", "lightning", "kornia", "datasets")}
+        | {"python": platform.python_version()},
+        "data": {domain.name: domain.fingerprint for domain in domains},
+    }
+    if fabric.is_global_zero:
+        prepare_folder(folder, asdict(config), record, resume)
+    fabric.barrier()
+    with seeded_torch(config.tuning.seed, "initialisation"):
+        pool = SparseInterpolatedExperts(backbone, config.pool)
+    train_source, validation = episode_sources(config, domains, backbone)
+    with TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero) as log:
+        tuner = MetaTuner(
+            pool,
+            train_source,
+            validation,
+            config.tuning,
+            folder,
+            fabric,
+            workers=config.workers,
+            on_step=log.step,
+            on_validation=log.validation,
+        )
+        if resume:
+            tuner.resume()
+        log.start(tuner.progress.tasks)
+        tuner.run()
+    return folder / "best"
+
+
+def episode_sources(
+    config: TrainConfig, domains: Sequence[Domain], backbone: backbones.Backbone
+) -> tuple[EpisodeSource, list[EpisodeSource]]:
+    """The training episodes, and one source of validation episodes a domain that has validation classes for it."""
+    spec, seed = backbone.spec, config.tuning.seed
+    sampler = config.episodes.build_sampler()
+    common: dict[str, Any] = {
+        "image_size": spec.image_size,
+        "mean": spec.mean,
+        "std": spec.std,
+        "transforms": config.episodes.transforms,
+        "seed": seed,
+    }
+    source = EpisodeSource(
+        domains, "train", sampler, train=True, weights=domain_weights(config.domains, domains), **common
+    )
+    with_validation = [d for d in domains if "val" in d.splits] if config.tuning.validate_every else []
+    return source, [EpisodeSource([domain], "val", sampler, **common) for domain in with_validation]
+
+
+def prepare_folder(folder: Path, config: dict[str, Any], record: dict[str, Any], resume: bool) -> None:
+    """Write the run's settings and origins, or compare them with those of the run to resume.
+
+    Raises:
+        ConfigError: the folder holds a run already, or one of other settings.
+        CheckpointError: there is no run to resume, or its data have changed.
+    """
+    settings, origins = folder / "config.yaml", folder / "versions.yaml"
+    config = yaml.safe_load(yaml.safe_dump(_plain(config)))
+    if not resume:
+        if settings.exists():
+            raise ConfigError(f"{folder} holds a run already: go on with it by resume (--resume), or choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        settings.write_text(yaml.safe_dump(config, sort_keys=False))
+        origins.write_text(yaml.safe_dump(record, sort_keys=False))
+        return
+    if not settings.exists():
+        raise CheckpointError(f"{folder} holds no run to resume: start one without --resume")
+    before = yaml.safe_load(settings.read_text())
+    changed = sorted(_differences(before, config, _FREE))
+    if changed:
+        raise ConfigError(f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml")
+    data = yaml.safe_load(origins.read_text())["data"]
+    if data != record["data"]:
+        names = sorted(name for name in data | record["data"] if data.get(name) != record["data"].get(name))
+        raise CheckpointError(f"the data of the run in {folder} have changed: {', '.join(names)}. Start a new run")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _differences(before: Any, now: Any, free: Sequence[str] = (), path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in before | now if key not in free]
+        return [d for key in keys for d in _differences(before.get(key), now.get(key), (), f"{path}.{key}".lstrip("."))]
+    return [] if before == now else [f"{path} was {before}, is {now}"]

@@ -1,0 +1,93 @@
+"""What a training run shows and keeps: progress bar, JSON lines, TensorBoard."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from smat.metatuning import StepReport
+
+_SMOOTHING = 0.98  # of the numbers in the progress bar
+
+
+class TrainingLog:
+    """Follows a run; everything but `step` and `validation` is the recipe's business.
+
+    Args:
+        folder: where `log.jsonl` and `tensorboard/` go.
+        tasks: number of tasks of the whole run.
+        active: False for all processes but the first.
+    """
+
+    def __init__(self, folder: Path, tasks: int, *, active: bool = True) -> None:
+        self.folder, self.tasks, self.active = folder, tasks, active
+        self._smooth: dict[str, float] = {}
+        self._bar = Progress(
+            TextColumn("meta-tuning"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(),
+            disable=not active,
+            refresh_per_second=2,
+        )
+
+    def __enter__(self) -> "TrainingLog":
+        return self
+
+    def start(self, done: int) -> None:
+        """Begin at so many tasks; lines that a stopped run wrote beyond them are dropped, to be written again."""
+        self._begun, self._first = time.monotonic(), done
+        self._row = self._bar.add_task("", total=self.tasks, completed=done, status="")
+        if not self.active:
+            return
+        path = self.folder / "log.jsonl"
+        kept = [
+            line for line in (path.read_text().splitlines() if path.exists() else []) if json.loads(line)["tasks"] <= done
+        ]
+        path.write_text("".join(line + "\n" for line in kept))
+        self._lines = path.open("a")
+        self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1 if done else None)
+        self._bar.start()
+
+    def step(self, report: StepReport) -> None:
+        """An optimizer step."""
+        rate = (report.tasks - self._first) / max(1e-9, time.monotonic() - self._begun)
+        for key in ("loss", "accuracy"):
+            value = report.values[key]
+            before = self._smooth.get(key, value)
+            self._smooth[key] = before * _SMOOTHING + value * (1 - _SMOOTHING)
+        sparsity = " ".join(f"{100 * s:.0f}" for s in report.sparsity)
+        status = (
+            f"accuracy {100 * self._smooth['accuracy']:.1f} %  loss {self._smooth['loss']:.3f}  "
+            f"sparsity {sparsity} %  {rate:.2f} tasks/s"
+        )
+        self._bar.update(self._row, completed=report.tasks, status=status)
+        self._write(report.tasks, report.values)
+
+    def validation(self, tasks: int, accuracies: dict[str, float]) -> None:
+        """A validation."""
+        mean = sum(accuracies.values()) / len(accuracies)
+        each = ", ".join(f"{name} {100 * value:.1f}" for name, value in accuracies.items())
+        self._bar.console.print(f"{tasks:>7} tasks: validation {100 * mean:.1f} %  ({each})")
+        self._write(tasks, {"validation": mean} | {f"validation/{k}": v for k, v in accuracies.items()})
+
+    def _write(self, tasks: int, values: dict[str, float]) -> None:
+        self._lines.write(json.dumps({"tasks": tasks, **values}) + "\n")
+        self._lines.flush()
+        for key, value in values.items():
+            self._board.add_scalar(key, value, tasks)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if self.active and hasattr(self, "_lines"):
+            self._lines.close()
+            self._board.close()
