@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         task_model_: the network for this task, a plain module that knows nothing of the experts.
     """
 
+    precision: Precision
+    device: Device
     classes_: np.ndarray
     task_model_: TaskModel
 
@@ -71,7 +73,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.string = True
         return tags
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "FewShotClassifier":
         """Learn the classes from labelled images.
 
         Args:
@@ -89,7 +91,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise DataError(
-                f"all {len(images)} images are of one class, {classes[0]!r}; give images of two or more classes"
+                f"all {len(images)} images are of one class, '{classes[0]}'; give images of two or more classes"
             )
         pool = open_model(self.model, pick_device(self.device))
         device, spec = pool.pretrained.device, pool.backbone.spec
@@ -122,7 +124,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
         """The most probable label of each image; raises as `predict_proba`."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        places = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[places]
 
     def _check_settings(self) -> None:
         if self.precision not in get_args(Precision):

@@ -29,9 +29,9 @@ def pick_device(device: Device = "auto") -> torch.device:
         raise ConfigError(f"device is {device!r}; choose one of {', '.join(get_args(Device))}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but PyTorch sees no GPU here: use 'cpu' or 'auto'")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())  # with its number, as tensors give their device
 
 
 def open_model(model: Model, device: torch.device) -> SparseInterpolatedExperts:

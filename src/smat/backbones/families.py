@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
+from smat.backbones.attention import with_attention
 from smat.backbones.checkpoint import Checkpoint
 from smat.backbones.positions import PositionRule, resize_positions
 from smat.errors import BackboneError
@@ -51,7 +52,7 @@ class Family:
     def untrained(self, config: PretrainedConfig) -> PreTrainedModel:
         """A network with random weights, the same each time; torch's global randomness stays as it was."""
         with seeded_torch(0, "backbone"):
-            return self.network_class(config, **dict(self.arguments))
+            return with_attention(self.network_class(config, **dict(self.arguments)))
 
 
 _TABLE = "embeddings.position_embeddings"
@@ -210,7 +211,7 @@ def _read_weights(checkpoint: Checkpoint, family: Family, config: PretrainedConf
             "save_pretrained writes safetensors"
         ) from error
     _check_fit(checkpoint, network, report)
-    return network
+    return with_attention(network)
 
 
 def _check_fit(checkpoint: Checkpoint, network: PreTrainedModel, report: dict[str, Any]) -> None:

@@ -2,28 +2,29 @@
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from smat.evaluation.statistics import BASELINE, Interval, Summary, averages
 from smat.errors import DataError
+from smat.evaluation.statistics import BASELINE, Interval, Summary, averages
 
 _ROLES = {"id": "ID", "ood": "OOD", "": ""}
 
 
-def results_table(summaries: Sequence[Summary], title: str | None = None) -> Table:
+def results_table(summaries: Sequence[Summary]) -> Table:
     """Domains and averages as a rich table, in per cent with 95 % intervals.
 
     Args:
         summaries: one a domain, all of the same methods; at least one.
-        title: above the table.
 
     Raises:
         DataError: no summaries.
     """
     header, domains, means = _cells(summaries)
-    table = Table(title=title, caption="per cent, with 95 % intervals")
+    table = Table(caption="per cent, with 95 % intervals", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
+        lines = name.replace("ECE ", "ECE\n").replace(" - ", " -\n")  # for terminals of 80 columns
+        table.add_column(lines, justify="left" if place < 2 else "right", no_wrap=True)
     for cells in domains:
         table.add_row(*cells)
     table.add_section()

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from smat.experts.gates import HardConcrete, concrete, gate, nonzero_probability
 
+aten = torch.ops.aten
+
 Uniform = Callable[[int, int], Tensor]
 """Gives the gate noise u, `[experts, stop - start]` in (0, 1), for gates start..stop; the same at every call."""
 
-# Numbers of a chunk of gates: 2^17 floats keep a chunk's handful of temporaries in a core's second-level cache.
-_CHUNK_ELEMENTS = {"cpu": 1 << 17}
+# Numbers of a chunk of gates: the handful of temporaries of 2^18 floats stays in the second-level caches of a few cores.
+_CHUNK_ELEMENTS = {"cpu": 1 << 18}
 _CHUNK_ELEMENTS_DEVICE = 1 << 26
 
 
@@ -94,23 +96,24 @@ class _Interpolate(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         coefficients = torch.empty_like(logits[0]) if index is not None else None
         vector = torch.empty_like(pretrained)
-        nonzero, zeros = logits.new_zeros(2, logits.shape[0])
+        nonzero, opened = logits.new_zeros(2, logits.shape[0])
         for part in _chunks(logits):
             phi = logits[:, part]
             z = gate(phi, hc, uniform(part.start, part.stop) if uniform else None)
             coefficient = weights @ z
-            probability, closed = nonzero_probability(phi, density_hc), z == 0
+            probability = nonzero_probability(phi, density_hc)
+            is_open = z.sign_()  # as numbers: cheaper to count than booleans
             if coefficients is None or counts is None:
                 torch.addcmul(pretrained[part], coefficient, delta[part], out=vector[part])
                 nonzero += probability.sum(1)
-                zeros += closed.sum(1)
+                opened += is_open.sum(1)
             else:
                 coefficients[part] = coefficient
                 nonzero += probability @ counts[part]
-                zeros += closed.to(z.dtype) @ counts[part]
+                opened += is_open @ counts[part]
         if coefficients is not None and index is not None:
             torch.addcmul(pretrained, coefficients[index], delta, out=vector)
-        sparsity = zeros / delta.numel()
+        sparsity = (delta.numel() - opened) / delta.numel()
         ctx.save_for_backward(delta, logits, weights, index, counts)
         ctx.hc, ctx.density_hc, ctx.uniform = hc, density_hc, uniform
         ctx.mark_non_differentiable(sparsity)
@@ -124,7 +127,7 @@ class _Interpolate(torch.autograd.Function):
         grad_delta, grad_logits = torch.empty_like(delta), torch.empty_like(logits)
         grad_weights = torch.zeros_like(weights)
         density_scale = (grad_density / delta.numel())[:, None]
-        slope = (hc.zeta - hc.gamma) / hc.beta
+        slopes = (weights * ((hc.zeta - hc.gamma) / hc.beta))[:, None]
         shared = index is not None
         if shared:
             # the gradient of a shared gate's coefficient is the sum over the parameters that follow it
@@ -133,19 +136,20 @@ class _Interpolate(torch.autograd.Function):
         for part in _chunks(logits):
             phi = logits[:, part]
             s = concrete(phi, hc, ctx.uniform(part.start, part.stop) if ctx.uniform else None)
-            z = (s * (hc.zeta - hc.gamma) + hc.gamma).clamp_(0, 1)
+            stretched = s * (hc.zeta - hc.gamma) + hc.gamma
+            z = stretched.clamp(0, 1)
             grad_coefficient = grad_shared[part] if shared else grad_vector[part] * delta[part]
             if shared:
                 coefficients[part] = weights @ z
             else:
                 torch.mul(grad_vector[part], weights @ z, out=grad_delta[part])
             grad_weights += z @ grad_coefficient
-            inside = (z > 0) & (z < 1)
-            through_gate = (s - s.square()).mul_(inside).mul_(slope * weights[:, None]).mul_(grad_coefficient)
+            # each is one pass: the slope of the clip, and those of the two sigmoids
+            clipped = aten.hardtanh_backward(slopes * grad_coefficient, stretched, 0, 1)
+            through_gate = aten.sigmoid_backward(clipped, s)
             probability = nonzero_probability(phi, ctx.density_hc)
-            through_density = (probability - probability.square()).mul_(density_scale)
-            if counts is not None:
-                through_density.mul_(counts[part])
+            scale = density_scale if counts is None else density_scale * counts[part]
+            through_density = aten.sigmoid_backward(scale, probability)
             torch.add(through_gate, through_density, out=grad_logits[:, part])
         if shared:
             torch.mul(grad_vector, coefficients[index], out=grad_delta)

@@ -49,11 +49,11 @@ class Network:
 def to_bfloat16(values: Float[Tensor, " n"]) -> BFloat16[Tensor, " n"]:
     """Each number rounded up or down to bfloat16 at a threshold of its own, fixed by its place.
 
-    The inner and the teacher's step move a weight by a thousandth of a bfloat16 spacing. Rounded to the nearest, such a
-    step is lost where weights lie off the midpoints, or a thousand times too large where they lie on them, as those of a
-    float16 checkpoint do. With thresholds spread evenly over the spacing a thousandth of the weights moves, by one
-    spacing: the sum over a layer's inputs, which is what matters, moves as it does in float32. The thresholds are the
-    same at every call, so that equal numbers stay equal, and whatever bfloat16 can hold is not changed.
+    The inner and the teacher's step move a weight by a thousandth of a bfloat16 spacing. Rounded to the nearest, such
+    a step is lost where weights lie off the midpoints, and a thousand times too large where they lie on them, as one
+    in eight of a float16 checkpoint's weights does. With thresholds spread evenly over the spacing, a thousandth of
+    the weights moves by one spacing each: the sums that the layers make move as they do in float32. The thresholds
+    are the same at every call, so equal numbers stay equal, and whatever bfloat16 can hold is not changed.
     """
     thresholds = torch.arange(len(values), dtype=torch.int32, device=values.device).mul_(_GOLDEN).bitwise_and_(0xFFFF)
     bits = thresholds.add_(values.view(torch.int32)).bitwise_right_shift_(16)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +63,14 @@ class PoolConfig:
 
     experts: int = 8
     structure: Structure = "parameter"
-    gates: HardConcrete = field(default_factory=HardConcrete)
+    gates: HardConcrete = HardConcrete()
     evaluation_beta: float | None = None
     init_mean: float = 0.0
     init_std: float = 0.5
     logit_range: tuple[float, float] = (math.log(0.01), math.log(100))
     random_gates: bool = False
-    router: RouterConfig = field(default_factory=RouterConfig)
-    temperature: TemperatureSchedule = field(default_factory=TemperatureSchedule)
+    router: RouterConfig = RouterConfig()
+    temperature: TemperatureSchedule = TemperatureSchedule()
     count_head: bool = False
     method: str = "smat"
 

@@ -1,7 +1,7 @@
 """Optimizer groups of meta-tuning: each part of the pool with its own rule, clipping and schedule."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -56,14 +56,10 @@ class OptimizerConfig:
         final_lr: their share of the highest rate at the end, reached by a cosine.
     """
 
-    delta: GroupConfig = field(
-        default_factory=lambda: GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4)
-    )
-    gates: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 1e6, clip=5.0, scheduled=False))
-    router: GroupConfig = field(
-        default_factory=lambda: GroupConfig("adamw", 1e-4, weight_decay=1e-2, clip=1.0)
-    )
-    multipliers: GroupConfig = field(default_factory=lambda: GroupConfig("sgd", 2e-3, scheduled=False))
+    delta: GroupConfig = GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4)
+    gates: GroupConfig = GroupConfig("sgd", 1e6, clip=5.0, scheduled=False)
+    router: GroupConfig = GroupConfig("adamw", 1e-4, weight_decay=1e-2, clip=1.0)
+    multipliers: GroupConfig = GroupConfig("sgd", 2e-3, scheduled=False)
     warmup: float = 0.2
     final_lr: float = 0.01
 

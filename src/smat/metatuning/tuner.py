@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -42,8 +42,8 @@ class TuningConfig:
     tasks: int = 100_000
     meta_batch: int = 4
     target_sparsity: float | None = 0.9
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    optimizers: OptimizerConfig = field(default_factory=OptimizerConfig)
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizers: OptimizerConfig = OptimizerConfig()
     precision: Precision = "32-true"
     validate_every: int = 2000
     validation_episodes: int = 40

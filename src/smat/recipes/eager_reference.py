@@ -127,7 +127,7 @@ def train_task(
         targets = [_pretrained_logits(experts, episode)]
         if config.teacher_steps:
             targets.append(_teacher_logits(experts, network, prototypes, episode, config))
-        terms["distillation"] = w * sum(_divergence(logits, t, config) for t in targets) / len(targets)
+        terms["distillation"] = w * torch.stack([_divergence(logits, t, config) for t in targets]).mean()
     if target_sparsity is not None:
         terms |= _constraint(experts, masks, weights, target_sparsity, config)
     if config.routing_penalty:
@@ -202,7 +202,7 @@ def _constraint(
 
 
 def gradients(experts: EagerExperts) -> dict[str, Tensor]:
-    """All gradients under the pool's names, flat where the pool's are: `delta`, `gate_logits`, `router.*`, `multipliers`."""
+    """All gradients by the pool's names and in its flat shapes: `delta`, `gate_logits`, `router.*`, and `multipliers`."""
     return {
         "delta": torch.cat([_grad(leaf).flatten() for leaf in experts.delta.values()]),
         "gate_logits": torch.cat([_grad(leaf).flatten(1) for leaf in experts.gate_logits.values()], 1),

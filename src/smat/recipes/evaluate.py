@@ -121,7 +121,7 @@ def evaluate(
     methods = _methods(pool, method, checkpoint)
     sources = _sources(pool, opened, split, draws, transforms, seed)
     if "smat" not in methods and method == "all":
-        console.print(f"{checkpoint} has no experts: evaluating the backbone as it is")
+        console.print(f"{checkpoint} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
     result = Evaluation()
     try:
         _run(result, pool, opened, sources, episodes, methods, precision, workers, console)
@@ -133,9 +133,10 @@ def evaluate(
         if path:
             write_whole(path, json.dumps(_report(result, settings, opened), indent=1) + "\n")
     if result.summaries:
-        console.print(results_table(result.summaries, title=_title(settings)))
+        console.print(f"\n{_title(settings)}", soft_wrap=True, markup=False)
+        console.print(results_table(result.summaries))
     if path:
-        console.print(f"a row an episode: {path}")
+        console.print(f"a row an episode: {path}", soft_wrap=True, markup=False)
     return result
 
 
@@ -192,7 +193,7 @@ def _run(
 ) -> None:
     """Evaluate domain after domain; every row is in `result` as soon as there is one."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[status]}"),

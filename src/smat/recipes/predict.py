@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -188,15 +189,17 @@ def _show(result: Predictions, path: Path, console: Console) -> None:
     table = Table("file", "label", "probability")
     rows = zip(result.files, result.labels, result.probabilities.max(axis=1), strict=True)
     for _, (file, label, probability) in zip(range(_SHOWN), rows, strict=False):
-        table.add_row(file, label, f"{probability:.2f}")
+        table.add_row(escape(file), escape(label), f"{probability:.2f}")
     if len(result.files) > _SHOWN:
         table.add_row("...", "", "")
     console.print(table)
     counts = Counter(result.labels)
-    console.print("images of each class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes))
+    console.print(
+        "images of each class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes), markup=False
+    )
     if result.accuracy is not None:
         console.print(
             f"accuracy, taking the names of the query folders as the true classes: {100 * result.accuracy:.1f} % "
             f"of {len(result.files)}"
         )
-    console.print(f"labels and probabilities of all {len(result.files)}: {path}", soft_wrap=True)
+    console.print(f"labels and probabilities of all {len(result.files)}: {path}", soft_wrap=True, markup=False)

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,7 @@ class EpisodeConfig:
     way: int = 5
     shot: int = 5
     query: int = 15
-    transforms: TransformConfig = field(default_factory=TransformConfig)
+    transforms: TransformConfig = TransformConfig()
 
     def build_sampler(self) -> Sampler:
         """The sampler of these settings."""
@@ -76,9 +76,9 @@ class TrainConfig:
     image_size: int | None = None
     splits: str | None = None
     skip_bad: bool = False
-    episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
-    pool: PoolConfig = field(default_factory=PoolConfig)
-    tuning: TuningConfig = field(default_factory=TuningConfig)
+    episodes: EpisodeConfig = EpisodeConfig()
+    pool: PoolConfig = PoolConfig()
+    tuning: TuningConfig = TuningConfig()
     compat: Literal["none", "official"] = "none"
     workers: int = 1
     accelerator: str = "auto"

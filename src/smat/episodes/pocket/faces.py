@@ -10,7 +10,7 @@ HEADS = {"round": 32, "square": 4, "hexagon": 6, "shield": 3}
 EYES = ("dots", "rings", "dashes", "crosses")
 MOUTHS = ("smile", "frown", "flat", "open", "zigzag")
 TOPS = ("bald", "ears", "hat", "hair", "antenna")
-INK, SKIN = 255, 128
+INK, SKIN = 255.0, 128.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def parts(face: Face) -> list[tuple[str, float, Points]]:
         drawn += [("fill", INK, arc((x, -0.55), (0.3, 0.35))) for x in (-side, side)]
     if face.top == "antenna":
         drawn += [("line", 0.09, np.array([[0, -0.6], [0.0, -1.1]]))]
-        drawn += [("fill", INK, arc((0, -1.12), (0.14, 0.14)))]
+        drawn += [("fill", INK, arc((0.0, -1.12), (0.14, 0.14)))]
     drawn.append(("fill", SKIN, outline(face)))
     if face.top == "hat":
         drawn.append(("fill", INK, np.array([[-side, -0.5], [side, -0.5], [side * 0.6, -1.15], [-side * 0.6, -1.15]])))
@@ -88,13 +88,13 @@ def eye(kind: str, x: float) -> list[tuple[str, float, Points]]:
 def mouth(kind: str) -> list[tuple[str, float, Points]]:
     """The mouth, around (0, 0.3)."""
     if kind == "smile":
-        return [("line", 0.1, arc((0, 0.15), (0.35, 0.28), 0.2, np.pi - 0.2))]
+        return [("line", 0.1, arc((0.0, 0.15), (0.35, 0.28), 0.2, np.pi - 0.2))]
     if kind == "frown":
-        return [("line", 0.1, arc((0, 0.48), (0.35, 0.28), np.pi + 0.2, 2 * np.pi - 0.2))]
+        return [("line", 0.1, arc((0.0, 0.48), (0.35, 0.28), np.pi + 0.2, 2 * np.pi - 0.2))]
     if kind == "flat":
         return [("line", 0.12, np.array([[-0.3, 0.3], [0.3, 0.3]]))]
     if kind == "open":
-        return [("fill", INK, arc((0, 0.32), (0.2, 0.2)))]
+        return [("fill", INK, arc((0.0, 0.32), (0.2, 0.2)))]
     xs = np.linspace(-0.36, 0.36, 5)
     return [("line", 0.09, np.stack([xs, 0.3 + 0.11 * (-1.0) ** np.arange(5)], axis=1))]
 
@@ -112,7 +112,7 @@ def draw_face(face: Face, rng: Rng, size: int) -> Pixels:
         if how == "fill":
             sheet.polygon(piece, tone=int(value))
         else:
-            sheet.line(piece, value * thickness, tone=INK)
+            sheet.line(piece, value * thickness, tone=int(INK))
     # Grey levels of the sheet are mixtures of the three colours: paper 0, skin 128, ink 255.
     shade = sheet.mask()[..., None] * (INK / SKIN)
     ink, skin, paper = palette(rng, 3, contrast=0.22)

@@ -91,12 +91,20 @@ def define_fractals(rng: Rng, count: int) -> list[System]:
     return systems
 
 
-def draw_fractal(system: System, rng: Rng, size: int) -> Pixels:
-    """The attractor of slightly other maps, turned by up to half a right angle, faint or bold."""
-    matrices = system.matrices * rng.uniform(0.88, 1.12, system.matrices.shape)
+def draw_fractal(system: System, rng: Rng, size: int, wobble: float = 0.25, turn: float = np.pi) -> Pixels:
+    """The attractor of somewhat other maps, turned, faint or bold.
+
+    Args:
+        system: the class.
+        rng: where the randomness comes from.
+        size: side of the image in pixels.
+        wobble: the largest relative change of a matrix element.
+        turn: the largest turn, radians.
+    """
+    matrices = system.matrices * rng.uniform(1 - wobble, 1 + wobble, system.matrices.shape)
     largest = np.linalg.norm(matrices, ord=2, axis=(1, 2)).max()
     matrices *= min(1.0, 0.97 / largest)
     offsets = system.offsets + rng.normal(0, 0.05, system.offsets.shape)
     points = fit(chaos_game(System(matrices, offsets, system.weights), rng))
-    points = points @ similarity(rng.uniform(-0.8, 0.8), rng.uniform(0.7, 1.0)) + rng.uniform(-0.12, 0.12, 2)
+    points = points @ similarity(rng.uniform(-turn, turn), rng.uniform(0.7, 1.0)) + rng.uniform(-0.12, 0.12, 2)
     return paint(density(points, size) ** rng.uniform(0.3, 0.8), rng)

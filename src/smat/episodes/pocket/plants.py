@@ -88,7 +88,7 @@ def define_plants(rng: Rng, count: int) -> list[Plant]:
 def draw_plant(plant: Plant, rng: Rng, size: int) -> Pixels:
     """One plant of the kind: every turn and length a little off, leaning, at times mirrored."""
     count = len(plant.parents)
-    turns = plant.turns * rng.uniform(0.8, 1.2) + rng.normal(0, 0.1, count)
+    turns = plant.turns * rng.uniform(0.7, 1.3) + rng.normal(0, 0.16, count)
     lengths = plant.lengths * rng.uniform(0.7, 1.3, count)
     side = rng.choice([-1, 1])
     headings, x, y = [0.0] * count, [0.0] * count, [0.0] * count

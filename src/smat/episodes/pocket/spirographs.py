@@ -32,12 +32,12 @@ def define_spirographs(rng: Rng, count: int) -> list[Wheels]:
 
 
 def draw_spirograph(wheels: Wheels, rng: Rng, size: int) -> Pixels:
-    """The curve in any orientation, with radii off by up to a sixth."""
+    """The curve in any orientation, with radii off by up to three tenths."""
     curve = np.zeros((len(T), 2))
     for turns, radius in zip(wheels.turns, wheels.radii, strict=True):
-        radius *= rng.uniform(0.84, 1.16)
+        radius *= rng.uniform(0.7, 1.3)
         curve += radius * np.stack([np.cos(turns * T), np.sin(turns * T)], axis=1)
     curve /= np.linalg.norm(curve, axis=1).max()
     sheet = Sheet(size)
-    sheet.line(pose(curve, rng, turn=np.pi, scale=(0.65, 1.0), stretch=0.12), rng.uniform(0.05, 0.12))
+    sheet.line(pose(curve, rng, turn=np.pi, scale=(0.65, 1.0), stretch=0.2), rng.uniform(0.05, 0.12))
     return paint(sheet.mask(), rng)

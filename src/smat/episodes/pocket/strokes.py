@@ -1,7 +1,5 @@
 """Hand-drawn signs: each class a pen program of a few curved strokes, each image a shaky redrawing of it."""
 
-from itertools import pairwise
-
 import numpy as np
 from jaxtyping import Float
 
@@ -14,23 +12,25 @@ Program = Float[np.ndarray, "strokes 4 2"]
 
 
 def define_strokes(rng: Rng, count: int) -> list[Program]:
-    """Pen programs: 2 to 4 cubic Bezier strokes, spread over the sheet; a stroke often starts on the one before."""
-    programs = []
-    for _ in range(count):
-        strokes = rng.uniform(-1, 1, (int(rng.integers(2, 5)), 4, 2))
-        for previous, stroke in pairwise(strokes):
-            if rng.random() < 0.6:
-                stroke[0] = BERNSTEIN[rng.integers(len(T))] @ previous
-        flat = strokes.reshape(-1, 2)
-        strokes -= (flat.max(axis=0) + flat.min(axis=0)) / 2
-        programs.append(strokes / np.abs(strokes).max())
-    return programs
+    """Pen programs of which no two are the same: three of eight curves, each at one of four places.
+
+    The curves (cubic Beziers) are the same for all classes, as the strokes of a script are for its characters.
+    """
+    curves = rng.uniform(-0.75, 0.75, (8, 4, 2))
+    curves -= curves.mean(axis=1, keepdims=True)
+    places = np.array([[-0.4, -0.4], [0.4, -0.4], [-0.4, 0.4], [0.4, 0.4]])
+    programs: dict[bytes, Program] = {}
+    while len(programs) < count:
+        which = np.sort(rng.choice(len(curves), 3, replace=False))
+        strokes = curves[which] + places[rng.choice(len(places), 3, replace=False)][:, None]
+        programs.setdefault(strokes.tobytes(), strokes / np.abs(strokes).max())
+    return list(programs.values())
 
 
 def draw_strokes(program: Program, rng: Rng, size: int) -> Pixels:
     """Redraw the program: control points jittered, the whole turned a little, any pen, any colours."""
-    shaky = program + rng.normal(0, rng.uniform(0.03, 0.14), program.shape)
-    seen = pose(shaky.reshape(-1, 2), rng, turn=0.35, scale=(0.65, 0.95)).reshape(program.shape)
+    shaky = program + rng.normal(0, rng.uniform(0.06, 0.2), program.shape)
+    seen = pose(shaky.reshape(-1, 2), rng, turn=0.5, scale=(0.6, 0.95)).reshape(program.shape)
     sheet = Sheet(size)
     width = rng.uniform(0.08, 0.22)
     for stroke in seen:

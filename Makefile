@@ -1,0 +1,28 @@
+# Two commands on a fresh machine: `make quickstart` and `make test`. Both first make a virtual environment in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install quickstart test check clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: install
+	rm -rf runs/quickstart
+	$(BIN)/smat quickstart --out runs/quickstart
+
+test: install
+	$(BIN)/pytest --numprocesses 2
+
+check: install
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv runs

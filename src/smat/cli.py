@@ -1,0 +1,127 @@
+"""The command line: one function of `smat.recipes` a command."""
+
+import importlib
+import inspect
+import logging
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import docstring_parser
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+import smat
+from smat.errors import SmatError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the recipe of its name, which arguments it takes as a list, and an example for its help."""
+
+    summary: str
+    example: str
+    many: str | None = None
+
+
+COMMANDS = {
+    "quickstart": Command(
+        "meta-tune and evaluate a small network on images made by formulas: no download, a few minutes",
+        "smat quickstart",
+    ),
+    "train": Command(
+        "meta-tune a backbone on several domains",
+        "smat train --config src/smat/configs/real_small.yaml --out runs/first\n"
+        "  smat train --config runs/first/config.yaml --out runs/first --resume\n"
+        "  smat train --config src/smat/configs/pocket.yaml --tuning.tasks 200 --out runs/short",
+    ),
+    "evaluate": Command(
+        "measure a checkpoint, and the untouched backbone, on few-shot tasks of domains",
+        "smat evaluate runs/first/best ../shared/data/flowers.parquet ../shared/data/cars.parquet --output flowers.json\n"
+        "  smat evaluate runs/first/best pocket-ood --episodes 100",
+        many="domains",
+    ),
+    "predict": Command(
+        "label a folder of images, given a few labelled ones",
+        "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv",
+    ),
+    "bench": Command(
+        "time training tasks, evaluation episodes and the interpolation against plain eager code",
+        "smat bench --output bench.json",
+    ),
+}
+
+
+def build_parser(used: str | None = None) -> ArgumentParser:
+    """The parser of all commands; only the one that is used gets its arguments, so that the others import nothing."""
+    parser = ArgumentParser(
+        prog="smat",
+        description="Few-shot image classification with sparse interpolated experts. Begin with: smat quickstart",
+        epilog="Every command explains itself: smat evaluate --help",
+        version=smat.__version__,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        child = ArgumentParser(
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\nfor example:\n  {command.example}",
+            formatter_class=RawDescriptionHelpFormatter,
+        )
+        if name == used:
+            _add_arguments(child, name, command)
+        commands.add_subcommand(name, child, help=command.summary)
+    return parser
+
+
+def _recipe(name: str) -> Callable[..., Any]:
+    return getattr(importlib.import_module(f"smat.recipes.{name}"), name)
+
+
+def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
+    """The recipe's parameters: required ones by position, switches as flags, a `config` as a file and its settings."""
+    recipe = _recipe(name)
+    parameters = inspect.signature(recipe).parameters
+    texts = {p.arg_name: p.description for p in docstring_parser.parse(recipe.__doc__ or "").params}
+    special = {command.many, *(p.name for p in parameters.values() if p.default is False)} - {None}
+    config = parameters["config"].annotation if "config" in parameters else None
+    if config is not None:
+        parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
+        parser.add_class_arguments(config)
+        special.add("config")
+    parser.add_function_arguments(recipe, as_positional=config is None, skip={str(s) for s in special})
+    if command.many:
+        parser.add_argument(command.many, nargs="+", type=str, help=texts.get(command.many))
+    for flag in sorted(special - {command.many, "config"}):
+        parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=texts.get(flag), dest=flag)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    used = next((a for a in arguments if a in COMMANDS), None)
+    parser = build_parser(used)
+    options = parser.instantiate_classes(parser.parse_args(arguments))
+    values = vars(options[options.command])
+    recipe = _recipe(options.command)
+    config = inspect.signature(recipe).parameters.get("config")
+    values.pop("config", None)
+    if config is not None:
+        names = {f.name for f in fields(config.annotation)}
+        settings = {name: values.pop(name) for name in names}
+        values["config"] = config.annotation(**settings)
+    recipe(**values)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a mistake of the user's ends in a message and exit status 2, an interruption in 130."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    console = Console(stderr=True)
+    try:
+        _run(arguments)
+    except SmatError as error:
+        console.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as interruption:
+        console.print(f"\nStopped. {interruption}".rstrip(), highlight=False, soft_wrap=True)
+        raise SystemExit(130) from interruption

@@ -1,0 +1,199 @@
+"""The classifier on images of every form, and what it says to mistakes."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from tiny_images import COLOURS, SIZE, image, labelled, make_pool
+
+from smat.adaptation import FewShotClassifier
+from smat.episodes import prepare
+from smat.errors import CheckpointError, ConfigError, DataError
+from smat.experts import TaskModel
+
+
+def classifier(**settings: Any) -> FewShotClassifier:
+    return FewShotClassifier(make_pool(), device="cpu", **settings)
+
+
+def test_probabilities_are_those_of_the_specialised_network() -> None:
+    pool = make_pool().eval()
+    spec = pool.backbone.spec
+    images, names = labelled(3)
+    queries, truth = labelled(4, start=100)
+    fitted = classifier(batch_size=5).fit(images, names)
+    assert fitted.classes_.tolist() == sorted(COLOURS)
+
+    def inputs(arrays: list[np.ndarray]) -> torch.Tensor:
+        return prepare([Image.fromarray(a) for a in arrays], SIZE, 8 / 7, spec.mean, spec.std)
+
+    codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
+    with torch.no_grad():
+        expected = pool.specialise(inputs(images), codes)(inputs(queries)).softmax(1)
+    found = fitted.predict_proba(queries)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
+    assert fitted.predict(queries).tolist() == truth
+    assert fitted.score(queries, truth) == 1
+
+
+def test_every_form_of_image_gives_the_same_result(tmp_path: Path) -> None:
+    images, names = labelled(2)
+    paths = [tmp_path / f"{i}.png" for i in range(len(images))]
+    for path, array in zip(paths, images, strict=True):
+        Image.fromarray(array).save(path)
+    forms: list[Any] = [
+        images,
+        np.stack(images),
+        np.stack(images) / 255.0,
+        [Image.fromarray(array) for array in images],
+        paths,
+        [str(path) for path in paths],
+        np.array([str(path) for path in paths]),
+        tuple(path.read_bytes() for path in paths),
+        [*images[:2], *paths[2:]],
+    ]
+    fitted = classifier().fit(images, names)
+    expected = fitted.predict_proba(images)
+    for form in forms:
+        np.testing.assert_allclose(fitted.predict_proba(form), expected, atol=1e-6)
+        np.testing.assert_allclose(classifier().fit(form, names).predict_proba(images), expected, atol=1e-6)
+    grey = np.stack(images)[..., 0]
+    np.testing.assert_allclose(
+        fitted.predict_proba(grey), fitted.predict_proba(np.repeat(grey[..., None], 3, axis=3)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("values", [(3, 10, 7), ("a", "c", "b"), (True, False), (2.0, 1.0, 5.0)])
+def test_labels_of_any_kind_come_back_as_they_were(values: tuple[Any, ...]) -> None:
+    names = list(COLOURS)[: len(values)]
+    images = [image(name, i) for i in range(2) for name in names]
+    fitted = classifier().fit(images, list(values) * 2)
+    assert fitted.classes_.tolist() == sorted(values)
+    assert fitted.predict(images).tolist() == list(values) * 2
+
+
+def test_order_of_the_labelled_images_does_not_matter() -> None:
+    images, names = labelled(3)
+    queries, _ = labelled(2, start=50)
+    order = np.random.default_rng(0).permutation(len(images))
+    shuffled = classifier().fit([images[i] for i in order], [names[i] for i in order])
+    np.testing.assert_allclose(
+        shuffled.predict_proba(queries), classifier().fit(images, names).predict_proba(queries), atol=1e-6
+    )
+
+
+def test_probabilities_do_not_depend_on_the_other_images() -> None:
+    images, names = labelled(5)
+    fitted = classifier(batch_size=4).fit(images, names)
+    expected = np.concatenate([fitted.predict_proba([image]) for image in images])
+    np.testing.assert_allclose(fitted.predict_proba(images), expected, atol=1e-5)
+    np.testing.assert_allclose(fitted.predict_proba(images[::-1]), expected[::-1], atol=1e-5)
+
+
+def test_a_model_given_as_an_object_stays_as_it_is() -> None:
+    pool = make_pool().train()
+    digest = joblib.hash(pool)
+    before = {name: value.clone() for name, value in pool.state_dict().items()}
+    images, names = labelled(2)
+    fitted = FewShotClassifier(pool, device="cpu").fit(images, names)
+    with torch.no_grad():
+        for parameter in fitted.task_model_.parameters():
+            parameter.add_(1)
+    assert pool.training
+    assert joblib.hash(pool) == digest
+    assert all(torch.equal(value, before[name]) for name, value in pool.state_dict().items())
+    backbone = make_pool().backbone
+    parameters = dict(backbone.named_parameters())
+    FewShotClassifier(backbone, device="cpu").fit(images, names)
+    assert all(value is parameters[name] for name, value in backbone.named_parameters())
+
+
+def test_a_backbone_is_a_pool_without_experts() -> None:
+    images, names = labelled(2)
+    pool = make_pool(experts=0)
+    np.testing.assert_array_equal(
+        FewShotClassifier(pool.backbone, device="cpu").fit(images, names).predict_proba(images),
+        FewShotClassifier(pool, device="cpu").fit(images, names).predict_proba(images),
+    )
+
+
+def test_the_task_model_is_a_plain_module_that_can_be_kept(tmp_path: Path) -> None:
+    images, names = labelled(2)
+    fitted = classifier().fit(images, names)
+    assert isinstance(fitted.task_model_, TaskModel)
+    assert not any("gate" in name or "router" in name for name, _ in fitted.task_model_.named_parameters())
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(images), fitted.predict_proba(images))
+
+
+def test_bf16_is_close_to_float32() -> None:
+    images, names = labelled(2)
+    exact = classifier().fit(images, names).predict_proba(images)
+    rounded = classifier(precision="bf16-mixed").fit(images, names).predict_proba(images)
+    np.testing.assert_allclose(rounded, exact, atol=0.05)
+    assert not np.array_equal(rounded, exact)
+
+
+def test_model_selection_works_with_lists_of_images(tmp_path: Path) -> None:
+    images, names = labelled(4)
+    paths = [tmp_path / f"{i}.png" for i in range(len(images))]
+    for path, array in zip(paths, images, strict=True):
+        Image.fromarray(array).save(path)
+    assert cross_val_score(classifier(), paths, names, cv=2).tolist() == [1, 1]
+    search = GridSearchCV(classifier(), {"margin": [1.0, 1.2]}, cv=2).fit(images, names)
+    assert search.predict(images).tolist() == names
+
+
+def test_unreadable_images_are_all_named(tmp_path: Path) -> None:
+    images, names = labelled(2)
+    bad = [tmp_path / "absent.png", tmp_path / "broken.png"]
+    bad[1].write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"2 of 8 images(.|\n)*absent\.png(.|\n)*broken\.png"):
+        classifier().fit([*images, *bad], [*names, "sky", "sky"])
+    with pytest.raises(DataError, match=r"broken\.png"):
+        classifier().fit(images, names).predict([images[0], str(bad[1])])
+
+
+def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
+    images, names = labelled(2)
+
+    def fails(X: Any, y: Any, match: str, error: type[Exception] = DataError, **settings: Any) -> None:
+        with pytest.raises(error, match=match):
+            classifier(**settings).fit(X, y)
+
+    fails([], [], "no images")
+    fails(images, names[:-1], "6 images and y 5 labels")
+    fails(images, ["sky"] * 6, "all 6 images are of one class, 'sky'")
+    fails(images, None, "requires y")
+    fails(images, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "continuous", ValueError)
+    fails("picture.png", ["sky"], "X is one str, not several")
+    fails(Image.fromarray(images[0]), ["sky"], "X is one Image")
+    fails(images[0], ["sky"] * 12, r"shape \[12, 10, 3\].*one image\?")
+    fails(np.zeros((6, 4)), names, r"shape \[6, 4\]")
+    fails(5, names, "X is a int")
+    fails([a.astype(np.int64) for a in images], names, "int64")
+    fails(images, names, "margin is 0.5", ConfigError, margin=0.5)
+    fails(images, names, "batch_size is 0", ConfigError, batch_size=0)
+
+
+def test_models_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    images, names = labelled(2)
+    for model, match in ((tmp_path, "no smat checkpoint"), (tmp_path / "absent", "neither a checkpoint")):
+        with pytest.raises(CheckpointError, match=match):
+            FewShotClassifier(model, device="cpu").fit(images, names)
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="sees no GPU"):
+            FewShotClassifier(make_pool(), device="cuda").fit(images, names)
+
+
+def test_prediction_needs_a_fit() -> None:
+    with pytest.raises(NotFittedError):
+        classifier().predict(labelled(1)[0])

@@ -1,0 +1,28 @@
+"""Episodes of pocket domains."""
+
+from collections.abc import Callable
+
+import pytest
+from tiny_pool import SIZE
+
+from smat.episodes import EpisodeSource, FixedSampler, Sampler
+from smat.episodes.pocket import pocket_domains
+
+
+@pytest.fixture
+def source() -> Callable[..., EpisodeSource]:
+    """Episodes of the pocket domain of a name: 3-way 2-shot with 4 queries a class, or by the sampler given."""
+    domains = {domain.name: domain for domain in pocket_domains(image_size=SIZE, images_per_class=12)}
+
+    def make(name: str = "polygons", sampler: Sampler | None = None, train: bool = False) -> EpisodeSource:
+        return EpisodeSource(
+            [domains[name]],
+            "test",
+            sampler or FixedSampler(3, 2, 4),
+            image_size=SIZE,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+            train=train,
+        )
+
+    return make

@@ -1,0 +1,119 @@
+"""Accuracies over episodes, against specialising a pool by hand."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny_pool import images_seen, make_pool
+
+from smat.episodes import EpisodeSource, VariableSampler
+from smat.errors import ConfigError
+from smat.evaluation import METHODS, evaluate_domain, protocol
+from smat.experts import SparseInterpolatedExperts
+
+Source = Callable[..., EpisodeSource]
+
+
+def by_hand(pool: SparseInterpolatedExperts, source: EpisodeSource, episodes: int) -> list[torch.Tensor]:
+    pool.eval()
+    found = []
+    for n in range(episodes):
+        e = source.episode(n)
+        with torch.no_grad():
+            found.append(pool.specialise(e.support, e.support_labels)(e.query).softmax(1))
+    return found
+
+
+@pytest.mark.parametrize("sampler", [None, VariableSampler(max_way=8)])
+def test_outcomes_are_those_of_specialised_networks(source: Source, sampler: VariableSampler | None) -> None:
+    episodes = source(sampler=sampler)
+    rows = evaluate_domain(make_pool(), episodes, 5)
+    for method, pool in (("smat", make_pool()), ("pretrained", make_pool(experts=0))):
+        for n, (row, probabilities) in enumerate(zip(rows, by_hand(pool, episodes, 5), strict=True)):
+            episode = episodes.episode(n)
+            torch.testing.assert_close(row.outcomes[method].confidence, probabilities.amax(1), rtol=1e-4, atol=1e-5)
+            right = (probabilities.argmax(1) == episode.query_labels).double()
+            assert row.outcomes[method].accuracy == pytest.approx(float(right.mean()), abs=1e-9)
+            assert (row.id, row.n, row.way) == (f"polygons/test/0/{n}", n, episode.way)
+            assert (row.n_support, row.n_query) == (len(episode.support), len(episode.query))
+
+
+def test_the_two_methods_differ_where_there_are_experts_and_not_otherwise(source: Source) -> None:
+    def confidences(pool: SparseInterpolatedExperts) -> list[torch.Tensor]:
+        rows = evaluate_domain(pool, source(), 3)
+        return [torch.cat([row.outcomes[method].confidence for row in rows]) for method in METHODS]
+
+    smat, pretrained = confidences(make_pool())
+    assert not torch.allclose(smat, pretrained, atol=1e-3)
+    smat, pretrained = confidences(make_pool(experts=0))
+    assert torch.equal(smat, pretrained)
+    smat, pretrained = confidences(make_pool(delta=0.0))
+    torch.testing.assert_close(smat, pretrained, rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_network_sees_every_image_once_and_the_adapted_one_every_episode_once(source: Source) -> None:
+    episodes, images = 6, 3 * (2 + 4)
+    plans = [source().plan(n) for n in range(episodes)]
+    distinct = len({row for plan in plans for row in plan.support_rows + plan.query_rows})
+    assert distinct < episodes * images  # images come again
+    pool = make_pool()
+    evaluate_domain(pool, source(), episodes, ["pretrained"])
+    assert images_seen(pool) == distinct
+    pool = make_pool()
+    evaluate_domain(pool, source(), episodes)
+    assert images_seen(pool) == distinct + episodes * images
+
+
+def test_a_full_store_of_features_forgets_the_oldest_and_changes_nothing(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plenty = evaluate_domain(make_pool(), source(), 8)
+    monkeypatch.setattr(protocol, "FEATURES_KEPT", 5)
+    pool = make_pool()
+    little = evaluate_domain(pool, source(), 8, ["pretrained"])
+    assert images_seen(pool) > 8 * 18 - 5 * 8  # at most 5 features are known in each episode
+    for a, b in zip(plenty, little, strict=True):
+        torch.testing.assert_close(a.outcomes["pretrained"].confidence, b.outcomes["pretrained"].confidence)
+
+
+def test_the_pool_stays_as_it_was_and_its_mode_does_not_matter(source: Source) -> None:
+    pool = make_pool(evaluation_beta=1.0)
+    before = {name: value.clone() for name, value in pool.state_dict().items()}
+    pool.train()
+    training = evaluate_domain(pool, source(), 3)
+    assert pool.training
+    pool.eval()
+    evaluation = evaluate_domain(pool, source(), 3)
+    assert not pool.training
+    for a, b in zip(training, evaluation, strict=True):
+        assert torch.equal(a.outcomes["smat"].confidence, b.outcomes["smat"].confidence)
+    assert all(torch.equal(value, before[name]) for name, value in pool.state_dict().items())
+
+
+def test_rows_do_not_depend_on_workers_and_come_one_by_one(source: Source) -> None:
+    heard: list[int] = []
+    here = evaluate_domain(make_pool(), source(), 3, on_episode=lambda row: heard.append(row.n))
+    there = evaluate_domain(make_pool(), source(), 3, workers=1)
+    assert heard == [0, 1, 2]
+    for a, b in zip(here, there, strict=True):
+        assert a.id == b.id
+        assert torch.equal(a.outcomes["smat"].confidence, b.outcomes["smat"].confidence)
+
+
+def test_bf16_is_close_to_float32(source: Source) -> None:
+    exact = evaluate_domain(make_pool(), source(), 2)
+    rounded = evaluate_domain(make_pool(), source(), 2, precision="bf16-mixed")
+    for a, b in zip(exact, rounded, strict=True):
+        torch.testing.assert_close(a.outcomes["smat"].confidence, b.outcomes["smat"].confidence, atol=0.05, rtol=0)
+        assert not torch.equal(a.outcomes["smat"].confidence, b.outcomes["smat"].confidence)
+
+
+def test_settings_that_cannot_work_are_refused(source: Source) -> None:
+    with pytest.raises(ConfigError, match=r"methods are.*smat, pretrained"):
+        evaluate_domain(make_pool(), source(), 3, ["smta"])
+    with pytest.raises(ConfigError, match="methods"):
+        evaluate_domain(make_pool(), source(), 3, [])
+    with pytest.raises(ConfigError, match="episodes is 0"):
+        evaluate_domain(make_pool(), source(), 0)
+    with pytest.raises(ConfigError, match="train=False"):
+        evaluate_domain(make_pool(), source(train=True), 1)

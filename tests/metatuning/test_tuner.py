@@ -1,0 +1,167 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import tiny_pool, tiny_tuner
+
+from smat.errors import CheckpointError, ConfigError, NonFiniteError
+from smat.experts import SparseInterpolatedExperts
+from smat.metatuning import MetaTuner, StepReport, TuningConfig
+from smat.metatuning.checkpoints import load_state, save_state
+
+
+def everything(tuner: MetaTuner) -> dict[str, torch.Tensor]:
+    """All tensors that the rest of a run depends on."""
+    optimizers = {
+        f"{group}/{number}/{key}": value
+        for group, state in tuner.optimizer.state_dict().items()
+        for number, entries in state["state"].items()
+        for key, value in entries.items()
+    }
+    return dict(tuner.pool.state_dict()) | {"multipliers": tuner.multipliers.data} | optimizers
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> MetaTuner:
+    tuner = tiny_tuner(tmp_path_factory.mktemp("run"), tiny_pool(random_gates=True))
+    tuner.run()
+    return tuner
+
+
+def test_tuning_moves_every_part(uninterrupted: MetaTuner) -> None:
+    before, after = tiny_pool(random_gates=True), uninterrupted.pool
+    assert int(after.tasks_seen) == 12
+    assert torch.equal(before.pretrained, after.pretrained)
+    for name, value in before.named_parameters():
+        assert not torch.equal(value, after.get_parameter(name)), name
+    assert (uninterrupted.multipliers > 0).all()
+
+
+@pytest.mark.parametrize(("number", "at"), [(signal.SIGTERM, 2), (signal.SIGINT, 6), (signal.SIGTERM, 8)])
+def test_a_stopped_run_resumes_to_the_same_numbers(
+    tmp_path: Path, uninterrupted: MetaTuner, number: signal.Signals, at: int
+) -> None:
+    def stop(report: StepReport) -> None:
+        if report.tasks == at:
+            os.kill(os.getpid(), number)
+
+    first = tiny_tuner(tmp_path, tiny_pool(random_gates=True), on_step=stop)
+    with pytest.raises(KeyboardInterrupt, match="the state is in"):
+        first.run()
+    assert at <= first.progress.tasks < 12
+    second = tiny_tuner(tmp_path, tiny_pool(random_gates=True))
+    second.resume()
+    assert second.progress.tasks == first.progress.tasks
+    second.run()
+    expected, got = everything(uninterrupted), everything(second)
+    assert expected.keys() == got.keys()
+    assert [key for key in expected if not torch.equal(expected[key], got[key])] == []
+    assert second.progress == uninterrupted.progress
+
+
+def test_a_crash_after_a_checkpoint_loses_nothing_before_it(tmp_path: Path, uninterrupted: MetaTuner) -> None:
+    class Crash(Exception):
+        pass
+
+    def crash(report: StepReport) -> None:
+        if report.tasks == 10:
+            raise Crash
+
+    with pytest.raises(Crash):
+        tiny_tuner(tmp_path, tiny_pool(random_gates=True), on_step=crash).run()
+    again = tiny_tuner(tmp_path, tiny_pool(random_gates=True))
+    again.resume()
+    assert again.progress.tasks == 8
+    again.run()
+    expected, got = everything(uninterrupted), everything(again)
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+def test_best_is_kept_and_patience_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:
+    seen: dict[int, float] = {}
+    tuner = tiny_tuner(
+        tmp_path, tasks=40, patience=2, on_validation=lambda tasks, by: seen.update({tasks: sum(by.values()) / len(by)})
+    )
+    progress = tuner.run()
+    assert progress.best_accuracy == max(seen.values())
+    assert progress.best_tasks == min(t for t, a in seen.items() if a == progress.best_accuracy)
+    if progress.tasks < 40:
+        assert progress.waited == 2
+    best = SparseInterpolatedExperts.from_pretrained(str(tmp_path / "best"), backbone=tiny_pool().backbone)
+    assert int(best.tasks_seen) == progress.best_tasks
+    last = load_file(tmp_path / "last" / "model.safetensors")
+    assert torch.equal(last["gate_logits"], tuner.pool.gate_logits)
+
+
+def test_a_run_without_validation_keeps_its_last_state_as_the_best(tmp_path: Path) -> None:
+    tuner = tiny_tuner(tmp_path, tasks=4, validate_every=0)
+    tuner.run()
+    best = load_file(tmp_path / "best" / "model.safetensors")
+    assert torch.equal(best["gate_logits"], tuner.pool.gate_logits)
+
+
+def test_a_loss_that_is_not_finite_names_the_episode_after_saving(tmp_path: Path) -> None:
+    def poison(report: StepReport) -> None:
+        if report.tasks == 6:
+            with torch.no_grad():
+                tuner.pool.delta.fill_(torch.inf)
+
+    tuner = tiny_tuner(tmp_path, on_step=poison)
+    with pytest.raises(NonFiniteError, match=r"episode (glyphs|polygons)/train/1/6"):
+        tuner.run()
+    assert load_state(tmp_path / "state")["progress"]["tasks"] == 6
+
+
+def test_sparsity_reaches_its_target_and_multipliers_then_rest(tmp_path: Path) -> None:
+    from smat.metatuning import GroupConfig, OptimizerConfig
+
+    sparsity: list[list[float]] = []
+    optimizers = OptimizerConfig(
+        delta=GroupConfig("adamw", 1e-3), gates=GroupConfig("sgd", 2e3), multipliers=GroupConfig("sgd", 0.2)
+    )
+    tuner = tiny_tuner(
+        tmp_path, tasks=80, validate_every=0, target_sparsity=0.5, optimizers=optimizers,
+        on_step=lambda report: sparsity.append(report.sparsity),
+    )
+    tuner.run()
+    assert max(sparsity[0]) < 0.1
+    assert min(sparsity[-1]) >= 0.45
+    assert max(sparsity[-1]) < 0.9
+
+
+def test_the_number_of_workers_does_not_change_a_run(tmp_path: Path) -> None:
+    def run(workers: int) -> dict[str, torch.Tensor]:
+        tuner = tiny_tuner(tmp_path / str(workers), tasks=4, validate_every=0)
+        tuner.workers = workers
+        tuner.run()
+        return everything(tuner)
+
+    alone, helped = run(0), run(2)
+    assert all(torch.equal(alone[key], helped[key]) for key in alone)
+
+
+def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="choose 8"):
+        TuningConfig(tasks=10, meta_batch=4)
+    with pytest.raises(ConfigError, match="target_sparsity"):
+        TuningConfig(target_sparsity=1.0)
+    with pytest.raises(ConfigError, match="nothing to tune"):
+        tiny_tuner(tmp_path, tiny_pool(experts=0))
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        tiny_tuner(tmp_path).resume()
+
+
+def test_state_survives_a_crash_between_its_two_renames(tmp_path: Path) -> None:
+    state = {"a": torch.arange(3), "nested": {0: {"x": torch.ones(2)}, "list": [1, None, 0.1]}}
+    save_state(state, tmp_path / "state")
+    (tmp_path / "state").rename(tmp_path / "state.old")  # where a crash would leave it
+    loaded = load_state(tmp_path / "state")
+    assert torch.equal(loaded["a"], state["a"])
+    assert torch.equal(loaded["nested"][0]["x"], torch.ones(2))
+    assert loaded["nested"]["list"] == [1, None, 0.1]
+    (tmp_path / "state" / "state.safetensors").write_bytes(b"cut")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_state(tmp_path / "state")

@@ -1,0 +1,155 @@
+"""Evaluating a checkpoint on pocket domains: the table, the report, and what survives an interruption."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tiny_checkpoint import save_checkpoint
+from transformers import ViTConfig, ViTModel
+
+from smat.episodes.pocket import PocketDomain, pocket_domains
+from smat.errors import CheckpointError, ConfigError, DataError
+from smat.evaluation import paired_difference
+from smat.recipes.evaluate import evaluate
+
+DOMAINS = ["pocket:polygons", "pocket:strokes", "pocket:mosaics"]
+SMALL: dict[str, Any] = {"way": 3, "shot": 1, "query": 2, "episodes": 4, "workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_checkpoint(tmp_path_factory.mktemp("pool"))
+
+
+def test_both_methods_on_the_same_episodes(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "new" / "results.json"
+    result = evaluate(checkpoint, DOMAINS, output=str(output), **SMALL)
+    assert result.complete
+    report = json.loads(output.read_text())
+    assert report["complete"]
+    assert report["config"]["way"] == 3
+    assert report["versions"]["smat"]
+    assert report["domains"]["mosaics"] == {"role": "ood", "fingerprint": pocket_fingerprint("mosaics")}
+    ids = [row["id"] for row in report["rows"]]
+    assert ids == [f"{name}/test/0/{n}" for name in ("polygons", "strokes", "mosaics") for n in range(4)]
+    polygons = [row["accuracy"] for row in report["rows"] if row["domain"] == "polygons"]
+    pairs = [[accuracy[method] for accuracy in polygons] for method in ("smat", "pretrained")]
+    expected = paired_difference(*pairs)
+    assert report["summary"][0]["difference"]["smat"]["mean"] == pytest.approx(expected.mean)
+    assert [entry["name"] for entry in report["averages"]] == ["ID average"]
+    screen = capsys.readouterr().out
+    assert re.search(r"polygons .* ID .* ±", screen)
+    assert "ID average" in screen
+    assert "3-way 1-shot" in screen
+
+
+def pocket_fingerprint(name: str) -> str:
+    return next(domain.fingerprint for domain in pocket_domains() if domain.name == name)
+
+
+def test_numbers_are_those_of_the_seed_and_of_nothing_else(checkpoint: str) -> None:
+    def accuracies(**settings: Any) -> list[float]:
+        rows = evaluate(checkpoint, DOMAINS[:1], **{**SMALL, **settings}).rows
+        return [float(outcome.confidence.sum()) for row in rows for outcome in row.outcomes.values()]
+
+    first = accuracies()
+    assert accuracies() == first
+    assert accuracies(workers=1) == first
+    assert accuracies(seed=1) != first
+    assert accuracies(margin=1.0) != first
+
+
+def test_one_episode_is_valid_json_without_interval(checkpoint: str, tmp_path: Path) -> None:
+    output = tmp_path / "one.json"
+    evaluate(checkpoint, DOMAINS[:1], output=str(output), method="smat", **{**SMALL, "episodes": 1})
+    report = json.loads(output.read_text(), parse_constant=pytest.fail)
+    assert report["summary"][0]["accuracy"]["smat"]["half_width"] is None
+    assert report["summary"][0]["difference"] == {}
+
+
+def test_variable_sampler(checkpoint: str) -> None:
+    rows = evaluate(checkpoint, DOMAINS[2:], sampler="variable", method="pretrained", episodes=3, workers=0).rows
+    assert all(5 <= row.way <= 20 for row in rows)
+    assert len({(row.way, row.n_support) for row in rows}) > 1
+
+
+def test_an_untouched_backbone_needs_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        image_size=16,
+        patch_size=8,
+    )
+    ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": 0.5}')
+    result = evaluate(str(tmp_path), DOMAINS[:1], **SMALL)
+    assert list(result.rows[0].outcomes) == ["pretrained"]
+    assert "has no experts" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"backbone without experts.*'pretrained'"):
+        evaluate(str(tmp_path), DOMAINS[:1], method="smat", **SMALL)
+
+
+def test_finished_episodes_survive_an_interruption(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_at(monkeypatch, KeyboardInterrupt(), images=9 * (4 + 2))
+    output = tmp_path / "results.json"
+    result = evaluate(checkpoint, DOMAINS, output=str(output), **SMALL)
+    assert not result.complete
+    report = json.loads(output.read_text())
+    assert not report["complete"]
+    assert [entry["episodes"] for entry in report["summary"]] == [4, 2]
+    assert len(report["rows"]) == 6
+    screen = capsys.readouterr().out
+    assert "interrupted" in screen
+    assert re.search(r"strokes .* ID", screen)
+
+
+def test_finished_episodes_survive_an_error(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_at(monkeypatch, DataError("damaged"), images=9 * 5)
+    output = tmp_path / "results.json"
+    with pytest.raises(DataError, match="damaged"):
+        evaluate(checkpoint, DOMAINS, output=str(output), **SMALL)
+    report = json.loads(output.read_text())
+    assert not report["complete"]
+    assert len(report["rows"]) == 5
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, error: BaseException, images: int) -> None:
+    """Raise `error` when so many images have been drawn (9 an episode)."""
+    drawn, draw = [], PocketDomain.image
+
+    def image(self: PocketDomain, row: int) -> Image.Image:
+        if len(drawn) == images:
+            raise error
+        drawn.append(row)
+        return draw(self, row)
+
+    monkeypatch.setattr(PocketDomain, "image", image)
+
+
+def test_every_domain_is_looked_at_before_the_work(checkpoint: str, tmp_path: Path) -> None:
+    output = tmp_path / "results.json"
+    with pytest.raises(DataError, match="'polygons' has 14 classes; 15-way"):
+        evaluate(checkpoint, ["pocket:mosaics", "pocket:polygons"], output=str(output), **{**SMALL, "way": 15})
+    with pytest.raises(DataError, match="'mosaics' has no val split"):
+        evaluate(checkpoint, ["pocket:polygons", "pocket:mosaics"], split="val", output=str(output), **SMALL)
+    with pytest.raises(ConfigError, match="two domains have one name"):
+        evaluate(checkpoint, ["pocket:polygons", "pocket-id"], **SMALL)
+    assert not output.exists()
+
+
+def test_mistakes_say_what_to_do(checkpoint: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"output .* is a folder"):
+        evaluate(checkpoint, DOMAINS, output=str(tmp_path), **SMALL)
+    with pytest.raises(CheckpointError, match="is no smat checkpoint"):
+        evaluate(str(tmp_path), DOMAINS, **SMALL)
+    with pytest.raises(CheckpointError, match="neither a checkpoint of smat nor a backbone"):
+        evaluate(str(tmp_path / "absent"), DOMAINS, **SMALL)
+    with pytest.raises(ConfigError, match="episodes is 0"):
+        evaluate(checkpoint, DOMAINS, **{**SMALL, "episodes": 0})

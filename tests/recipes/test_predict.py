@@ -1,0 +1,120 @@
+"""Labelling a folder of images from class folders."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_checkpoint import save_checkpoint
+
+from smat.adaptation import FewShotClassifier
+from smat.errors import ConfigError, DataError
+from smat.recipes.predict import predict
+
+COLOURS = {"blue": (20, 20, 200), "green": (20, 200, 20), "red [dark]": (200, 20, 20)}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_checkpoint(tmp_path_factory.mktemp("pool"))
+
+
+def paint(path: Path, colour: tuple[int, int, int], seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(-20, 21, (24, 30, 3))
+    Image.fromarray(np.clip(noise + colour, 0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Any]:
+    """Three classes of two images each, and 4 query images of every class, their colour in the name."""
+    for place, (name, colour) in enumerate(COLOURS.items()):
+        for i in range(2):
+            paint(tmp_path / "support" / name / f"{i}.png", colour, 10 * place + i)
+        for i in range(4):
+            paint(tmp_path / "query" / "holiday" / f"{name} {i}.png", colour, 100 + 10 * place + i)
+    return {
+        "support": str(tmp_path / "support"),
+        "query": str(tmp_path / "query"),
+        "output": str(tmp_path / "out" / "labels.csv"),
+        "device": "cpu",
+    }
+
+
+def test_labels_and_probabilities_of_every_query(
+    checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = predict(checkpoint, **folders)
+    with open(folders["output"], newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["file", "label", "blue", "green", "red [dark]"]
+    assert len(rows) == 12
+    for file, label, *probabilities in rows:
+        assert file == f"holiday/{label} {file[-5]}.png"  # the colours are told apart, all of them
+        values = [float(p) for p in probabilities]
+        assert sum(values) == pytest.approx(1, abs=1e-5)
+        assert header[2 + int(np.argmax(values))] == label
+    assert result.accuracy is None
+    screen = capsys.readouterr().out
+    assert "blue 4, green 4, red [dark] 4" in screen
+    assert folders["output"] in screen
+    assert "accuracy" not in screen
+
+
+def test_probabilities_are_those_of_the_classifier(checkpoint: str, folders: dict[str, Any]) -> None:
+    support = sorted(Path(folders["support"]).rglob("*.png"))
+    queries = sorted(Path(folders["query"]).rglob("*.png"))
+    classifier = FewShotClassifier(checkpoint, device="cpu").fit(support, [file.parent.name for file in support])
+    result = predict(checkpoint, **folders)
+    assert result.classes == tuple(classifier.classes_)
+    np.testing.assert_allclose(result.probabilities, classifier.predict_proba(queries), atol=1e-6)
+
+
+def test_query_class_folders_give_an_accuracy(
+    checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = Path(folders["support"]).parent / "named"
+    for name in COLOURS:
+        paint(wrong / name / "sub" / "0.png", COLOURS[name], 7)
+    paint(wrong / "blue" / "not blue.png", COLOURS["green"], 8)
+    result = predict(checkpoint, **{**folders, "query": str(wrong)})
+    assert result.accuracy == 3 / 4
+    assert "75.0 % of 4" in capsys.readouterr().out
+    paint(wrong / "loose.png", COLOURS["green"], 9)  # of no class folder: nothing to compare with
+    assert predict(checkpoint, **{**folders, "query": str(wrong)}).accuracy is None
+
+
+def test_all_unreadable_images_are_listed_or_left_out(
+    checkpoint: str, folders: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path(folders["support"], "blue", "broken.jpg").write_bytes(b"\xff\xd8nothing")
+    Path(folders["query"], "cut.png").write_bytes(b"\x89PNG")
+    with pytest.raises(DataError, match=r"2 images cannot be read(.|\n)*broken\.jpg(.|\n)*cut\.png(.|\n)*--skip-bad"):
+        predict(checkpoint, **folders)
+    assert not Path(folders["output"]).exists()
+    result = predict(checkpoint, skip_bad=True, **folders)
+    assert len(result.files) == 12
+    assert "cut.png" in caplog.text
+    for file in Path(folders["support"], "blue").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no image of blue in .* can be read"):
+        predict(checkpoint, skip_bad=True, **folders)
+
+
+def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_path: Path) -> None:
+    def fails(error: type[Exception], match: str, **changes: str) -> None:
+        with pytest.raises(error, match=match):
+            predict(checkpoint, **{**folders, **changes})
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    fails(DataError, "is empty; put one folder a class", support=str(empty))
+    fails(DataError, "no class folders", support=str(tmp_path / "support" / "blue"))
+    fails(DataError, "no images in .*empty", query=str(empty))
+    fails(DataError, "is no folder", query=str(tmp_path / "absent"))
+    fails(ConfigError, "output .* is a folder", output=str(empty))
+    fails(DataError, "one class folder, 'holiday'", support=str(tmp_path / "query"))
+    (tmp_path / "support" / "violet").mkdir()
+    fails(DataError, "no images in .*violet")
