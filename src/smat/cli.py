@@ -125,3 +125,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as interruption:
         console.print(f"\nStopped. {interruption}".rstrip(), highlight=False, soft_wrap=True)
         raise SystemExit(130) from interruption
+if __name__ == "__main__":
+    main()

@@ -151,5 +151,8 @@ def test_mistakes_say_what_to_do(checkpoint: str, tmp_path: Path) -> None:
         evaluate(str(tmp_path), DOMAINS, **SMALL)
     with pytest.raises(CheckpointError, match="neither a checkpoint of smat nor a backbone"):
         evaluate(str(tmp_path / "absent"), DOMAINS, **SMALL)
+    output = tmp_path / "old.json"
+    output.write_text("results of another day")
     with pytest.raises(ConfigError, match="episodes is 0"):
-        evaluate(checkpoint, DOMAINS, **{**SMALL, "episodes": 0})
+        evaluate(checkpoint, DOMAINS, output=str(output), **{**SMALL, "episodes": 0})
+    assert output.read_text() == "results of another day"

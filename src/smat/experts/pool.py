@@ -294,11 +294,20 @@ class SparseInterpolatedExperts(
         write_pool(self, save_directory)
 
     @classmethod
-    def _from_pretrained(
-        cls, *, model_id: str, backbone: Backbone | None = None, **download: Any
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: str | Path, *, backbone: Backbone | None = None, **download: Any
     ) -> "SparseInterpolatedExperts":
-        """Load a pool from a folder or the hub; `backbone` is needed where it was made around a module of the user's."""
-        stored = read_pool(model_id, **download)
+        """Load a pool, in evaluation mode.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a name on the hub.
+            backbone: needed where the pool was made around a module of yours; its parameters are overwritten.
+            download: options of the hub (`revision`, `token`, `cache_dir`, `force_download`, `local_files_only`).
+
+        Raises:
+            CheckpointError: there is none, it is damaged, or it does not fit.
+        """
+        stored = read_pool(str(pretrained_model_name_or_path), **download)
         pool = cls(stored.build_backbone(backbone), PoolConfig.from_dict(stored.config["pool"]))
         stored.fill(pool)
         return pool.eval()

@@ -136,13 +136,8 @@ def read_pool(name: str, **download: Any) -> StoredPool:
 
 
 def _fetch(name: str, **download: Any) -> Path:
-    options = {
-        k: v
-        for k, v in download.items()
-        if k in ("revision", "cache_dir", "force_download", "token", "local_files_only")
-    }
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS], **options))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS], **download))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"there is no folder {name!r}, and the hub gave no checkpoint of that name ({type(error).__name__}): check "

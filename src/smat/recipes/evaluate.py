@@ -130,12 +130,12 @@ def evaluate(
         console.print("interrupted: what follows is what was done until then")
     finally:  # also after an error in a later domain: finished ones took long enough to be worth keeping
         result.summaries = _summaries(result.rows, opened)
-        if path:
+        if path and result.rows:
             write_whole(path, json.dumps(_report(result, settings, opened), indent=1) + "\n")
     if result.summaries:
         console.print(f"\n{_title(settings)}", soft_wrap=True, markup=False)
         console.print(results_table(result.summaries))
-    if path:
+    if path and result.rows:
         console.print(f"a row an episode: {path}", soft_wrap=True, markup=False)
     return result
 

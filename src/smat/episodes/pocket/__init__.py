@@ -1,6 +1,6 @@
 """Pocket domains: images made by formulas, for trying everything out without a download.
 
-Six families to meta-tune on and five foreign ones, all different in kind. Colours, poses, pens, grounds and noise vary
+Six families to meta-tune on and five foreign ones, all different in kind. Hues, poses, pens, grounds and noise vary
 from image to image and say nothing about the class; the class is in the form.
 """
 

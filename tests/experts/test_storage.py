@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import IMAGE_SIZE, TinyNetwork, tiny_pool
+from torch import nn
+
+from smat import backbones
+from smat.errors import CheckpointError
+from smat.experts import PoolConfig, RouterConfig, SparseInterpolatedExperts, TemperatureSchedule
+
+
+def folder_of(pool: SparseInterpolatedExperts, folder: Path) -> Path:
+    with torch.no_grad():
+        for parameter in pool.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    pool.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"experts": 0},
+        {"experts": 1, "structure": "output"},
+        {"router": RouterConfig(tokens=2, readout="first-class"), "count_head": True, "evaluation_beta": 1.0},
+        {"temperature": TemperatureSchedule(2.0, 1.0, 7), "logit_range": (-2.0, 3.0), "method": "another"},
+    ],
+)
+def test_a_pool_comes_back_as_it_was(settings: dict, tmp_path: Path) -> None:
+    pool = tiny_pool(**settings)
+    pool.tasks_seen.fill_(5)
+    folder_of(pool, tmp_path)
+    fresh = backbones.load(TinyNetwork(), image_size=IMAGE_SIZE)
+    again = SparseInterpolatedExperts.from_pretrained(str(tmp_path), backbone=fresh)
+    assert again.config == pool.config
+    assert not again.training
+    assert again.state_dict().keys() == pool.state_dict().keys()
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in pool.state_dict().items())
+    images, labels = torch.randn(6, 3, IMAGE_SIZE, IMAGE_SIZE), torch.tensor([0, 1, 2, 0, 1, 2])
+    pool.eval()
+    assert torch.equal(pool.specialise(images, labels)(images), again.specialise(images, labels)(images))
+
+
+def test_the_shipped_backbone_needs_nothing_but_the_folder(tmp_path: Path) -> None:
+    pool = SparseInterpolatedExperts(backbones.load("pocket"), PoolConfig(experts=2))
+    folder_of(pool, tmp_path)
+    again = SparseInterpolatedExperts.from_pretrained(str(tmp_path))
+    assert torch.equal(again.pretrained, pool.pretrained)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["backbone"]["name"] == "pocket"
+    assert config["method"] == "smat"
+
+
+def test_batch_norm_statistics_travel(tmp_path: Path) -> None:
+    class Normed(TinyNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Sequential(self.patches, nn.BatchNorm2d(16))  # type: ignore[assignment]
+
+    network = Normed()
+    network.patches[1].running_mean.fill_(0.5)
+    pool = SparseInterpolatedExperts(backbones.load(network, image_size=IMAGE_SIZE), PoolConfig(experts=2))
+    folder_of(pool, tmp_path)
+    again = SparseInterpolatedExperts.from_pretrained(
+        str(tmp_path), backbone=backbones.load(Normed(), image_size=IMAGE_SIZE)
+    )
+    images = torch.randn(2, 3, IMAGE_SIZE, IMAGE_SIZE)
+    assert torch.equal(again.backbone(images), pool.backbone(images))
+
+
+def test_a_module_of_the_users_must_be_given_again(tmp_path: Path) -> None:
+    folder_of(tiny_pool(), tmp_path)
+    with pytest.raises(CheckpointError, match="backbone="):
+        SparseInterpolatedExperts.from_pretrained(str(tmp_path))
+
+
+def test_another_network_does_not_fit(tmp_path: Path) -> None:
+    class Wider(TinyNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.out = nn.Linear(16, 33), nn.Linear(33, 16)
+
+    folder_of(tiny_pool(), tmp_path)
+    with pytest.raises(CheckpointError, match=r"hidden.weight: \(32, 16\) instead of \(33, 16\)"):
+        SparseInterpolatedExperts.from_pretrained(
+            str(tmp_path), backbone=backbones.load(Wider(), image_size=IMAGE_SIZE)
+        )
+
+
+def test_damaged_and_missing_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = backbones.load(TinyNetwork(), image_size=IMAGE_SIZE)
+
+    def load() -> None:
+        SparseInterpolatedExperts.from_pretrained(str(tmp_path), backbone=backbone)
+
+    with pytest.raises(CheckpointError, match=r"no config.json and no model.safetensors"):
+        load()
+    folder_of(tiny_pool(), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if k != "router.keys"}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"router.keys: missing"):
+        load()
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load()
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"format": 99}))
+    with pytest.raises(CheckpointError, match="upgrade smat"):
+        load()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        SparseInterpolatedExperts.from_pretrained("nobody/nothing-of-this-name", local_files_only=True)

@@ -1,0 +1,180 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+import yaml
+from safetensors.torch import load_file
+
+from smat.cli import main
+from smat.errors import CheckpointError, ConfigError
+from smat.experts import SparseInterpolatedExperts
+from smat.recipes.quickstart import shipped_config
+from smat.recipes.train import TrainConfig, train
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(file.name.removesuffix(".yaml") for file in (files("smat") / "configs").iterdir() if ".yaml" in file.name)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small ViT's folder."""
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8
+    )
+    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def settings(backbone: str, tmp_path: Path) -> Path:
+    """A configuration of 8 tasks, two a step."""
+    path = tmp_path / "tiny.yaml"
+    values = {
+        "backbone": backbone,
+        "domains": ["pocket:glyphs", {"source": "pocket:polygons"}],
+        "episodes": {"way": 3, "shot": 1, "query": 1},
+        "pool": {"experts": 2},
+        "tuning": {"tasks": 8, "meta_batch": 2, "validate_every": 4, "validation_episodes": 2, "checkpoint_every": 2},
+        "workers": 0,
+        "accelerator": "cpu",
+    }
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_shipped_configuration_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    short = ["tasks=2", "meta_batch=1", "validate_every=2", "validation_episodes=1"]
+    config = shipped_config(name, *[f"--tuning.{setting}" for setting in short], "--accelerator=cpu", "--workers=0")
+    missing = [d for d in [config.backbone, *config.domains] if isinstance(d, str) and "/" in d and not Path(d).exists()]
+    if missing:
+        pytest.skip(f"{name} needs {missing[0]}")
+    best = train(config, out=str(tmp_path / "run"))
+    assert int(SparseInterpolatedExperts.from_pretrained(str(best)).tasks_seen) == 2
+
+
+def test_a_run_folder_says_what_was_run_and_on_what(settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    main(["train", "--config", str(settings), "--out", str(out), "--pool.experts", "3"])
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["pool"]["experts"] == 3
+    assert config["tuning"]["objective"]["teacher_steps"] == 1
+    record = yaml.safe_load((out / "versions.yaml").read_text())
+    assert record["versions"]["torch"] == torch.__version__
+    assert set(record["data"]) == {"glyphs", "polygons"}
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["tasks"] for line in lines if "loss" in line] == [2, 4, 6, 8]
+    assert [line["tasks"] for line in lines if "validation" in line] == [4, 8]
+    assert list((out / "tensorboard").iterdir())
+    # the folder's own configuration makes the same run again
+    main(["train", "--config", str(out / "config.yaml"), "--out", str(tmp_path / "again")])
+    first, again = weights(out / "last"), weights(tmp_path / "again" / "last")
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_official_compatibility_is_written_out_in_the_settings(settings: Path, tmp_path: Path) -> None:
+    main(["train", "--config", str(settings), "--out", str(tmp_path / "run"), "--compat", "official"])
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["pool"]["router"]["readout"] == "first-class"
+    assert config["tuning"]["objective"]["distillation"] == "student-target"
+    assert SparseInterpolatedExperts.from_pretrained(str(tmp_path / "run" / "last")).config.evaluation_beta == 1.0
+
+
+def test_two_processes_come_to_what_one_does(settings: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for devices in ("1", "2"):
+        done = subprocess.run(
+            [*command, str(tmp_path / devices), "--devices", devices],
+            env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = weights(tmp_path / "1" / "last"), weights(tmp_path / "2" / "last")
+    start = weights_at_start(settings)
+    for key, value in one.items():
+        if key in start and not key.startswith("pretrained"):
+            moved = (value.float() - start[key].float()).abs().max()
+            assert (two[key].float() - value.float()).abs().max() <= 1e-3 * moved, key
+    assert not torch.equal(one["gate_logits"], start["gate_logits"])
+
+
+def weights_at_start(settings: Path) -> dict[str, torch.Tensor]:
+    from smat import backbones
+    from smat.experts import PoolConfig
+    from smat.rng import seeded_torch
+
+    backbone = backbones.load(yaml.safe_load(settings.read_text())["backbone"])
+    with seeded_torch(0, "initialisation"):
+        pool = SparseInterpolatedExperts(backbone, PoolConfig(experts=2))
+    folder = settings.parent / "start"
+    pool.save_pretrained(folder)
+    return weights(folder)
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(settings: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--tuning.tasks", "24", "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(whole)], env=environment, capture_output=True, timeout=300, check=True)
+    running = subprocess.Popen([*command, str(cut)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = cut / "log.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) >= 3):
+        assert running.poll() is None, "the run ended before it was killed"
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    subprocess.run([*command, str(cut), "--resume"], env=environment, capture_output=True, timeout=300, check=True)
+    expected, got = weights(whole / "last"), weights(cut / "last")
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
+    assert steps == [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_with_another_run_is_refused(settings: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    config = TrainConfig(domains=["pocket:glyphs"], backbone=yaml.safe_load(settings.read_text())["backbone"])
+    with pytest.raises(CheckpointError, match="no run to resume"):
+        train(config, out=out, resume=True)
+    main(["train", "--config", str(settings), "--out", out])
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", str(settings), "--out", out])
+    assert stopped.value.code == 2
+    with pytest.raises(ConfigError, match=r"tuning.tasks was 8, is 100000"):
+        train(config, out=out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--domains", "[missing.parquet]"], "missing.parquet"),
+        (["--domains", "[pocket:nothing]"], "glyphs"),
+        (["--domains", "[pocket-ood]"], "train"),
+        (["--backbone", "no/such/folder"], "no/such/folder"),
+        (["--pool.structure", "rows"], "rows"),
+        (["--episodes.way", "1000"], "1000-way"),
+    ],
+)
+def test_bad_settings_end_in_a_message(
+    settings: Path, tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", str(settings), "--out", str(tmp_path / "run"), *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
