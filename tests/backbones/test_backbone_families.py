@@ -89,11 +89,11 @@ def test_loading_and_building_leave_the_global_randomness_alone(family: str, tmp
 
 
 @pytest.mark.parametrize("name", ["vit", "dinov2", "dinov3_vit", "clip", "siglip"])
-def test_transformers_use_fused_attention(name: str, tmp_path: Path) -> None:
+def test_attention_is_chosen_by_device_and_precision(name: str, tmp_path: Path) -> None:
     save(name, tmp_path)
     for backbone in (load(str(tmp_path)), build(load(str(tmp_path)).spec)):
         config: Any = backbone.network.config
-        assert config._attn_implementation == "sdpa"
+        assert config._attn_implementation == "smat"
 
 
 @pytest.mark.parametrize("size", [64, 32])

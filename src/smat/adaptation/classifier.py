@@ -38,7 +38,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         precision: `"32-true"` or `"bf16-mixed"`.
         device: `"auto"`, `"cpu"` or `"cuda"`.
         batch_size: images at a time in prediction.
-        margin: as `TransformConfig.margin`; take the one that the model was tuned with.
+        margin: as `BackboneSpec.margin`; that of the model's training by default.
 
     Attributes:
         classes_: the labels, sorted, `[way]`.
@@ -57,7 +57,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         precision: Precision = "32-true",
         device: Device = "auto",
         batch_size: int = 64,
-        margin: float = 8 / 7,
+        margin: float | None = None,
     ) -> None:
         self.model = model
         self.precision = precision
@@ -135,7 +135,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def _network_input(self, images: Sequence[Any], spec: BackboneSpec) -> Float[Tensor, "n 3 size size"]:
         """Images as the network takes them, one at a time, so that large ones are not in memory together."""
-        side = TransformConfig(margin=self.margin).canvas_size(spec.image_size)
+        transforms = TransformConfig(margin=spec.margin if self.margin is None else self.margin)
+        side = transforms.canvas_size(spec.image_size)
         inputs: list[Tensor] = []
         bad: list[str] = []
         for image in images:
@@ -144,7 +145,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             except DataError as error:
                 bad.append(str(error))
                 continue
-            inputs.append(prepare(loaded, spec.image_size, self.margin, spec.mean, spec.std))
+            inputs.append(prepare(loaded, spec.image_size, transforms.margin, spec.mean, spec.std))
         if bad:
             raise DataError(f"{len(bad)} of {len(images)} images cannot be used:\n" + "\n".join(bad))
         return torch.cat(inputs)

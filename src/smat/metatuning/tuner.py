@@ -256,7 +256,7 @@ class MetaTuner:
         values = {key: float(value) for key, value in mean.items()}
         values |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
         values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
-        values |= {f"multiplier/{m}": v for m, v in enumerate(self.multipliers.tolist())}
+        values |= {f"multiplier/{m}": v for m, v in enumerate(self.multipliers.clamp(min=0).tolist())}
         values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
         values["temperature"] = self.pool.temperature
         if self.fabric.is_global_zero:

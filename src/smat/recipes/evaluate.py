@@ -70,7 +70,7 @@ def evaluate(
     shot: int = 5,
     query: int = 15,
     sampler: Literal["fixed", "variable"] = "fixed",
-    margin: float = 8 / 7,
+    margin: float | None = None,
     splits: str | None = None,
     skip_bad: bool = False,
     seed: int = 0,
@@ -96,7 +96,8 @@ def evaluate(
         shot: support images a class (fixed sampler).
         query: query images a class (fixed sampler).
         sampler: `fixed`, or `variable`: ways and shots vary by Meta-Dataset's rule.
-        margin: side of the decoded square over the image size; the centre is cut out. Take that of training.
+        margin: side of the square that images are cut to over the image size, of which the network sees the centre;
+            that of the checkpoint's training by default.
         splits: a splits file for all domains; the one beside each otherwise.
         skip_bad: go on without images that cannot be read.
         seed: another seed, other episodes.
@@ -115,9 +116,9 @@ def evaluate(
     console = Console()
     path = check_writable(output) if output else None
     draws = FixedSampler(way, shot, query) if sampler == "fixed" else VariableSampler()
-    transforms = TransformConfig(margin=margin)
     opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
     pool = open_model(checkpoint, pick_device(device))
+    transforms = TransformConfig(margin=pool.backbone.spec.margin if margin is None else margin)
     methods = _methods(pool, method, checkpoint)
     sources = _sources(pool, opened, split, draws, transforms, seed)
     if "smat" not in methods and method == "all":

@@ -51,7 +51,7 @@ def predict(
     support: str,
     query: str,
     output: str = "predictions.csv",
-    margin: float = 8 / 7,
+    margin: float | None = None,
     skip_bad: bool = False,
     precision: Precision = "32-true",
     device: Device = "auto",
@@ -66,7 +66,8 @@ def predict(
         query: folder of images to label, with those in folders within it. Where these are class folders as in
             support, their names are compared with the labels and the accuracy is printed.
         output: CSV file: file, label, and the probability of each class.
-        margin: side of the decoded square over the image size; the centre is cut out. Take that of training.
+        margin: side of the square that images are cut to over the image size, of which the network sees the centre;
+            that of the checkpoint's training by default.
         skip_bad: go on without images that cannot be read.
         precision: `32-true` or `bf16-mixed`.
         device: `auto`, `cpu` or `cuda`.
@@ -82,7 +83,9 @@ def predict(
     path = check_writable(output)
     names, queries = _folders(support, query)
     pool = open_model(checkpoint, pick_device(device))
-    reader = _Reader(TransformConfig(margin=margin).canvas_size(pool.backbone.spec.image_size), skip_bad)
+    spec = pool.backbone.spec
+    transforms = TransformConfig(margin=spec.margin if margin is None else margin)
+    reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad)
     classifier = FewShotClassifier(pool, precision=precision, device=device, batch_size=BATCH, margin=margin)
     labelled = reader.read(list(names))
     if reader.usable:

@@ -58,7 +58,10 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
 
     console.rule("2/3  classify tasks of unseen classes, in those families and in five foreign ones")
     evaluate(
-        str(places["meta-tuned pool"]), ["pocket"], episodes=episodes, precision="bf16-mixed",
+        str(places["meta-tuned pool"]),
+        ["pocket"],
+        episodes=episodes,
+        precision="bf16-mixed",
         output=str(places["accuracies"]),
     )
 
@@ -66,8 +69,8 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
     write_images(places["labelled images"], places["images to label"])
     predict(
         str(places["meta-tuned pool"]),
-        str(places["labelled images"]),
-        str(places["images to label"]),
+        support=str(places["labelled images"]),
+        query=str(places["images to label"]),
         output=str(places["predictions"]),
     )
     console.rule("where everything lies")
@@ -75,7 +78,8 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
         console.print(f"{name:>16}  {place}", highlight=False)
     console.print(
         "\nWith your own images: smat predict "
-        f"{places['meta-tuned pool']} --support FOLDER_OF_CLASS_FOLDERS --query FOLDER", highlight=False
+        f"{places['meta-tuned pool']} --support FOLDER_OF_CLASS_FOLDERS --query FOLDER",
+        highlight=False,
     )
     return places
 

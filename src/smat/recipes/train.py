@@ -127,6 +127,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     if fabric.is_global_zero:
         prepare_folder(folder, asdict(config), record, resume)
     fabric.barrier()
+    backbone.spec = replace(backbone.spec, margin=config.episodes.transforms.margin)  # for whoever uses the pool
     with seeded_torch(config.tuning.seed, "initialisation"):
         pool = SparseInterpolatedExperts(backbone, config.pool)
     train_source, validation = episode_sources(config, domains, backbone)
