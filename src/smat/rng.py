@@ -18,7 +18,8 @@ def derive_seed(seed: int, stream: str, *counters: int) -> int:
     Args:
         seed: the run's seed, 0 or more.
         stream: what the draw is for, such as `"episode"`; streams are independent of each other.
-        counters: which draw it is, each 0 or more.
+        counters: which draw it is, each 0 or more; as many for every draw of a stream (trailing zeros do not tell
+            draws apart).
     """
     sequence = np.random.SeedSequence([seed, zlib.crc32(stream.encode()), *counters])
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

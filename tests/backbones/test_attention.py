@@ -5,6 +5,12 @@ from torch import Tensor, nn
 from smat.backbones.attention import attention
 
 
+class Layer(nn.Module):
+    """What transformers passes along: a layer that says that it is not causal."""
+
+    is_causal = False
+
+
 def queries_keys_values(dtype: torch.dtype) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(3, 2, 7, 8, generator=generator) for _ in range(3)]
@@ -16,10 +22,10 @@ def formula(q: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
 
 
 @pytest.mark.parametrize("scaling", [None, 0.1])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.03)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
 def test_values_and_gradients_are_the_formulas(dtype: torch.dtype, tolerance: float, scaling: float | None) -> None:
     given, exact = queries_keys_values(dtype), queries_keys_values(torch.float64)
-    ours, _ = attention(nn.Identity(), *given, None, scaling=scaling)
+    ours, _ = attention(Layer(), *given, None, scaling=scaling)
     reference = formula(*exact, scaling or 8**-0.5)
     assert ours.shape == (3, 7, 2, 8)
     assert ours.dtype == dtype

@@ -175,6 +175,11 @@ class SparseInterpolatedExperts(
         adopt(self.backbone, self.pretrained, self.layout)
         return self
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """After a deep copy or unpickling too, the backbone's parameters are views into `pretrained`."""
+        super().__setstate__(state)
+        adopt(self.backbone, self.pretrained, self.layout)
+
     @torch.no_grad()
     def clamp_gate_logits_(self) -> None:
         """Bring the gate logits back into their range, in place."""

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, normalize, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, logsigmoid, normalize, scaled_dot_product_attention
 
 from smat.errors import ConfigError
 
@@ -117,5 +117,6 @@ class Router(nn.Module):
         """
         if uniform is not None:
             logits = logits + torch.logit(uniform)
-        scores = torch.sigmoid(logits / temperature)
-        return scores / scores.sum() if len(scores) > 1 or self.config.normalise_single else scores
+        log_scores = logsigmoid(logits / temperature)
+        # the softmax of the logarithms is the normalised scores, also where all of them would round to 0
+        return log_scores.softmax(0) if len(logits) > 1 or self.config.normalise_single else log_scores.exp()

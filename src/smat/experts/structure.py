@@ -5,6 +5,7 @@ input, write the same output, belong to the same attention head, or sit in the s
 """
 
 import re
+from itertools import accumulate
 from typing import Literal, get_args
 
 import torch
@@ -52,17 +53,17 @@ def gate_index(
         raise ConfigError(
             "gate structure 'head' needs a network with attention heads: choose input, output or layer"
         )
-    groups: dict[tuple[str, str], int] = {}  # first gate of each group that tensors share
-    total = 0
-    pieces: list[Tensor] = []
+    local = []
     for name, shape in zip(layout.names, layout.shapes, strict=True):
         owner, _, leaf = name.rpartition(".")
-        group, local = _local_index(structure, owner or name, leaf, shape, heads or 1)
-        if group not in groups:
-            groups[group] = total
-            total += int(local.max()) + 1
-        pieces.append((groups[group] + local).expand(shape).reshape(-1))
-    return torch.cat(pieces)
+        local.append(_local_index(structure, owner or name, leaf, shape, heads or 1))
+    sizes: dict[tuple[str, str], int] = {}  # gates of each group, which several tensors may share
+    for group, index in local:
+        sizes[group] = max(sizes.get(group, 0), int(index.max()) + 1)
+    starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
+    return torch.cat(
+        [(starts[group] + index).expand(shape).reshape(-1) for (group, index), shape in zip(local, layout.shapes, strict=True)]
+    )
 
 
 def _local_index(
@@ -91,6 +92,6 @@ def _local_index(
         if _HEAD_ROWS.search(owner):
             block = shape[0] // (heads * (3 if owner.endswith("qkv") else 1))
             return heads_of, (rows // block) % heads
-        if _HEAD_COLUMNS.search(owner) and is_weight:
+        if _HEAD_COLUMNS.search(owner) and len(shape) == 2:
             return heads_of, torch.arange(shape[1]) // (shape[1] // heads)
     return (owner, "layer"), torch.zeros([1] * len(shape), dtype=torch.long)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,6 @@ class Setup:
             self.pool = SparseInterpolatedExperts(backbones.build(spec), PoolConfig(experts=problem.experts))
             nn.init.normal_(self.pool.delta, std=1e-3)
             self.episode = _random_episode(problem)
-            self.cotangent = torch.randn(self.pool.layout.size)
         self.pool.train()
         self.multipliers = nn.Parameter(torch.ones(problem.experts))
         self.objective = ObjectiveConfig()
@@ -73,6 +73,12 @@ class Setup:
         """Free the pool's numbers, for a process that measures the eager implementation's memory."""
         self._eager = self.eager
         self.pool.delta = self.pool.gate_logits = None  # pyright: ignore[reportAttributeAccessIssue]
+
+    @cached_property
+    def cotangent(self) -> Tensor:
+        """A gradient for the merged network, `[params]`."""
+        with seeded_torch(0, "bench/cotangent"):
+            return torch.randn(self.pool.layout.size)
 
     def run(self, what: str, contender: str) -> Callable[[], None]:
         """A function that does the work once."""

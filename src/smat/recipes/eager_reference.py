@@ -77,7 +77,8 @@ class EagerExperts:
 
     def sparsities(self, masks: Parameters) -> Tensor:
         """Measured share of closed gates of each expert."""
-        return torch.stack([(mask == 0).flatten(1).sum(1) for mask in masks.values()]).sum(0) / self.size
+        closed = [(mask == 0).flatten(1).sum(1) for mask in masks.values()]
+        return torch.stack(closed).sum(0).to(self.multipliers.dtype) / self.size
 
     @property
     def size(self) -> int:
@@ -202,7 +203,7 @@ def _constraint(
 
 
 def gradients(experts: EagerExperts) -> dict[str, Tensor]:
-    """All gradients by the pool's names and in its flat shapes: `delta`, `gate_logits`, `router.*`, and `multipliers`."""
+    """All gradients by the pool's names and in its shapes: `delta`, `gate_logits`, `router.*`, and `multipliers`."""
     return {
         "delta": torch.cat([_grad(leaf).flatten() for leaf in experts.delta.values()]),
         "gate_logits": torch.cat([_grad(leaf).flatten(1) for leaf in experts.gate_logits.values()], 1),
