@@ -123,9 +123,7 @@ class GoldenCase:
             vit["mlp_ratio"],
         )
         prefix = "net.encoder."
-        network.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in self.params.items() if k.startswith(prefix)}
-        )
+        network.load_state_dict({k.removeprefix(prefix): v for k, v in self.params.items() if k.startswith(prefix)})
         config = PoolConfig(
             experts=settings["num_experts"],
             structure="input" if settings["structured"] else "parameter",
@@ -134,9 +132,7 @@ class GoldenCase:
         pool = SparseInterpolatedExperts(backbones.load(network, image_size=settings["size"]), config)
         pool.tasks_seen.fill_(int(settings["updates"]))
         with torch.no_grad():
-            pool.delta.copy_(
-                pool.layout.flatten(self.named("delta_hypernet.phis.{}", self.params, "phi_index"))
-            )
+            pool.delta.copy_(pool.layout.flatten(self.named("delta_hypernet.phis.{}", self.params, "phi_index")))
             pool.gate_logits.copy_(self.gate_logits(pool, self.params))
             pool.head_logits.copy_(self.head_logits(self.params))
             pool.clamp_gate_logits_()
@@ -165,10 +161,7 @@ class GoldenCase:
         shapes = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
         experts = pool.config.experts
         per_parameter = torch.stack(
-            [
-                pool.layout.flatten({n: r[..., m].expand(shapes[n]) for n, r in rows.items()})
-                for m in range(experts)
-            ]
+            [pool.layout.flatten({n: r[..., m].expand(shapes[n]) for n, r in rows.items()}) for m in range(experts)]
         )
         if pool.gate_index is None:
             return per_parameter

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_cases import GoldenCase
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from golden_cases import GoldenCase
 from smat.adaptation.finetune import fine_tune
 from smat.experts import SparseInterpolatedExperts, TaskModel, class_prototypes, cosine_logits
 from smat.metatuning.objective import TaskResult, train_task
@@ -23,9 +23,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", params, ids=[c.name for c in cases] or ["absent"])
 
 
-def compare_gates(
-    case: GoldenCase, mode: str, gates: Tensor, weights: Tensor, pool: SparseInterpolatedExperts
-) -> None:
+def compare_gates(case: GoldenCase, mode: str, gates: Tensor, weights: Tensor, pool: SparseInterpolatedExperts) -> None:
     theirs = case.load(mode)
     for name, where in pool.layout.slices.items():
         key = name.replace("network.", "encoder.", 1)
@@ -141,19 +139,13 @@ def test_training_task(case: GoldenCase, trained: tuple) -> None:
 def test_networks_of_a_training_task(case: GoldenCase, trained: tuple) -> None:
     pool, _, result = trained
     theirs = case.load("train")
-    compare_network(
-        case, "train/net_after_inner", "net_after_inner/", pool.layout.views(result.adapted), "train"
-    )
+    compare_network(case, "train/net_after_inner", "net_after_inner/", pool.layout.views(result.adapted), "train")
     compare_network(case, "train/net_teacher", "net_teacher/", pool.layout.views(result.teacher), "train")
-    case.check(
-        "train/net_after_inner", result.adapted_prototypes, theirs["net_after_inner/head.weight"], "head"
-    )
+    case.check("train/net_after_inner", result.adapted_prototypes, theirs["net_after_inner/head.weight"], "head")
     case.check("train/net_teacher", result.teacher_prototypes, theirs["net_teacher/head.weight"], "head")
     clamped = case.gate_logits(pool, theirs, "clamped/mask_hypernet.log_alphas.{}")
     case.check("train/clamped", pool.gate_logits, clamped)
-    case.check(
-        "train/clamped", pool.head_logits, case.head_logits(theirs, "clamped/mask_hypernet.log_alphas.{}")
-    )
+    case.check("train/clamped", pool.head_logits, case.head_logits(theirs, "clamped/mask_hypernet.log_alphas.{}"))
     for name, value in case.router(theirs, "after/").items():
         case.check("train/after", pool.router.state_dict()[name], value, name)
 
@@ -170,9 +162,7 @@ def test_gradients(case: GoldenCase, trained: tuple) -> None:
     case.check("grads/lagrangian_multiplier", multipliers.grad, theirs["lagrangian_multiplier"])
     by_entry = {key.removeprefix("mask_hypernet."): value for key, value in theirs.items()}
     for name, grad in case.router(theirs).items():
-        (entry,) = [
-            k for k, v in by_entry.items() if v is grad or (name == "tokens" and k == "skills_tokens")
-        ]
+        (entry,) = [k for k, v in by_entry.items() if v is grad or (name == "tokens" and k == "skills_tokens")]
         case.check(f"grads/mask_hypernet.{entry}", pool.router.get_parameter(name).grad, grad, name)
 
 
@@ -195,9 +185,7 @@ def test_update(case: GoldenCase, trained: tuple) -> None:
         case.check(f"step/{entry}", torch.tensor(norms[group]), theirs[entry], terms=terms)
     by_entry = {key.removeprefix("mask_hypernet."): value for key, value in theirs.items()}
     for name, value in case.router(theirs).items():
-        (entry,) = [
-            k for k, v in by_entry.items() if v is value or (name == "tokens" and k == "skills_tokens")
-        ]
+        (entry,) = [k for k, v in by_entry.items() if v is value or (name == "tokens" and k == "skills_tokens")]
         case.check(f"step/mask_hypernet.{entry}", pool.router.state_dict()[name], value, name)
 
 
@@ -210,18 +198,12 @@ def test_fine_tuning(case: GoldenCase, start: str) -> None:
 
     def query_logits() -> Tensor:
         with torch.no_grad():
-            prototypes = class_prototypes(
-                model.backbone(episode.support), episode.support_labels, episode.way
-            )
+            prototypes = class_prototypes(model.backbone(episode.support), episode.support_labels, episode.way)
             return cosine_logits(model.backbone(episode.query), prototypes)
 
     # Their list begins with the merged network's logits, then the starting network's, then one after each step.
     case.check(f"finetune/{start}", query_logits(), theirs[f"{start}/y_q_pred.1"], "start")
     steps = len([k for k in theirs if k.startswith(f"{start}/y_q_pred.")]) - 2
-    for step, _ in enumerate(
-        fine_tune(model.backbone, episode.support, episode.support_labels, lr=1e-3, steps=steps)
-    ):
-        case.check(
-            f"finetune/{start}", query_logits(), theirs[f"{start}/y_q_pred.{step + 2}"], f"step {step}"
-        )
+    for step, _ in enumerate(fine_tune(model.backbone, episode.support, episode.support_labels, lr=1e-3, steps=steps)):
+        case.check(f"finetune/{start}", query_logits(), theirs[f"{start}/y_q_pred.{step + 2}"], f"step {step}")
     assert steps == 3

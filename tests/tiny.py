@@ -35,7 +35,9 @@ def tiny_pool(**settings: object) -> SparseInterpolatedExperts:
 
 
 def tiny_source(split: str, name: str | None = None, train: bool = False) -> EpisodeSource:
-    domains = [d for d in pocket_domains(image_size=IMAGE_SIZE) if d.name in ((name,) if name else ("glyphs", "polygons"))]
+    domains = [
+        d for d in pocket_domains(image_size=IMAGE_SIZE) if d.name in ((name,) if name else ("glyphs", "polygons"))
+    ]
     third = (1 / 3, 1 / 3, 1 / 3)
     return EpisodeSource(
         domains, split, FixedSampler(3, 2, 2), image_size=IMAGE_SIZE, mean=third, std=third, train=train, seed=1
@@ -43,7 +45,7 @@ def tiny_source(split: str, name: str | None = None, train: bool = False) -> Epi
 
 
 def tiny_tuner(folder: Path, pool: SparseInterpolatedExperts | None = None, **settings: object) -> MetaTuner:
-    """A run of 12 tasks, two an optimizer step, with a validation and a checkpoint every 4; `on_...` go to the tuner."""
+    """A run of 12 tasks, two an optimizer step, with validation and checkpoint every 4; `on_...` go to the tuner."""
     callbacks = {key: settings.pop(key) for key in list(settings) if key.startswith("on_")}
     defaults: dict[str, object] = {
         "tasks": 12,

@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "measure a checkpoint, and the untouched backbone, on few-shot tasks of domains",
-        "smat evaluate runs/first/best ../shared/data/flowers.parquet ../shared/data/cars.parquet --output flowers.json\n"
+        "smat evaluate runs/first/best ../shared/data/flowers.parquet ../shared/data/cars.parquet --output two.json\n"
         "  smat evaluate runs/first/best pocket-ood --episodes 100",
         many="domains",
     ),
@@ -101,8 +101,9 @@ def _run(arguments: Sequence[str]) -> None:
     used = next((a for a in arguments if a in COMMANDS), None)
     parser = build_parser(used)
     options = parser.instantiate_classes(parser.parse_args(arguments))
-    values = vars(options[options.command])
-    recipe = _recipe(options.command)
+    command = options["command"]
+    values = vars(options[command])
+    recipe = _recipe(command)
     config = inspect.signature(recipe).parameters.get("config")
     values.pop("config", None)
     if config is not None:
@@ -125,5 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as interruption:
         console.print(f"\nStopped. {interruption}".rstrip(), highlight=False, soft_wrap=True)
         raise SystemExit(130) from interruption
+
+
 if __name__ == "__main__":
     main()

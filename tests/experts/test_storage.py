@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import IMAGE_SIZE, TinyNetwork, tiny_pool
 from torch import nn
 
 from smat import backbones
 from smat.errors import CheckpointError
 from smat.experts import PoolConfig, RouterConfig, SparseInterpolatedExperts, TemperatureSchedule
+from tiny import IMAGE_SIZE, TinyNetwork, tiny_pool
 
 
 def folder_of(pool: SparseInterpolatedExperts, folder: Path) -> Path:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_pool, tiny_tuner
 
 from smat.errors import CheckpointError, ConfigError, NonFiniteError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning import MetaTuner, StepReport, TuningConfig
 from smat.metatuning.checkpoints import load_state, save_state
+from tiny import tiny_pool, tiny_tuner
 
 
 def everything(tuner: MetaTuner) -> dict[str, torch.Tensor]:
@@ -123,7 +123,11 @@ def test_sparsity_reaches_its_target_and_multipliers_then_rest(tmp_path: Path) -
         delta=GroupConfig("adamw", 1e-3), gates=GroupConfig("sgd", 2e3), multipliers=GroupConfig("sgd", 0.2)
     )
     tuner = tiny_tuner(
-        tmp_path, tasks=80, validate_every=0, target_sparsity=0.5, optimizers=optimizers,
+        tmp_path,
+        tasks=80,
+        validate_every=0,
+        target_sparsity=0.5,
+        optimizers=optimizers,
         on_step=lambda report: sparsity.append(report.sparsity),
     )
     tuner.run()

@@ -20,7 +20,9 @@ from smat.recipes.quickstart import shipped_config
 from smat.recipes.train import TrainConfig, train
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(file.name.removesuffix(".yaml") for file in (files("smat") / "configs").iterdir() if ".yaml" in file.name)
+CONFIGS = sorted(
+    file.name.removesuffix(".yaml") for file in (files("smat") / "configs").iterdir() if ".yaml" in file.name
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,9 @@ def test_every_shipped_configuration_runs(name: str, tmp_path: Path, monkeypatch
     monkeypatch.chdir(ROOT)
     short = ["tasks=2", "meta_batch=1", "validate_every=2", "validation_episodes=1"]
     config = shipped_config(name, *[f"--tuning.{setting}" for setting in short], "--accelerator=cpu", "--workers=0")
-    missing = [d for d in [config.backbone, *config.domains] if isinstance(d, str) and "/" in d and not Path(d).exists()]
+    missing = [
+        d for d in [config.backbone, *config.domains] if isinstance(d, str) and "/" in d and not Path(d).exists()
+    ]
     if missing:
         pytest.skip(f"{name} needs {missing[0]}")
     best = train(config, out=str(tmp_path / "run"))
@@ -101,7 +105,11 @@ def test_two_processes_come_to_what_one_does(settings: Path, tmp_path: Path) -> 
     for devices in ("1", "2"):
         done = subprocess.run(
             [*command, str(tmp_path / devices), "--devices", devices],
-            env=environment, capture_output=True, text=True, timeout=300, check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
     one, two = weights(tmp_path / "1" / "last"), weights(tmp_path / "2" / "last")
@@ -131,7 +139,9 @@ def test_a_killed_run_resumes_to_the_same_numbers(settings: Path, tmp_path: Path
     command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--tuning.tasks", "24", "--out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, str(whole)], env=environment, capture_output=True, timeout=300, check=True)
-    running = subprocess.Popen([*command, str(cut)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [*command, str(cut)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     log = cut / "log.jsonl"
     while not (log.exists() and len(log.read_text().splitlines()) >= 3):
         assert running.poll() is None, "the run ended before it was killed"
@@ -170,7 +180,11 @@ def test_a_folder_with_another_run_is_refused(settings: Path, tmp_path: Path) ->
     ],
 )
 def test_bad_settings_end_in_a_message(
-    settings: Path, tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture,
+    settings: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -21,8 +21,8 @@ class BackboneSpec:
         std: what the difference is then divided by.
         feature: which output is the feature: `"pooler"`, `"cls"` (the first token), `"mean"` (over the
             tokens), or `"output"` (what the network returns).
-        margin: side of the square that an image is cut to over `image_size`, of which the network sees the centre; 8/7 is
-            what ImageNet networks are usually tested with (256 to 224), 1 cuts nothing away.
+        margin: side of the square that an image is cut to over `image_size`, of which the network sees the centre; 8/7
+            is what ImageNet networks are usually tested with (256 to 224), 1 cuts nothing away.
     """
 
     kind: str

@@ -23,9 +23,7 @@ class HardConcrete:
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and self.gamma < 0 and self.zeta > 1):
-            raise ConfigError(
-                f"{self}: needs beta > 0, gamma < 0 and zeta > 1; the paper's are 2/3, -0.1 and 1.1"
-            )
+            raise ConfigError(f"{self}: needs beta > 0, gamma < 0 and zeta > 1; the paper's are 2/3, -0.1 and 1.1")
 
     @property
     def density_shift(self) -> float:

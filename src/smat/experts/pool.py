@@ -143,9 +143,7 @@ class SparseInterpolatedExperts(
             self.router = Router(backbone.feature_dim, config.experts, config.router)
             if config.count_head:
                 self.head_logits = nn.Parameter(
-                    torch.empty(config.experts, backbone.feature_dim).normal_(
-                        config.init_mean, config.init_std
-                    )
+                    torch.empty(config.experts, backbone.feature_dim).normal_(config.init_mean, config.init_std)
                 )
             self.clamp_gate_logits_()
 
@@ -163,12 +161,10 @@ class SparseInterpolatedExperts(
     def gate_distribution(self) -> HardConcrete:
         """β, γ and ζ as they are now: in training or in evaluation."""
         config = self.config
-        beta = (
-            config.gates.beta if self.training or config.evaluation_beta is None else config.evaluation_beta
-        )
+        beta = config.gates.beta if self.training or config.evaluation_beta is None else config.evaluation_beta
         return replace(config.gates, beta=beta)
 
-    def _apply(self, fn, recurse: bool = True) -> "SparseInterpolatedExperts":  # noqa: ANN001
+    def _apply(self, fn, recurse: bool = True) -> "SparseInterpolatedExperts":
         """Moving the pool moves `pretrained`; the backbone follows it."""
         super()._apply(fn, recurse)
         self.backbone._apply(fn, recurse)
@@ -291,9 +287,7 @@ class SparseInterpolatedExperts(
             frozen_support = self.network(self.pretrained, precision)(support)
         weights, _ = self.route(class_prototypes(frozen_support, labels, way))
         features = self.network(self.merge(weights).vector, precision)(torch.cat([support, query]))
-        return cosine_logits(
-            features[len(support) :], class_prototypes(features[: len(support)], labels, way)
-        )
+        return cosine_logits(features[len(support) :], class_prototypes(features[: len(support)], labels, way))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_pool(self, save_directory)

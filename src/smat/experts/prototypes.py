@@ -8,9 +8,7 @@ from torch.nn.functional import normalize
 LOGIT_SCALE = 10.0
 
 
-def class_prototypes(
-    features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int
-) -> Float[Tensor, "way dim"]:
+def class_prototypes(features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Float[Tensor, "way dim"]:
     """The mean feature of each class; every class 0..way-1 must occur in `labels`."""
     totals = features.new_zeros(way, features.shape[1]).index_add(0, labels, features)
     return totals / torch.bincount(labels, minlength=way)[:, None]

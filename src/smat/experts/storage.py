@@ -95,7 +95,7 @@ class StoredPool:
         ] + [f"{key}: unexpected" for key in state if key not in ours]
         if wrong:
             raise CheckpointError(
-                f"{self.name} does not fit its own config.json: {'; '.join(wrong[:5])}. The folder was changed, or made "
+                f"{self.name} does not fit its own config.json: {'; '.join(wrong[:5])}. It was changed, or made "
                 f"by another version (smat {self.config.get('smat_version')}; this is {smat.__version__})"
             )
         with torch.no_grad():
@@ -103,9 +103,7 @@ class StoredPool:
                 value.copy_(state[key])
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
-        return {
-            k.removeprefix(f"{prefix}/"): v for k, v in self.tensors.items() if k.startswith(f"{prefix}/")
-        }
+        return {k.removeprefix(f"{prefix}/"): v for k, v in self.tensors.items() if k.startswith(f"{prefix}/")}
 
 
 def read_pool(name: str, **download: Any) -> StoredPool:
@@ -120,8 +118,8 @@ def read_pool(name: str, **download: Any) -> StoredPool:
     missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
     if missing:
         raise CheckpointError(
-            f"{name} is no smat checkpoint: it has no {' and no '.join(missing)}. Give a folder that save_pretrained or "
-            "`smat train` made (its `best` or `last` folder)"
+            f"{name} is no smat checkpoint: it has no {' and no '.join(missing)}. Give a folder that save_pretrained "
+            "or `smat train` made (its `best` or `last` folder)"
         )
     try:
         config = json.loads((folder / CONFIG).read_text())

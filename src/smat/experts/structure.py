@@ -23,9 +23,7 @@ _HEAD_COLUMNS = re.compile(r"(o_proj|out_proj|attn\.proj|attention\.output\.dens
 _ATTENTION = re.compile(r".*?(attention|attn)(?=\.)")
 
 
-def gate_index(
-    layout: Layout, structure: Structure, heads: int | None = None
-) -> Int[Tensor, " params"] | None:
+def gate_index(layout: Layout, structure: Structure, heads: int | None = None) -> Int[Tensor, " params"] | None:
     """The gate that each parameter follows; None where every parameter has its own.
 
     Args:
@@ -44,15 +42,11 @@ def gate_index(
         ConfigError: an unknown structure, or `head` for a network without attention heads.
     """
     if structure not in get_args(Structure):
-        raise ConfigError(
-            f"gate structure {structure!r} is unknown: choose one of {', '.join(get_args(Structure))}"
-        )
+        raise ConfigError(f"gate structure {structure!r} is unknown: choose one of {', '.join(get_args(Structure))}")
     if structure == "parameter":
         return None
     if structure == "head" and heads is None:
-        raise ConfigError(
-            "gate structure 'head' needs a network with attention heads: choose input, output or layer"
-        )
+        raise ConfigError("gate structure 'head' needs a network with attention heads: choose input, output or layer")
     local = []
     for name, shape in zip(layout.names, layout.shapes, strict=True):
         owner, _, leaf = name.rpartition(".")
@@ -62,7 +56,10 @@ def gate_index(
         sizes[group] = max(sizes.get(group, 0), int(index.max()) + 1)
     starts = dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
     return torch.cat(
-        [(starts[group] + index).expand(shape).reshape(-1) for (group, index), shape in zip(local, layout.shapes, strict=True)]
+        [
+            (starts[group] + index).expand(shape).reshape(-1)
+            for (group, index), shape in zip(local, layout.shapes, strict=True)
+        ]
     )
 
 
@@ -85,12 +82,9 @@ def _local_index(
         return (owner, "rows"), rows
     attention = _ATTENTION.match(owner)
     if structure == "head" and attention and is_affine:
-        heads_of = (
-            attention.group(),
-            "heads",
-        )  # query, key, value and output of a layer share the gates of its heads
+        heads_of = (attention.group(), "heads")  # query, key, value and output of a layer share the gates of its heads
         if _HEAD_ROWS.search(owner):
-            block = shape[0] // (heads * (3 if owner.endswith("qkv") else 1))
+            block = len(rows) // (heads * (3 if owner.endswith("qkv") else 1))
             return heads_of, (rows // block) % heads
         if _HEAD_COLUMNS.search(owner) and len(shape) == 2:
             return heads_of, torch.arange(shape[1]) // (shape[1] // heads)

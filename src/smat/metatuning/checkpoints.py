@@ -1,4 +1,4 @@
-"""Training state on disk: tensors in safetensors, everything else in JSON, written so that a crash leaves a whole one."""
+"""Training state on disk: tensors in safetensors, the rest in JSON, written so that a crash leaves a whole one."""
 
 import json
 import os
@@ -64,15 +64,11 @@ def load_state(folder: Path) -> dict[str, Any]:
         CheckpointError: no state there, or a damaged one.
     """
     if not recover_folder(folder):
-        raise CheckpointError(
-            f"{folder} holds no training state: there is nothing to resume; start without resume"
-        )
+        raise CheckpointError(f"{folder} holds no training state: there is nothing to resume; start without resume")
     try:
         return _unpack(json.loads((folder / _STATE).read_text()), load_file(folder / _TENSORS))
     except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the training state in {folder} is damaged ({error}): start the run anew"
-        ) from error
+        raise CheckpointError(f"the training state in {folder} is damaged ({error}): start the run anew") from error
 
 
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

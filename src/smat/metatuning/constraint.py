@@ -31,7 +31,7 @@ def lagrangian(
     target_sparsity: float,
     weights: Float[Tensor, " experts"] | None = None,
 ) -> Lagrangian:
-    """The constraint's term; multipliers that are negative or whose expert is sparse enough are first set to 0, in place.
+    """The constraint's term; multipliers below 0, or of experts that are sparse enough, are first set to 0, in place.
 
     Args:
         merged: the experts' expected density and measured sparsity.

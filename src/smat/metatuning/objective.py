@@ -6,11 +6,12 @@ so the teacher costs one more pass over the query. Gradients with respect to who
 vectors; only their sum goes back through the interpolation, once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
@@ -49,13 +50,9 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.distillation_weight <= 1:
-            raise ConfigError(
-                f"objective.distillation_weight is {self.distillation_weight}; it must be in 0..1"
-            )
+            raise ConfigError(f"objective.distillation_weight is {self.distillation_weight}; it must be in 0..1")
         if self.distillation_temperature <= 0:
-            raise ConfigError(
-                f"objective.distillation_temperature is {self.distillation_temperature}; it must be > 0"
-            )
+            raise ConfigError(f"objective.distillation_temperature is {self.distillation_temperature}; it must be > 0")
 
     def official(self) -> "ObjectiveConfig":
         """The same objective with everything that the authors' code does otherwise (`compat="official"`)."""
@@ -155,26 +152,25 @@ def _teach(
     config: ObjectiveConfig,
     precision: Precision,
     adapted: _Adapted,
-    gradient: tuple[Tensor, Tensor],
+    gradient: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The dense teacher: gradient steps on the query loss, free of gates; its vector, prototypes and query logits.
 
     Args:
         gradient: that of the query loss at the adapted network and its prototypes.
     """
-    vector, prototypes = adapted.vector.detach(), adapted.moved_prototypes.detach()
-    for step in range(config.teacher_steps):
-        vector = vector.sub(gradient[0], alpha=config.teacher_lr)
-        prototypes = prototypes.sub(gradient[1], alpha=config.teacher_lr)
-        last = step == config.teacher_steps - 1
-        with torch.set_grad_enabled(not last):
-            leaves = [vector.requires_grad_(not last), prototypes.requires_grad_(not last)]
-            logits = cosine_logits(pool.network(leaves[0], precision)(episode.query), leaves[1])
-            if not last:
-                loss = cross_entropy(logits, episode.query_labels)
-                gradient = torch.autograd.grad(loss, leaves)
-                vector, prototypes = vector.detach(), prototypes.detach()
-    return vector, prototypes, logits  # pyright: ignore[reportPossiblyUnbound]
+    lr = config.teacher_lr
+    vector, prototypes = (
+        leaf.detach().sub(g, alpha=lr)
+        for leaf, g in zip((adapted.vector, adapted.moved_prototypes), gradient, strict=True)
+    )
+    for _ in range(config.teacher_steps - 1):
+        leaves = (vector.requires_grad_(), prototypes.requires_grad_())
+        logits = cosine_logits(pool.network(vector, precision)(episode.query), prototypes)
+        steps = torch.autograd.grad(cross_entropy(logits, episode.query_labels), leaves)
+        vector, prototypes = (leaf.detach().sub(g, alpha=lr) for leaf, g in zip(leaves, steps, strict=True))
+    with torch.no_grad():
+        return vector, prototypes, cosine_logits(pool.network(vector, precision)(episode.query), prototypes)
 
 
 def train_task(
@@ -237,8 +233,7 @@ def train_task(
             )
             targets.append(result.teacher_logits)
         distances = [
-            distillation_loss(logits, t, config.distillation_temperature, config.distillation)
-            for t in targets
+            distillation_loss(logits, t, config.distillation_temperature, config.distillation) for t in targets
         ]
         distance = torch.stack(distances).mean()
         result.terms["distillation"] = w * distance.detach()

@@ -80,9 +80,7 @@ class MetaOptimizer:
         config: rules and schedule.
     """
 
-    def __init__(
-        self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig
-    ) -> None:
+    def __init__(self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig) -> None:
         self.config = config
         parameters = {
             "delta": [pool.delta],
@@ -91,8 +89,7 @@ class MetaOptimizer:
             "multipliers": [multipliers],
         }
         self.groups: dict[str, tuple[GroupConfig, Optimizer]] = {
-            name: (getattr(config, name), getattr(config, name).build(members))
-            for name, members in parameters.items()
+            name: (getattr(config, name), getattr(config, name).build(members)) for name, members in parameters.items()
         }
 
     def step(self, progress: float) -> dict[str, float]:

@@ -61,9 +61,7 @@ class TuningConfig:
                 f"{self.tasks - self.tasks % self.meta_batch or self.meta_batch}"
             )
         if self.target_sparsity is not None and not 0 <= self.target_sparsity < 1:
-            raise ConfigError(
-                f"tuning.target_sparsity is {self.target_sparsity}; it must be in [0, 1), or null"
-            )
+            raise ConfigError(f"tuning.target_sparsity is {self.target_sparsity}; it must be in [0, 1), or null")
 
 
 @dataclass
@@ -235,8 +233,7 @@ class MetaTuner:
 
     def _agree(self, *flags: bool) -> list[bool]:
         """Whether any process raises each flag."""
-        raised = torch.tensor([float(flag) for flag in flags], device=self.fabric.device)
-        return (self.fabric.all_reduce(raised, reduce_op="sum") > 0).tolist()  # pyright: ignore
+        return (self._mean(torch.tensor([float(flag) for flag in flags], device=self.fabric.device)) > 0).tolist()
 
     def _reduce_gradients(self) -> None:
         """Sum gradients over the processes; multipliers that one process set to 0 are 0 in all."""
@@ -247,10 +244,14 @@ class MetaTuner:
                 torch.distributed.all_reduce(parameter.grad)
         torch.distributed.all_reduce(self.multipliers.data, torch.distributed.ReduceOp.MIN)
 
-    def _report(self, results: list[dict[str, Tensor]], norms: dict[str, float]) -> None:
-        mean = {key: torch.stack([r[key] for r in results]).mean(0) for key in results[0]}
+    def _mean(self, value: Tensor) -> Tensor:
+        """The average over the processes."""
         if self.fabric.world_size > 1:
-            mean = {key: self.fabric.all_reduce(value, reduce_op="mean") for key, value in mean.items()}
+            torch.distributed.all_reduce(value)
+        return value / self.fabric.world_size
+
+    def _report(self, results: list[dict[str, Tensor]], norms: dict[str, float]) -> None:
+        mean = {key: self._mean(torch.stack([r[key] for r in results]).mean(0)) for key in results[0]}
         sparsity = [round(s, 4) for s in mean.pop("sparsity").tolist()]
         routing = mean.pop("merge_weights").tolist()
         values = {key: float(value) for key, value in mean.items()}
@@ -279,8 +280,8 @@ class MetaTuner:
                 correct += torch.stack(
                     [(logits.argmax(1) == episode.query_labels).float().mean(), correct.new_ones(())]
                 )
-            total = self.fabric.all_reduce(correct, reduce_op="sum")
-            accuracies[source.domains[0].name] = float(total[0] / total[1])  # pyright: ignore
+            correct = self._mean(correct)
+            accuracies[source.domains[0].name] = float(correct[0] / correct[1])
         accuracy = sum(accuracies.values()) / len(accuracies)
         self.progress.waited += 1
         if accuracy > self.progress.best_accuracy:

@@ -24,6 +24,7 @@ from smat.episodes import (
 )
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
+from smat.memory import return_freed_memory
 from smat.metatuning import MetaTuner, TuningConfig
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
@@ -114,13 +115,16 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
         SmatError: settings, data or a folder that do not fit; a loss that is not finite.
     """
     config, folder = config.resolved(), Path(out)
+    return_freed_memory()
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
     fabric.launch()
     seed_everything(config.tuning.seed, verbose=False)
     domains = open_domains(config.domains, splits=config.splits, skip_bad=config.skip_bad)
     backbone = backbones.load(config.backbone, image_size=config.image_size)
     record = {
-        "versions": {name: version(name) for name in ("smat", "torch", "transformers", "lightning", "kornia", "datasets")}
+        "versions": {
+            name: version(name) for name in ("smat", "torch", "transformers", "lightning", "kornia", "datasets")
+        }
         | {"python": platform.python_version()},
         "data": {domain.name: domain.fingerprint for domain in domains},
     }
@@ -181,7 +185,9 @@ def prepare_folder(folder: Path, config: dict[str, Any], record: dict[str, Any],
     config = yaml.safe_load(yaml.safe_dump(_plain(config)))
     if not resume:
         if settings.exists():
-            raise ConfigError(f"{folder} holds a run already: go on with it by resume (--resume), or choose another --out")
+            raise ConfigError(
+                f"{folder} holds a run already: go on with it by resume (--resume), or choose another --out"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         settings.write_text(yaml.safe_dump(config, sort_keys=False))
         origins.write_text(yaml.safe_dump(record, sort_keys=False))
@@ -191,7 +197,9 @@ def prepare_folder(folder: Path, config: dict[str, Any], record: dict[str, Any],
     before = yaml.safe_load(settings.read_text())
     changed = sorted(_differences(before, config, _FREE))
     if changed:
-        raise ConfigError(f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml")
+        raise ConfigError(
+            f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml"
+        )
     data = yaml.safe_load(origins.read_text())["data"]
     if data != record["data"]:
         names = sorted(name for name in data | record["data"] if data.get(name) != record["data"].get(name))

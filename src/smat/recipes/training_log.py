@@ -49,7 +49,9 @@ class TrainingLog:
             return
         path = self.folder / "log.jsonl"
         kept = [
-            line for line in (path.read_text().splitlines() if path.exists() else []) if json.loads(line)["tasks"] <= done
+            line
+            for line in (path.read_text().splitlines() if path.exists() else [])
+            if json.loads(line)["tasks"] <= done
         ]
         path.write_text("".join(line + "\n" for line in kept))
         self._lines = path.open("a")
