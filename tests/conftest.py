@@ -6,10 +6,10 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+from shared import SHARED
+
 install_import_hook("smat", "beartype.beartype")
 torch.set_num_threads(1)
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -97,10 +97,10 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
         parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=texts.get(flag), dest=flag)
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str]) -> Any:
     used = next((a for a in arguments if a in COMMANDS), None)
     parser = build_parser(used)
-    options = parser.instantiate_classes(parser.parse_args(arguments))
+    options = parser.instantiate(parser.parse_args(arguments))
     command = options["command"]
     values = vars(options[command])
     recipe = _recipe(command)
@@ -110,7 +110,7 @@ def _run(arguments: Sequence[str]) -> None:
         names = {f.name for f in fields(config.annotation)}
         settings = {name: values.pop(name) for name in names}
         values["config"] = config.annotation(**settings)
-    recipe(**values)
+    return recipe(**values)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -119,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     console = Console(stderr=True)
     try:
-        _run(arguments)
+        result = _run(arguments)
+        if getattr(result, "complete", True) is False:
+            raise KeyboardInterrupt("the results so far are kept")
     except SmatError as error:
         console.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
         raise SystemExit(2) from error

@@ -8,7 +8,6 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 MEAN, STD = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from shared import SHARED
 from smat.episodes import (
     EpisodeSource,
     FixedSampler,
@@ -21,7 +22,7 @@ from smat.errors import ConfigError, DataError
 
 from .conftest import encode, write_parquet
 
-SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED_DATA = SHARED / "data"
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 SMALL = FixedSampler(way=3, shot=2, query=3)
 

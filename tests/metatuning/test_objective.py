@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from conftest import SHARED
+from shared import SHARED
 from small_pools import random_episode, vit_pool
 from smat import backbones
 from smat.episodes import EpisodeSource, FixedSampler, open_domain

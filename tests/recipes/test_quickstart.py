@@ -14,7 +14,7 @@ def test_quickstart_goes_the_whole_way(tmp_path: Path) -> None:
     assert all(place.exists() for place in places.values())
     assert int(SparseInterpolatedExperts.from_pretrained(str(places["meta-tuned pool"])).tasks_seen) == 4
     report = json.loads(places["accuracies"].read_text())
-    assert {row["domain"] for row in report["episodes"]} >= {"glyphs", "faces"}
+    assert {row["domain"] for row in report["rows"]} >= {"glyphs", "faces"}
     rows = list(csv.DictReader(places["predictions"].open()))
     assert len(rows) == PHOTO_CLASSES * PHOTO_QUERIES
     for row in rows:

@@ -21,7 +21,7 @@ def shipped_config(name: str, *overrides: str) -> TrainConfig:
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(TrainConfig)
     path = str(files("smat") / "configs" / f"{name}.yaml")
-    options = parser.instantiate_classes(parser.parse_args([f"--config={path}", *overrides]))
+    options = parser.instantiate(parser.parse_args([f"--config={path}", *overrides]))
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
 
 
