@@ -2,7 +2,8 @@
 
 from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, train_task
 from smat.metatuning.optimizers import GroupConfig, MetaOptimizer, OptimizerConfig
-from smat.metatuning.tuner import MetaTuner, Progress, StepReport, TuningConfig
+from smat.metatuning.settings import Progress, StepReport, TuningConfig
+from smat.metatuning.tuner import MetaTuner
 
 __all__ = [
     "GroupConfig",

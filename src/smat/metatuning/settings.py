@@ -1,0 +1,83 @@
+"""A run's settings, and what it reports on the way."""
+
+from dataclasses import dataclass
+
+from smat.errors import ConfigError
+from smat.experts import Precision
+from smat.metatuning.objective import ObjectiveConfig
+from smat.metatuning.optimizers import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """How a pool is meta-tuned.
+
+    Attributes:
+        tasks: number of training tasks in all.
+        meta_batch: tasks an optimizer step; they are shared among the devices.
+        target_sparsity: τ, the share of each expert's gates that must be zero; None: no constraint.
+        objective: the loss of a task.
+        optimizers: rules, learning rates and schedule.
+        precision: `32-true` or `bf16-mixed`.
+        validate_every: tasks between validations; 0: none.
+        validation_episodes: episodes a domain in each of them.
+        patience: stop after this many validations without a better accuracy; None: never.
+        checkpoint_every: tasks between checkpoints; the end and an interruption save one too.
+        seed: of everything random in the run.
+    """
+
+    tasks: int = 100_000
+    meta_batch: int = 4
+    target_sparsity: float | None = 0.9
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizers: OptimizerConfig = OptimizerConfig()
+    precision: Precision = "32-true"
+    validate_every: int = 2000
+    validation_episodes: int = 40
+    patience: int | None = None
+    checkpoint_every: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "meta_batch", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"tuning.{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.tasks % self.meta_batch:
+            raise ConfigError(
+                f"tuning.tasks is {self.tasks}, which is no multiple of tuning.meta_batch {self.meta_batch}: choose "
+                f"{self.tasks - self.tasks % self.meta_batch or self.meta_batch}"
+            )
+        if self.target_sparsity is not None and not 0 <= self.target_sparsity < 1:
+            raise ConfigError(f"tuning.target_sparsity is {self.target_sparsity}; it must be in [0, 1), or null")
+
+
+@dataclass
+class StepReport:
+    """What one optimizer step came to, averaged over its tasks.
+
+    Attributes:
+        tasks: training tasks so far.
+        values: numbers by name, as they are logged.
+        sparsity: of each expert.
+    """
+
+    tasks: int
+    values: dict[str, float]
+    sparsity: list[float]
+
+
+@dataclass
+class Progress:
+    """Where a run is; saved with it.
+
+    Attributes:
+        tasks: training tasks done.
+        best_accuracy: the best validation accuracy so far, -1 before the first.
+        best_tasks: when that was.
+        waited: validations since.
+    """
+
+    tasks: int = 0
+    best_accuracy: float = -1.0
+    best_tasks: int = 0
+    waited: int = 0
