@@ -84,16 +84,20 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
     recipe = _recipe(name)
     parameters = inspect.signature(recipe).parameters
     texts = {p.arg_name: p.description for p in docstring_parser.parse(recipe.__doc__ or "").params}
-    special = {command.many, *(p.name for p in parameters.values() if p.default is False)} - {None}
     config = parameters["config"].annotation if "config" in parameters else None
+    flags = {p.name for p in parameters.values() if p.default is False}
+    parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
     if config is not None:
-        parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
-        parser.add_class_arguments(config)
-        special.add("config")
-    parser.add_function_arguments(recipe, as_positional=config is None, skip={str(s) for s in special})
+        settings = {f.name for f in fields(config) if f.default is False}
+        texts |= {p.arg_name: p.description for p in docstring_parser.parse(config.__doc__ or "").params}
+        parser.add_class_arguments(config, skip=settings)
+        flags |= settings
+    parser.add_function_arguments(
+        recipe, as_positional=config is None, skip=flags | {"config"} | ({command.many} if command.many else set())
+    )
     if command.many:
         parser.add_argument(command.many, nargs="+", type=str, help=texts.get(command.many))
-    for flag in sorted(special - {command.many, "config"}):
+    for flag in sorted(flags):
         parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=texts.get(flag), dest=flag)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from smat.metatuning import StepReport
@@ -27,12 +27,10 @@ class TrainingLog:
         self.folder, self.tasks, self.active = folder, tasks, active
         self._smooth: dict[str, float] = {}
         self._bar = Progress(
-            TextColumn("meta-tuning"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             console=Console(),
             disable=not active,
             refresh_per_second=2,
@@ -67,8 +65,8 @@ class TrainingLog:
             self._smooth[key] = before * _SMOOTHING + value * (1 - _SMOOTHING)
         sparsity = " ".join(f"{100 * s:.0f}" for s in report.sparsity)
         status = (
-            f"accuracy {100 * self._smooth['accuracy']:.1f} %  loss {self._smooth['loss']:.3f}  "
-            f"sparsity {sparsity} %  {rate:.2f} tasks/s"
+            f"acc {100 * self._smooth['accuracy']:.1f} loss {self._smooth['loss']:.2f} "
+            f"sparse {sparsity} % {rate:.1f} tasks/s"
         )
         self._bar.update(self._row, completed=report.tasks, status=status)
         self._write(report.tasks, report.values)
