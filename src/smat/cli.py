@@ -86,15 +86,14 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
     texts = {p.arg_name: p.description for p in docstring_parser.parse(recipe.__doc__ or "").params}
     config = parameters["config"].annotation if "config" in parameters else None
     flags = {p.name for p in parameters.values() if p.default is False}
+    skip: set[str | int] = {"config", command.many or "config", *flags}
     parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
     if config is not None:
         settings = {f.name for f in fields(config) if f.default is False}
         texts |= {p.arg_name: p.description for p in docstring_parser.parse(config.__doc__ or "").params}
-        parser.add_class_arguments(config, skip=settings)
+        parser.add_class_arguments(config, skip={*settings})
         flags |= settings
-    parser.add_function_arguments(
-        recipe, as_positional=config is None, skip=flags | {"config"} | ({command.many} if command.many else set())
-    )
+    parser.add_function_arguments(recipe, as_positional=config is None, skip=skip)
     if command.many:
         parser.add_argument(command.many, nargs="+", type=str, help=texts.get(command.many))
     for flag in sorted(flags):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from smat.cli import main
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
+from smat.metatuning.checkpoints import load_state
 from smat.recipes.quickstart import shipped_config
 from smat.recipes.train import TrainConfig, train
 
@@ -153,6 +154,29 @@ def test_a_killed_run_resumes_to_the_same_numbers(settings: Path, tmp_path: Path
     assert all(torch.equal(expected[key], got[key]) for key in expected)
     steps = [json.loads(line) for line in log.read_text().splitlines()]
     assert steps == [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_signal_to_the_whole_process_group_saves(settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--out", str(out)]
+    running = subprocess.Popen(
+        [*command, "--tuning.tasks", "2000", "--workers", "1"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    log = out / "log.jsonl"
+    while not (log.exists() and log.read_text()):
+        assert running.poll() is None, "the run ended before it was stopped"
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGTERM)
+    _, message = running.communicate(timeout=120)
+    assert running.returncode == 130, message
+    assert "go on with resume" in message
+    done = load_state(out / "state")["progress"]["tasks"]
+    assert json.loads(log.read_text().splitlines()[-1])["tasks"] == done
 
 
 def test_a_folder_with_another_run_is_refused(settings: Path, tmp_path: Path) -> None:

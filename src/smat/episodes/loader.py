@@ -65,6 +65,7 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    # Ctrl-C reaches the whole process group: the main process decides (it may want to save first), and the
-    # workers go on until it ends them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group: the main process decides (it may want to save
+    # first), and the workers go on until it ends them.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -91,7 +91,9 @@ class MetaTuner:
                 if self._stop or self._due(config.checkpoint_every):
                     self.save()
                 if self._stop:
-                    raise KeyboardInterrupt(f"stopped after {tasks} tasks; the state is in {self.folder}")
+                    raise KeyboardInterrupt(
+                        f"{tasks} tasks are done and kept in {self.folder}: go on with resume (--resume)"
+                    )
         self.save()
         self._save_pool("last")
         if not (self.validation and config.validate_every):
