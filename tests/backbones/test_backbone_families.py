@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_checkpoints import FAMILIES, MEAN, POSITIONS, SHARED, STD, images, plain_feature, save
+from tiny_checkpoints import FAMILIES, MEAN, POSITIONS, STD, images, plain_feature, save
 from torch.func import functional_call
 
+from shared import SHARED
 from smat.backbones import POCKET, Backbone, BackboneSpec, build, load
 
 SIZE = 32
