@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smat.errors import ConfigError
-from smat.memory import return_freed_memory
+from smat.process import return_freed_memory
 from smat.recipes.bench_setup import BACKBONES, EAGER, Problem, Setup
 
 WORK = ("train", "evaluate", "interpolation")

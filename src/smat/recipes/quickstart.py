@@ -25,7 +25,7 @@ def shipped_config(name: str, *overrides: str) -> TrainConfig:
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
 
 
-def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episodes: int = 100) -> dict[str, Path]:
+def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episodes: int = 40) -> dict[str, Path]:
     """Meta-tune a small network, evaluate it against the untouched one, and label a folder of images with it.
 
     Everything is made on the spot: the images by formulas, six families to tune on and five foreign ones.
@@ -62,6 +62,7 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
         ["pocket"],
         episodes=episodes,
         precision="bf16-mixed",
+        workers=0,
         output=str(places["accuracies"]),
     )
 

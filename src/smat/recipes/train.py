@@ -24,8 +24,8 @@ from smat.episodes import (
 )
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
-from smat.memory import return_freed_memory
 from smat.metatuning import MetaTuner, TuningConfig
+from smat.process import leave_cores_to, return_freed_memory
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
 
@@ -116,6 +116,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     """
     config, folder = config.resolved(), Path(out)
     return_freed_memory()
+    leave_cores_to(config.workers)
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
     fabric.launch()
     seed_everything(config.tuning.seed, verbose=False)
