@@ -1,5 +1,7 @@
 """Episodes in order, made ahead of time by worker processes."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -69,3 +71,11 @@ def _start_worker(worker: int) -> None:
     # first), and the workers go on until it ends them.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """End workers that an error left behind: at exit Python would ask them by SIGTERM, and wait for ever."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
