@@ -76,6 +76,7 @@ def _start_worker(worker: int) -> None:
 @atexit.register
 def _end_workers() -> None:
     """End workers that an error left behind: at exit Python would ask them by SIGTERM, and wait for ever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report their end as a failure
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()
