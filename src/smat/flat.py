@@ -77,7 +77,7 @@ class Layout:
         return torch.cat([parameters[n].detach().reshape(-1).float() for n in self.names])
 
     def views(self, vector: Float[Tensor, " params"]) -> dict[str, Tensor]:
-        """Each parameter as a view into the vector; one split, so that its gradient is one concatenation."""
+        """Each parameter as a view into the vector."""
         pieces = vector.split(self.sizes)
         return {n: p.view(s) for n, p, s in zip(self.names, pieces, self.shapes, strict=True)}
 

@@ -30,7 +30,7 @@ def task(
     pool.zero_grad()
     episode = random_episode(dtype=pool.pretrained.dtype)
     config = ObjectiveConfig(**(STEPS | settings))  # type: ignore[arg-type]
-    result = train_task(pool, multipliers, episode, config, target_sparsity=target, weight=weight)
+    result = train_task(pool, multipliers, episode, config, target_sparsity=target, weight=weight, keep_networks=True)
     named = {**dict(pool.named_parameters()), "multipliers": multipliers}
     return result, {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
 
@@ -116,11 +116,12 @@ def test_gradients_add_up_over_tasks() -> None:
 def test_steps_go_down_the_losses() -> None:
     pool, episode = vit_pool().train(), random_episode()
     result, _ = task(pool)
-    features = pool.network(result.merged.vector)(episode.support)
-    vector = result.merged.vector.clone().requires_grad_()
-    logits = cosine_logits(pool.network(vector)(episode.support), result.prototypes)
-    (step,) = torch.autograd.grad(cross_entropy(logits, episode.support_labels), vector)
-    assert torch.allclose(result.adapted, result.merged.vector - 0.1 * step, rtol=0, atol=1e-12)
+    networks = result.networks
+    features = pool.network(networks.merged)(episode.support)
+    network = pool.network(networks.merged)
+    logits = cosine_logits(network(episode.support), result.prototypes)
+    (step,) = network.gradient(cross_entropy(logits, episode.support_labels))
+    assert torch.allclose(networks.adapted, networks.merged - 0.1 * step, rtol=0, atol=1e-12)
     assert torch.allclose(result.support_logits, cosine_logits(features, result.prototypes))
     student = cross_entropy(result.student_logits, episode.query_labels)
     assert cross_entropy(result.teacher_logits, episode.query_labels) < student
@@ -129,11 +130,11 @@ def test_steps_go_down_the_losses() -> None:
 def test_parts_that_are_left_out_are_absent() -> None:
     pool = vit_pool().train()
     result, gradients = task(pool, None, teacher_steps=0, inner_lr=0.0, routing_penalty=0.0)
-    assert result.teacher is result.teacher_logits is result.teacher_prototypes is None
+    assert result.networks.teacher is result.teacher_logits is result.teacher_prototypes is None
     assert result.pretrained_logits is not None
     assert set(result.terms) == {"cross_entropy", "distillation"}
     assert "multipliers" not in gradients
-    assert torch.equal(result.adapted, result.merged.vector)
+    assert torch.equal(result.networks.adapted, result.networks.merged)
     result, _ = task(pool, distillation_weight=0.0)
     assert result.pretrained_logits is result.teacher_logits is None
     assert "distillation" not in result.terms
@@ -145,7 +146,7 @@ def test_multipliers_of_experts_that_meet_the_target_are_zero() -> None:
         pool.gate_logits[1] = -4
     multipliers = nn.Parameter(torch.ones(3, dtype=torch.float64))
     result = train_task(pool, multipliers, random_episode(), ObjectiveConfig(), target_sparsity=0.9)
-    assert result.merged.sparsity[1] == 1
+    assert result.sparsity[1] == 1
     assert multipliers.tolist() == [1, 0, 1]
     assert (multipliers.grad[[0, 2]] < 0).all(), "descent raises the multipliers of dense experts"
 
@@ -155,11 +156,11 @@ def test_noise_reaches_gates_and_routing() -> None:
     u = torch.rand(3, pool.layout.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise = TaskNoise(lambda start, stop: u[:, start:stop], torch.tensor([0.2, 0.7, 0.5], dtype=torch.float64))
     multipliers = nn.Parameter(torch.ones(3, dtype=torch.float64))
-    result = train_task(pool, multipliers, episode, ObjectiveConfig(), target_sparsity=0.9, noise=noise)
+    result = train_task(pool, multipliers, episode, ObjectiveConfig(), target_sparsity=0.9, noise=noise, keep_networks=True)
     scores = torch.sigmoid((result.routing_logits + torch.logit(noise.routing)) / pool.temperature)
     assert torch.allclose(result.merge_weights, scores / scores.sum())
     expected = pool.pretrained + (result.merge_weights @ pool.gates(noise.gates)) * pool.delta
-    assert torch.allclose(result.merged.vector, expected, rtol=0, atol=1e-12)
+    assert torch.allclose(result.networks.merged, expected, rtol=0, atol=1e-12)
 
 
 def test_distillation_is_the_divergence_in_the_direction_asked_for() -> None:
@@ -194,8 +195,10 @@ def test_bfloat16_keeps_vectors_and_gradients_in_float32() -> None:
             ObjectiveConfig(),
             target_sparsity=0.9,
             precision=precision,
+            keep_networks=True,
         )
-        for vector in (result.merged.vector, result.adapted, result.teacher, result.student_logits, result.loss):
+        networks = result.networks
+        for vector in (networks.merged, networks.adapted, networks.teacher, result.student_logits, result.loss):
             assert vector is not None
             assert vector.dtype == torch.float32
         gradients[precision] = pool.delta.grad
@@ -218,9 +221,9 @@ def _effects(folder: Path, data: Path, precision: str, episodes: int) -> dict[st
     effects: dict[str, list[Tensor]] = {"inner": [], "teacher": []}
     for n in range(episodes):
         episode, multipliers = source.episode(n), nn.Parameter(torch.zeros(2))
-        result = train_task(pool, multipliers, episode, ObjectiveConfig(), target_sparsity=None, precision=precision)  # type: ignore[arg-type]
+        result = train_task(pool, multipliers, episode, ObjectiveConfig(), target_sparsity=None, precision=precision, keep_networks=True)  # type: ignore[arg-type]
         with torch.no_grad():
-            features = pool.network(result.merged.vector, precision)(episode.query)  # type: ignore[arg-type]
+            features = pool.network(result.networks.merged, precision)(episode.query)  # type: ignore[arg-type]
         before = cosine_logits(features, result.prototypes)
         effects["inner"].append(result.student_logits - before)
         assert result.teacher_logits is not None

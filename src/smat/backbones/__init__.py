@@ -1,8 +1,10 @@
 """Pre-trained networks as feature extractors: `load` one by name, or `build` its architecture again."""
 
+from smat.backbones.activations import recomputed_activations
 from smat.backbones.backbone import Backbone
+from smat.backbones.casts import shared_casts
 from smat.backbones.loading import POCKET, build, load
 from smat.backbones.positions import PositionRule
 from smat.backbones.spec import BackboneSpec
 
-__all__ = ["POCKET", "Backbone", "BackboneSpec", "PositionRule", "build", "load"]
+__all__ = ["POCKET", "Backbone", "BackboneSpec", "PositionRule", "build", "load", "recomputed_activations", "shared_casts"]

@@ -26,7 +26,9 @@ def attention(
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and attention_mask is None:
         scores = (query * (scaling or query.shape[-1] ** -0.5)) @ key.transpose(-2, -1)
-        return (scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2), None
+        with torch.autocast("cpu", enabled=False):  # which would keep the weights twice: in float32 and in bfloat16
+            weights = scores.softmax(-1)
+        return (weights @ value).transpose(1, 2), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
 
 

@@ -1,13 +1,16 @@
 """Running a backbone on parameters that lie in a flat vector."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cache, partial
+from typing import Literal
 
 import torch
 from jaxtyping import BFloat16, Float
 from torch import Tensor
 from torch.func import functional_call
 
-from smat.backbones import Backbone
+from smat.backbones import Backbone, recomputed_activations, shared_casts
 from smat.flat import Layout
 
 Precision = Literal["32-true", "bf16-mixed"]
@@ -21,7 +24,9 @@ class Network:
 
     In `bf16-mixed` the parameters of linear and convolutional layers are rounded to bfloat16 here and nowhere else (see
     `to_bfloat16`); others (norms, embeddings), the residual stream, every accumulation and the vector itself stay in
-    float32. Gradients arrive in float32.
+    float32.
+
+    The parameters are leaves of autograd's graph; `gradient` gives the gradient of the vector.
 
     Args:
         backbone: the architecture; its own parameters are not used.
@@ -33,17 +38,84 @@ class Network:
     def __init__(
         self, backbone: Backbone, vector: Float[Tensor, " params"], layout: Layout, precision: Precision
     ) -> None:
-        self.backbone, self.precision, self.device = backbone, precision, vector.device.type
-        if precision == "32-true":
-            self.parameters = layout.views(vector)
-        else:
-            self.parameters = dict(zip(layout.names, _Unpack.apply(vector, layout), strict=True))
+        self.backbone, self.layout, self.precision = backbone, layout, precision
+        self.device, self.dtype = vector.device, vector.dtype
+        self.parameters = layout.views(vector.detach())
+        if precision == "bf16-mixed":
+            matrices = layout.views(to_bfloat16(vector.detach()))
+            self.parameters = {
+                name: matrices[name].clone() if name in _multiplied(layout) else value
+                for name, value in self.parameters.items()
+            }
+        if torch.is_grad_enabled():
+            self.parameters = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
 
     def __call__(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
         """Features in the vector's type, float32 as a rule."""
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+        with ExitStack() as stack:
+            if self.precision == "bf16-mixed":
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
+                stack.enter_context(shared_casts(self.backbone, torch.bfloat16))
+            if torch.is_grad_enabled():
+                stack.enter_context(recomputed_activations(self.backbone))
             features = functional_call(self.backbone, self.parameters, (images,))
         return features if self.precision == "32-true" else features.float()
+
+    def gradient(
+        self,
+        output: Float[Tensor, "*shape"],
+        others: Sequence[Tensor] = (),
+        *,
+        cotangent: Float[Tensor, "*shape"] | None = None,
+        retain_graph: bool = False,
+    ) -> list[Tensor]:
+        """Gradients of what was computed from the network's features.
+
+        Each parameter's gradient goes to its place in one vector as soon as it is there. Kept until the last one, they
+        would lie between the blocks of memory that the layers free, which then do not join to be used again.
+
+        Args:
+            output: a scalar, or any tensor with a `cotangent`.
+            others: further leaves to differentiate by.
+            cotangent: the gradient of a later quantity with respect to `output`.
+            retain_graph: whether another gradient follows.
+
+        Returns:
+            The gradient of the vector, `[params]`, in the vector's type, and those of the others.
+        """
+        whole = torch.zeros(self.layout.size, dtype=self.dtype, device=self.device)
+        leaves = list(self.parameters.values())
+        places = [whole[where] for where in self.layout.slices.values()]
+        hooks = [
+            leaf.register_post_accumulate_grad_hook(partial(_move_gradient, place))
+            for leaf, place in zip(leaves, places, strict=True)
+        ]
+        try:
+            torch.autograd.backward(output, cotangent, retain_graph=retain_graph, inputs=[*leaves, *others])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        found = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in others]
+        for leaf in others:
+            leaf.grad = None
+        return [whole, *found]
+
+
+def _move_gradient(place: Tensor, leaf: Tensor) -> None:
+    if leaf.grad is not None:
+        place.copy_(leaf.grad.reshape(-1))
+        leaf.grad = None
+
+
+@cache
+def _multiplied(layout: Layout) -> frozenset[str]:
+    """The parameters of layers that multiply: those of a module with a weight of two or more axes."""
+    modules = {
+        name.removesuffix("weight")
+        for name, shape in zip(layout.names, layout.shapes, strict=True)
+        if name.endswith("weight") and len(shape) >= 2
+    }
+    return frozenset(name for name in layout.names if name.removesuffix(name.rpartition(".")[2]) in modules)
 
 
 def to_bfloat16(values: Float[Tensor, " n"]) -> BFloat16[Tensor, " n"]:
@@ -58,32 +130,3 @@ def to_bfloat16(values: Float[Tensor, " n"]) -> BFloat16[Tensor, " n"]:
     thresholds = torch.arange(len(values), dtype=torch.int32, device=values.device).mul_(_GOLDEN).bitwise_and_(0xFFFF)
     bits = thresholds.add_(values.view(torch.int32)).bitwise_right_shift_(16)
     return bits.to(torch.int16).view(torch.bfloat16)
-
-
-class _Unpack(torch.autograd.Function):
-    """What layers multiply with as bfloat16, everything else as float32; one float32 gradient for the whole vector."""
-
-    @staticmethod
-    def forward(ctx: Any, vector: Tensor, layout: Layout) -> tuple[Tensor, ...]:
-        ctx.layout = layout
-        ctx.set_materialize_grads(False)
-        rounded = to_bfloat16(vector)
-        matrices = {
-            name.removesuffix("weight")
-            for name, shape in zip(layout.names, layout.shapes, strict=True)
-            if name.endswith("weight") and len(shape) >= 2
-        }
-        return tuple(
-            (rounded if name.removesuffix(name.rpartition(".")[2]) in matrices else vector)[where].view(shape).clone()
-            for (name, where), shape in zip(layout.slices.items(), layout.shapes, strict=True)
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        layout: Layout = ctx.layout
-        given = next(g for g in grads if g is not None)
-        whole = torch.zeros(layout.size, device=given.device)
-        for name, grad in zip(layout.names, grads, strict=True):
-            if grad is not None:
-                whole[layout.slices[name]] = grad.reshape(-1)
-        return whole, None

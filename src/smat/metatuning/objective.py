@@ -2,8 +2,8 @@
 
 The frozen network sees support and query (routing and distillation share it), the adapted network the support (inner
 step and prototypes share it), the student the query; the teacher's first gradient comes from the student's own graph,
-so the teacher costs one more pass over the query. Gradients with respect to whole networks are taken at flat leaf
-vectors; only their sum goes back through the interpolation, once.
+so the teacher costs one more pass over the query. Gradients with respect to whole networks stop at these; only their
+sum goes back through the interpolation, once.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from smat.episodes import Episode
 from smat.errors import ConfigError
 from smat.experts.interpolation import Merged, Uniform
-from smat.experts.network import Precision
+from smat.experts.network import Network, Precision
 from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.prototypes import class_prototypes, cosine_logits
 from smat.metatuning.constraint import lagrangian
@@ -67,36 +67,60 @@ class TaskNoise:
     routing: Tensor | None = None
 
 
-@dataclass
-class TaskResult:
-    """What came of one training task; gradients are in the pool's and the multipliers' `.grad`.
+@dataclass(frozen=True)
+class TaskNetworks:
+    """The networks that a task went through, flat: merged, after the inner step, after the teacher's steps."""
+
+    merged: Float[Tensor, " params"]
+    adapted: Float[Tensor, " params"]
+    teacher: Float[Tensor, " params"] | None
+
+
+@dataclass(kw_only=True)
+class PassesResult:
+    """What the passes over a task's networks gave.
 
     Attributes:
-        loss: the total.
-        terms: its parts, already weighted, by name.
+        terms: the parts of the loss, already weighted, by name.
         accuracy: of the student on the query set, 0..1.
-        sparsity: measured, of each expert.
-        merge_weights: α.
+        support_logits: `[n_support, way]`.
         student_logits, teacher_logits, pretrained_logits: `[n_query, way]`; None where a part is left out.
-        adapted, teacher: the networks after the inner and the teacher's steps, flat.
         prototypes, adapted_prototypes, teacher_prototypes: `[way, dim]`.
+        networks: where they are kept.
     """
 
-    loss: Tensor
     terms: dict[str, Tensor]
     accuracy: Tensor
-    merged: Merged
-    merge_weights: Tensor
-    routing_logits: Tensor
     support_logits: Tensor
     student_logits: Tensor
-    adapted: Tensor
     prototypes: Tensor
     adapted_prototypes: Tensor
     teacher_logits: Tensor | None = None
-    teacher: Tensor | None = None
     teacher_prototypes: Tensor | None = None
     pretrained_logits: Tensor | None = None
+    networks: TaskNetworks | None = None
+
+    @property
+    def loss(self) -> Tensor:
+        """The total."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+@dataclass(kw_only=True)
+class TaskResult(PassesResult):
+    """What came of one training task; gradients are in the pool's and the multipliers' `.grad`.
+
+    Attributes:
+        merge_weights: α, `[experts]`.
+        routing_logits: a, `[experts]`.
+        expected_density: of each expert.
+        sparsity: measured, of each expert.
+    """
+
+    merge_weights: Tensor
+    routing_logits: Tensor
+    expected_density: Tensor
+    sparsity: Tensor
 
 
 def distillation_loss(
@@ -114,9 +138,9 @@ def distillation_loss(
 
 @dataclass
 class _Adapted:
-    """A network after the inner step; `start` and `prototypes` keep the graph of the support pass."""
+    """A network after the inner step; `prototypes` keep the graph of the support's pass over `network`."""
 
-    start: Tensor
+    network: Network
     prototypes: Tensor
     vector: Tensor
     moved_prototypes: Tensor
@@ -130,20 +154,17 @@ def _inner_step(
 
     The step is a constant for the outer gradient, so the new vector is a leaf that stands in for the old one.
     """
-    # The network's graph ends at a leaf, so that each of its backward passes stops there.
-    start = vector.detach().requires_grad_()
-    features = pool.network(start, precision)(episode.support)
+    network = pool.network(vector, precision)
+    features = network(episode.support)
     prototypes = class_prototypes(features, episode.support_labels, episode.way)
     anchor = prototypes.detach().requires_grad_()
     logits = cosine_logits(features, anchor)
-    after, moved = start.detach(), anchor.detach()
+    after, moved = vector.detach(), anchor.detach()
     if lr:
         loss = cross_entropy(logits, episode.support_labels)
-        step, step_prototypes = torch.autograd.grad(loss, [start, anchor], retain_graph=True)
+        step, step_prototypes = network.gradient(loss, [anchor], retain_graph=True)
         after, moved = after.sub(step, alpha=lr), moved.sub(step_prototypes, alpha=lr)
-    else:
-        after, moved = after.clone(), moved.clone()
-    return _Adapted(start, prototypes, after.requires_grad_(), moved.requires_grad_(), logits.detach())
+    return _Adapted(network, prototypes, after, moved, logits.detach())
 
 
 def _teach(
@@ -161,16 +182,63 @@ def _teach(
     """
     lr = config.teacher_lr
     vector, prototypes = (
-        leaf.detach().sub(g, alpha=lr)
-        for leaf, g in zip((adapted.vector, adapted.moved_prototypes), gradient, strict=True)
+        start.sub(g, alpha=lr) for start, g in zip((adapted.vector, adapted.moved_prototypes), gradient, strict=True)
     )
     for _ in range(config.teacher_steps - 1):
-        leaves = (vector.requires_grad_(), prototypes.requires_grad_())
-        logits = cosine_logits(pool.network(vector, precision)(episode.query), prototypes)
-        steps = torch.autograd.grad(cross_entropy(logits, episode.query_labels), leaves)
-        vector, prototypes = (leaf.detach().sub(g, alpha=lr) for leaf, g in zip(leaves, steps, strict=True))
+        network, leaf = pool.network(vector, precision), prototypes.clone().requires_grad_()
+        logits = cosine_logits(network(episode.query), leaf)
+        step, step_prototypes = network.gradient(cross_entropy(logits, episode.query_labels), [leaf])
+        vector, prototypes = vector.sub(step, alpha=lr), prototypes.sub(step_prototypes, alpha=lr)
     with torch.no_grad():
         return vector, prototypes, cosine_logits(pool.network(vector, precision)(episode.query), prototypes)
+
+
+def _pass_through_networks(
+    pool: SparseInterpolatedExperts,
+    vector: Tensor,
+    episode: Episode,
+    config: ObjectiveConfig,
+    precision: Precision,
+    pretrained_logits: Tensor,
+    keep_networks: bool,
+) -> tuple[PassesResult, Tensor]:
+    """The losses on the query, and their gradient with respect to the merged network `vector`."""
+    w = config.distillation_weight
+    adapted = _inner_step(pool, vector, episode, config.inner_lr, precision)
+    student, leaf = pool.network(adapted.vector, precision), adapted.moved_prototypes.clone().requires_grad_()
+    logits = cosine_logits(student(episode.query), leaf)
+    loss = cross_entropy(logits, episode.query_labels)
+    gradient = student.gradient(loss, [leaf], retain_graph=w > 0)
+    result = PassesResult(
+        terms={"cross_entropy": (1 - w) * loss.detach()},
+        accuracy=(logits.argmax(1) == episode.query_labels).float().mean(),
+        support_logits=adapted.support_logits,
+        student_logits=logits.detach(),
+        prototypes=adapted.prototypes.detach(),
+        adapted_prototypes=adapted.moved_prototypes,
+    )
+    teacher = None
+    if w:
+        result.pretrained_logits = pretrained_logits
+        targets = [pretrained_logits]
+        if config.teacher_steps:
+            teacher, result.teacher_prototypes, result.teacher_logits = _teach(
+                pool, episode, config, precision, adapted, gradient
+            )
+            targets.append(result.teacher_logits)
+            teacher = teacher if keep_networks else None
+        distances = [
+            distillation_loss(logits, t, config.distillation_temperature, config.distillation) for t in targets
+        ]
+        distance = torch.stack(distances).mean()
+        result.terms["distillation"] = w * distance.detach()
+        for g, g_distance in zip(gradient, student.gradient(distance, [leaf]), strict=True):
+            g.mul_(1 - w).add_(g_distance, alpha=w)
+    if keep_networks:
+        result.networks = TaskNetworks(vector, adapted.vector, teacher)
+    # The prototypes come from the merged network too: their gradient goes back through the support pass.
+    (through_prototypes,) = adapted.network.gradient(adapted.prototypes, cotangent=gradient[1])
+    return result, gradient[0].add_(through_prototypes)
 
 
 def train_task(
@@ -183,6 +251,7 @@ def train_task(
     noise: TaskNoise | None = None,
     precision: Precision = "32-true",
     weight: float = 1.0,
+    keep_networks: bool = False,
 ) -> TaskResult:
     """One training task: its loss, and its gradients added to the `.grad` of the pool's parameters and `multipliers`.
 
@@ -197,62 +266,33 @@ def train_task(
         noise: the task's draws; deterministic without.
         precision: of the passes over networks; everything else is float32.
         weight: factor of the gradients, 1 over the number of tasks in a meta-batch.
+        keep_networks: have them in the result, P numbers each.
     """
-    noise = noise or TaskNoise()
-    n_support, w = len(episode.support), config.distillation_weight
+    noise, n_support = noise or TaskNoise(), len(episode.support)
     with torch.no_grad():
         frozen = pool.network(pool.pretrained, precision)(torch.cat([episode.support, episode.query]))
     probe = class_prototypes(frozen[:n_support], episode.support_labels, episode.way)
+    pretrained_logits = cosine_logits(frozen[n_support:], probe)
     merge_weights, routing_logits = pool.route(probe, noise.routing)
     merged = pool.merge(merge_weights, noise.gates)
-
-    adapted = _inner_step(pool, merged.vector, episode, config.inner_lr, precision)
-    leaves = [adapted.vector, adapted.moved_prototypes]
-    logits = cosine_logits(pool.network(leaves[0], precision)(episode.query), leaves[1])
-    loss = cross_entropy(logits, episode.query_labels)
-    gradient = torch.autograd.grad(loss, leaves, retain_graph=w > 0)
-    result = TaskResult(
-        loss=loss.detach(),
-        terms={"cross_entropy": (1 - w) * loss.detach()},
-        accuracy=(logits.argmax(1) == episode.query_labels).float().mean(),
-        merged=Merged(merged.vector.detach(), merged.expected_density.detach(), merged.sparsity),
-        merge_weights=merge_weights.detach(),
-        routing_logits=routing_logits.detach(),
-        support_logits=adapted.support_logits,
-        student_logits=logits.detach(),
-        adapted=adapted.vector.detach(),
-        prototypes=adapted.prototypes.detach(),
-        adapted_prototypes=adapted.moved_prototypes.detach(),
+    passes, gradient = _pass_through_networks(
+        pool, merged.vector.detach(), episode, config, precision, pretrained_logits, keep_networks
     )
-    if w:
-        targets = [cosine_logits(frozen[n_support:], probe)]
-        result.pretrained_logits = targets[0]
-        if config.teacher_steps:
-            result.teacher, result.teacher_prototypes, result.teacher_logits = _teach(
-                pool, episode, config, precision, adapted, gradient
-            )
-            targets.append(result.teacher_logits)
-        distances = [
-            distillation_loss(logits, t, config.distillation_temperature, config.distillation) for t in targets
-        ]
-        distance = torch.stack(distances).mean()
-        result.terms["distillation"] = w * distance.detach()
-        gradient = [
-            (1 - w) * g + w * g_distance
-            for g, g_distance in zip(gradient, torch.autograd.grad(distance, leaves), strict=True)
-        ]
-    # The prototypes come from the merged network too: their gradient goes back through the support pass.
-    (through_prototypes,) = torch.autograd.grad(adapted.prototypes, adapted.start, gradient[1])
     outer = _outer_terms(merged, merge_weights.detach(), routing_logits, multipliers, target_sparsity, config)
-    result.terms |= {name: term.detach() for name, term in outer.items()}
-    result.loss = torch.stack(list(result.terms.values())).sum()
+    passes.terms |= {name: term.detach() for name, term in outer.items()}
     total = torch.stack([*outer.values(), merged.vector.new_zeros(())]).sum()
-    roots, cotangents = [merged.vector], [(gradient[0] + through_prototypes) * weight]
+    roots, cotangents = [merged.vector], [gradient.mul_(weight)]
     if total.requires_grad:
         roots.append(total)
         cotangents.append(torch.full_like(total, weight))
     torch.autograd.backward(roots, cotangents)
-    return result
+    return TaskResult(
+        **vars(passes),
+        merge_weights=merge_weights.detach(),
+        routing_logits=routing_logits.detach(),
+        expected_density=merged.expected_density.detach(),
+        sparsity=merged.sparsity,
+    )
 
 
 def _outer_terms(

@@ -276,6 +276,6 @@ def _numbers(result: TaskResult) -> dict[str, Tensor]:
     return terms | {
         "loss": result.loss,
         "accuracy": result.accuracy,
-        "sparsity": result.merged.sparsity,
+        "sparsity": result.sparsity,
         "merge_weights": result.merge_weights,
     }

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smat.errors import ConfigError
-from smat.process import return_freed_memory
+from smat.process import keep_freed_memory
 from smat.recipes.bench_setup import BACKBONES, EAGER, Problem, Setup
 
 WORK = ("train", "evaluate", "interpolation")
@@ -73,7 +73,7 @@ def bench(
     contenders = {w: _contenders(w, precision) for w in what}
     memory = {w: {c: _peak_memory(problem, w, c) for c in contenders[w]} for w in what}
     torch.set_num_threads(problem.threads)
-    return_freed_memory()
+    keep_freed_memory()
     try:
         setup = Setup(problem)
         agreement = setup.agreement()
@@ -141,7 +141,7 @@ def _peak_memory(problem: Problem, what: str, contender: str) -> float:
 
 
 def _do_once(problem: Problem, what: str, contender: str) -> float:
-    return_freed_memory()
+    keep_freed_memory()
     torch.set_num_threads(problem.threads)
     setup = Setup(problem)
     if contender == EAGER:

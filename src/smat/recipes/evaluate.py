@@ -42,7 +42,7 @@ from smat.evaluation import (
     write_whole,
 )
 from smat.experts import Precision, SparseInterpolatedExperts
-from smat.process import leave_cores_to
+from smat.process import keep_freed_memory, leave_cores_to
 
 
 @dataclass
@@ -114,6 +114,7 @@ def evaluate(
         SmatError: a checkpoint, domain or setting that does not fit; all are looked at before the work starts.
     """
     settings = dict(locals())
+    keep_freed_memory()
     leave_cores_to(workers)
     console = Console()
     path = check_writable(output) if output else None

@@ -25,7 +25,7 @@ from smat.episodes import (
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
 from smat.metatuning import MetaTuner, TuningConfig
-from smat.process import leave_cores_to, return_freed_memory
+from smat.process import leave_cores_to, keep_freed_memory
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
 
@@ -115,7 +115,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
         SmatError: settings, data or a folder that do not fit; a loss that is not finite.
     """
     config, folder = config.resolved(), Path(out)
-    return_freed_memory()
+    keep_freed_memory()
     leave_cores_to(config.workers)
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
     fabric.launch()
