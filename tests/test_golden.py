@@ -140,7 +140,9 @@ def test_training_task(case: GoldenCase, trained: tuple) -> None:
 def test_networks_of_a_training_task(case: GoldenCase, trained: tuple) -> None:
     pool, _, result = trained
     theirs = case.load("train")
-    compare_network(case, "train/net_after_inner", "net_after_inner/", pool.layout.views(result.networks.adapted), "train")
+    compare_network(
+        case, "train/net_after_inner", "net_after_inner/", pool.layout.views(result.networks.adapted), "train"
+    )
     compare_network(case, "train/net_teacher", "net_teacher/", pool.layout.views(result.networks.teacher), "train")
     case.check("train/net_after_inner", result.adapted_prototypes, theirs["net_after_inner/head.weight"], "head")
     case.check("train/net_teacher", result.teacher_prototypes, theirs["net_teacher/head.weight"], "head")

@@ -1,5 +1,7 @@
 import json
 import pickle
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -254,3 +256,21 @@ def test_real_domains() -> None:
         14,
         14,
     )
+
+
+def test_an_error_ends_the_process_though_workers_wait() -> None:
+    """Workers do not listen to SIGTERM, by which Python would end them at exit."""
+    code = """if True:
+        from smat.episodes import EpisodeSource, FixedSampler, episode_loader
+        from smat.episodes.pocket import pocket_domains
+        domains = [d for d in pocket_domains(image_size=16) if d.name == "glyphs"]
+        sampler = FixedSampler(way=3, shot=1, query=1)
+        constants = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
+        source = EpisodeSource(domains, "train", sampler, image_size=16, **constants)
+        episodes = episode_loader(source, 0, 99, workers=1)
+        next(episodes)
+        raise RuntimeError("something else went wrong")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("RuntimeError: something else went wrong")

@@ -62,6 +62,32 @@ def test_bfloat16_networks_take_and_give_float32() -> None:
     assert not torch.equal(a, b)
 
 
+def test_the_gradient_is_that_of_the_vector_and_others_and_leaves_nothing_behind() -> None:
+    pool, images = vit_pool(), random_episode().query
+    vector, scale = pool.pretrained.clone().requires_grad_(), torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    views = pool.layout.views(vector)
+    features = torch.func.functional_call(pool.backbone, views, (images,))
+    expected = torch.autograd.grad((scale * features).square().sum(), [vector, scale])
+    network = pool.network(pool.pretrained)
+    output = (scale * network(images)).square()
+    for cotangent in (torch.ones_like(output), 3 * torch.ones_like(output)):
+        found = network.gradient(output, [scale], cotangent=cotangent, retain_graph=True)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.allclose(ours, cotangent.flatten()[0] * theirs, rtol=1e-9, atol=1e-10)
+    assert scale.grad is None
+    assert all(p.grad is None and not p._post_accumulate_grad_hooks for p in network.parameters.values())
+
+
+def test_parameters_that_the_output_does_not_depend_on_have_no_gradient() -> None:
+    pool = vit_pool()
+    network = pool.network(pool.pretrained)
+    other = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    whole, unused = network.gradient(next(iter(network.parameters.values())).sum(), [other])
+    assert whole.sum() == pool.layout.sizes[0]
+    assert (whole != 0).sum() == pool.layout.sizes[0]
+    assert (unused == 0).all()
+
+
 def test_only_what_layers_multiply_with_is_rounded() -> None:
     pool = vit_pool(torch.float32)
     parameters = pool.network(pool.pretrained, "bf16-mixed").parameters

@@ -156,7 +156,9 @@ def test_noise_reaches_gates_and_routing() -> None:
     u = torch.rand(3, pool.layout.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise = TaskNoise(lambda start, stop: u[:, start:stop], torch.tensor([0.2, 0.7, 0.5], dtype=torch.float64))
     multipliers = nn.Parameter(torch.ones(3, dtype=torch.float64))
-    result = train_task(pool, multipliers, episode, ObjectiveConfig(), target_sparsity=0.9, noise=noise, keep_networks=True)
+    result = train_task(
+        pool, multipliers, episode, ObjectiveConfig(), target_sparsity=0.9, noise=noise, keep_networks=True
+    )
     scores = torch.sigmoid((result.routing_logits + torch.logit(noise.routing)) / pool.temperature)
     assert torch.allclose(result.merge_weights, scores / scores.sum())
     expected = pool.pretrained + (result.merge_weights @ pool.gates(noise.gates)) * pool.delta
@@ -221,7 +223,9 @@ def _effects(folder: Path, data: Path, precision: str, episodes: int) -> dict[st
     effects: dict[str, list[Tensor]] = {"inner": [], "teacher": []}
     for n in range(episodes):
         episode, multipliers = source.episode(n), nn.Parameter(torch.zeros(2))
-        result = train_task(pool, multipliers, episode, ObjectiveConfig(), target_sparsity=None, precision=precision, keep_networks=True)  # type: ignore[arg-type]
+        result = train_task(
+            pool, multipliers, episode, ObjectiveConfig(), target_sparsity=None, precision=precision, keep_networks=True
+        )  # type: ignore[arg-type]
         with torch.no_grad():
             features = pool.network(result.networks.merged, precision)(episode.query)  # type: ignore[arg-type]
         before = cosine_logits(features, result.prototypes)

@@ -7,4 +7,13 @@ from smat.backbones.loading import POCKET, build, load
 from smat.backbones.positions import PositionRule
 from smat.backbones.spec import BackboneSpec
 
-__all__ = ["POCKET", "Backbone", "BackboneSpec", "PositionRule", "build", "load", "recomputed_activations", "shared_casts"]
+__all__ = [
+    "POCKET",
+    "Backbone",
+    "BackboneSpec",
+    "PositionRule",
+    "build",
+    "load",
+    "recomputed_activations",
+    "shared_casts",
+]

@@ -53,5 +53,6 @@ def recomputed_activations(network: nn.Module) -> Iterator[None]:
         with saved_tensors_hooks(pack, unpack):
             yield
     finally:
+        made.clear()  # the graph keeps `pack` and, through it, would keep every activation's input to its end
         for hook in hooks:
             hook.remove()

@@ -72,6 +72,23 @@ def interpolate(
     return Merged(vector, density, sparsity)
 
 
+@torch.no_grad()
+def merged_vector(
+    pretrained: Float[Tensor, " params"],
+    delta: Float[Tensor, " params"],
+    gate_logits: Float[Tensor, "experts gates"],
+    merge_weights: Float[Tensor, " experts"],
+    hc: HardConcrete,
+    *,
+    index: Int[Tensor, " params"] | None = None,
+) -> Float[Tensor, " params"]:
+    """θ alone, as `interpolate` gives it, for use without training: in half of the time."""
+    coefficients = torch.empty_like(gate_logits[0])
+    for part in _chunks(gate_logits):
+        coefficients[part] = merge_weights @ gate(gate_logits[:, part], hc)
+    return torch.addcmul(pretrained, coefficients if index is None else coefficients[index], delta)
+
+
 def _chunks(logits: Tensor) -> Iterator[slice]:
     experts, gates = logits.shape
     step = max(1, _CHUNK_ELEMENTS.get(logits.device.type, _CHUNK_ELEMENTS_DEVICE) // max(1, experts))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smat.backbones import Backbone
 from smat.errors import ConfigError, DataError
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
-from smat.experts.interpolation import Merged, Uniform, interpolate
+from smat.experts.interpolation import Merged, Uniform, interpolate, merged_vector
 from smat.experts.network import Network, Precision
 from smat.experts.prototypes import class_prototypes, cosine_logits
 from smat.experts.router import Router, RouterConfig
@@ -224,6 +224,14 @@ class SparseInterpolatedExperts(
         )
         return self._with_head(merged) if self.config.count_head else merged
 
+    def merged_vector(self, weights: Float[Tensor, " experts"]) -> Float[Tensor, " params"]:
+        """The network of `merge`, without what only training needs to know."""
+        if not self.config.experts:
+            return self.pretrained
+        return merged_vector(
+            self.pretrained, self.delta, self.gate_logits, weights, self.gate_distribution, index=self.gate_index
+        )
+
     def _with_head(self, merged: Merged) -> Merged:
         """Density and sparsity as the authors' code counts them: with the gates of its one-row head.
 
@@ -260,7 +268,7 @@ class SparseInterpolatedExperts(
         way = _count_classes(labels)
         probe = class_prototypes(self.network(self.pretrained, precision)(images), labels, way)
         weights, _ = self.route(probe)
-        vector = self.merge(weights).vector
+        vector = self.merged_vector(weights)
         prototypes = class_prototypes(self.network(vector, precision)(images), labels, way)
         return TaskModel(self.backbone, vector, self.layout, prototypes, weights)
 
@@ -286,7 +294,7 @@ class SparseInterpolatedExperts(
         if frozen_support is None:
             frozen_support = self.network(self.pretrained, precision)(support)
         weights, _ = self.route(class_prototypes(frozen_support, labels, way))
-        features = self.network(self.merge(weights).vector, precision)(torch.cat([support, query]))
+        features = self.network(self.merged_vector(weights), precision)(torch.cat([support, query]))
         return cosine_logits(features[len(support) :], class_prototypes(features[: len(support)], labels, way))
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -25,7 +25,7 @@ from smat.episodes import (
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
 from smat.metatuning import MetaTuner, TuningConfig
-from smat.process import leave_cores_to, keep_freed_memory
+from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
 
