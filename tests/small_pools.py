@@ -21,7 +21,8 @@ def vit_pool(dtype: torch.dtype = torch.float64, **settings: object) -> SparseIn
         pool = SparseInterpolatedExperts(backbone, config)
         if config.experts:
             nn.init.normal_(pool.delta, std=0.05)
-            nn.init.normal_(pool.gate_logits, std=2.0)
+            for logits in pool.gate_parameters():
+                nn.init.normal_(logits, std=2.0)
     return pool.to(dtype)
 
 

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser
 from rich.console import Console
 
 import smat
-from smat.errors import SmatError
+from smat.errors import ConfigError, SmatError
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ COMMANDS = {
     "train": Command(
         "meta-tune a backbone on several domains",
         "smat train --config src/smat/configs/real_small.yaml --out runs/first\n"
+        "  smat train --config src/smat/configs/real_small.yaml --method pmf --out runs/pmf\n"
         "  smat train --config runs/first/config.yaml --out runs/first --resume\n"
         "  smat train --config src/smat/configs/pocket.yaml --tuning.tasks 200 --out runs/short",
     ),
@@ -47,6 +48,7 @@ COMMANDS = {
         "label a folder of images, given a few labelled ones",
         "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv",
     ),
+    "methods": Command("list the systems that can be trained and compared", "smat methods"),
     "bench": Command(
         "time training tasks, evaluation episodes and the interpolation against plain eager code",
         "smat bench --output bench.json",
@@ -88,6 +90,10 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
     flags = {p.name for p in parameters.values() if p.default is False}
     skip: set[str | int] = {"config", command.many or "config", *flags}
     parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
+    if name == "train":
+        parser.add_argument(
+            "--method", metavar="NAME", help="a method's settings over those before it: see smat methods"
+        )
     if config is not None:
         settings = {f.name for f in fields(config) if f.default is False}
         texts |= {p.arg_name: p.description for p in docstring_parser.parse(config.__doc__ or "").params}
@@ -100,15 +106,29 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
         parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=texts.get(flag), dest=flag)
 
 
+def _with_method_file(arguments: Sequence[str]) -> list[str]:
+    """`train --method NAME` as `--config` of the method's file, so that its settings lie over those given before it."""
+    given = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--method=") else [a])]
+    if given[:1] != ["train"] or "--method" not in given:
+        return list(arguments)
+    from smat.recipes.methods import method_file
+
+    place = given.index("--method")
+    if place + 1 == len(given):
+        raise ConfigError("--method needs a name: `smat methods` lists them")
+    return [*given[:place], "--config", str(method_file(given[place + 1])), *given[place + 2 :]]
+
+
 def _run(arguments: Sequence[str]) -> Any:
     used = next((a for a in arguments if a in COMMANDS), None)
     parser = build_parser(used)
-    options = parser.instantiate(parser.parse_args(arguments))
+    options = parser.instantiate(parser.parse_args(_with_method_file(arguments)))
     command = options["command"]
     values = vars(options[command])
     recipe = _recipe(command)
     config = inspect.signature(recipe).parameters.get("config")
-    values.pop("config", None)
+    for name in ("config", "method") if command == "train" else ("config",):
+        values.pop(name, None)
     if config is not None:
         names = {f.name for f in fields(config.annotation)}
         settings = {name: values.pop(name) for name in names}

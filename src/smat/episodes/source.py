@@ -33,6 +33,7 @@ class EpisodeSource:
         transforms: how images are cut and varied.
         seed: the run's seed, 0 or more.
         weights: how often each domain is drawn, in proportion; None: all alike.
+        joined: whether all images of an episode are both its support and its query.
 
     Raises:
         DataError: a domain has no such split, or too few classes or images for the sampler.
@@ -52,7 +53,9 @@ class EpisodeSource:
         transforms: TransformConfig | None = None,
         seed: int = 0,
         weights: Sequence[float] | None = None,
+        joined: bool = False,
     ) -> None:
+        self.joined = joined
         self.domains = tuple(domains)
         self.split = split
         self.sampler = sampler
@@ -109,14 +112,11 @@ class EpisodeSource:
         side = self.transforms.canvas_size(self.image_size)
         canvases = torch.stack([domain.canvas(row, side) for row in plan.support_rows + plan.query_rows])
         images = self._transform(canvases, domain, n)
-        n_support = len(plan.support_rows)
-        return Episode(
-            plan=plan,
-            support=images[:n_support],
-            support_labels=torch.tensor(plan.support_labels),
-            query=images[n_support:],
-            query_labels=torch.tensor(plan.query_labels),
-        )
+        labels = torch.tensor(plan.support_labels + plan.query_labels)
+        if self.joined:
+            return Episode(plan, images, labels, images, labels)
+        n = len(plan.support_rows)
+        return Episode(plan, images[:n], labels[:n], images[n:], labels[n:])
 
     def _transform(self, canvases: UInt8[Tensor, "n 3 side side"], domain: Domain, n: int) -> Tensor:
         if not self.train:

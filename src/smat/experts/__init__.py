@@ -3,10 +3,12 @@
 from smat.experts.gates import HardConcrete, expected_density, gate
 from smat.experts.interpolation import Merged, interpolate
 from smat.experts.network import Network, Precision
-from smat.experts.pool import PoolConfig, SparseInterpolatedExperts, TaskModel, TemperatureSchedule
+from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.prototypes import class_prototypes, cosine_logits
 from smat.experts.router import Router, RouterConfig
+from smat.experts.settings import PoolConfig, TemperatureSchedule
 from smat.experts.structure import Structure, gate_index
+from smat.experts.task_model import TaskModel
 
 __all__ = [
     "HardConcrete",

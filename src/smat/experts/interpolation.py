@@ -140,7 +140,8 @@ class _Interpolate(torch.autograd.Function):
         grad_vector, grad_density, _ = grads
         delta, logits, weights, index, counts = ctx.saved_tensors
         hc: HardConcrete = ctx.hc
-        grad_delta, grad_logits = torch.empty_like(delta), torch.empty_like(logits)
+        grad_delta = torch.empty_like(delta)
+        grad_logits = torch.empty_like(logits) if ctx.needs_input_grad[2] else None
         grad_weights = torch.zeros_like(weights)
         density_scale = (grad_density / delta.numel())[:, None]
         slopes = (weights * ((hc.zeta - hc.gamma) / hc.beta))[:, None]
@@ -161,6 +162,8 @@ class _Interpolate(torch.autograd.Function):
                 grad_coefficient = grad_vector[part] * delta[part]
                 torch.mul(grad_vector[part], weights @ z, out=grad_delta[part])
             grad_weights += z @ grad_coefficient
+            if grad_logits is None:
+                continue
             # each is one pass: the slope of the clip, and those of the two sigmoids
             clipped = aten.hardtanh_backward(slopes * grad_coefficient, stretched, 0, 1)
             through_gate = aten.sigmoid_backward(clipped, s)

@@ -1,10 +1,8 @@
 """The pool of sparse interpolated experts, as one module."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -12,89 +10,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.errors import ConfigError, DataError
+from smat.errors import DataError
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, Uniform, interpolate, merged_vector
+from smat.experts.masks import fixed_gate_logits
 from smat.experts.network import Network, Precision
-from smat.experts.prototypes import class_prototypes, cosine_logits
-from smat.experts.router import Router, RouterConfig
+from smat.experts.prototypes import LOGIT_SCALE, class_prototypes, cosine_logits
+from smat.experts.router import Router
+from smat.experts.settings import PoolConfig
 from smat.experts.storage import read_pool, write_pool
-from smat.experts.structure import Structure, gate_index
+from smat.experts.structure import gate_index
 from smat.experts.task_model import TaskModel
 from smat.flat import Layout, adopt
-
-
-@dataclass(frozen=True)
-class TemperatureSchedule:
-    """The routing temperature: from `start` down to `end`, linearly over the first `tasks` training tasks."""
-
-    start: float = 5.0
-    end: float = 0.5
-    tasks: int = 18_000
-
-    def __post_init__(self) -> None:
-        if not (self.start >= self.end > 0 and self.tasks > 0):
-            raise ConfigError(f"{self}: needs start >= end > 0 and tasks > 0")
-
-    def at(self, tasks: int) -> float:
-        """The temperature after so many tasks."""
-        return max(self.end, self.start - (self.start - self.end) * tasks / self.tasks)
-
-
-@dataclass(frozen=True)
-class PoolConfig:
-    """The experts, their gates and their router.
-
-    Attributes:
-        experts: M; 0 leaves the pre-trained network as it is, 1 needs no routing.
-        structure: which parameters share a gate.
-        gates: the hard-concrete distribution.
-        evaluation_beta: gate temperature outside training; None keeps that of training.
-        init_mean: mean of the gate logits at the start.
-        init_std: their standard deviation.
-        logit_range: bounds that gate logits are kept in, so that a closed gate can open again.
-        random_gates: draw the gates' noise in training (u ~ U(0, 1)) instead of using u = 1/2.
-        router: the hypernetwork.
-        temperature: of the routing.
-        method: name of the method that the pool is a setting for, kept for the record.
-        count_head: count an always-open gate for each number of a one-row linear head, which nothing uses, as the
-            authors' code does.
-    """
-
-    experts: int = 8
-    structure: Structure = "parameter"
-    gates: HardConcrete = HardConcrete()
-    evaluation_beta: float | None = None
-    init_mean: float = 0.0
-    init_std: float = 0.5
-    logit_range: tuple[float, float] = (math.log(0.01), math.log(100))
-    random_gates: bool = False
-    router: RouterConfig = RouterConfig()
-    temperature: TemperatureSchedule = TemperatureSchedule()
-    count_head: bool = False
-    method: str = "smat"
-
-    def __post_init__(self) -> None:
-        if self.experts < 0:
-            raise ConfigError(f"pool.experts is {self.experts}; give 0 (pre-trained network only) or more")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "PoolConfig":
-        """The inverse of `dataclasses.asdict`, also after a pass through JSON."""
-        return cls(
-            **{
-                **values,
-                "gates": HardConcrete(**values["gates"]),
-                "logit_range": tuple(values["logit_range"]),
-                "router": RouterConfig(**values["router"]),
-                "temperature": TemperatureSchedule(**values["temperature"]),
-            }
-        )
-
-    def official(self) -> "PoolConfig":
-        """The same pool with everything that the authors' code does otherwise (`compat="official"`)."""
-        router = replace(self.router, readout="first-class", normalise_single=False)
-        return replace(self, evaluation_beta=1.0, router=router, count_head=True)
 
 
 class SparseInterpolatedExperts(
@@ -115,14 +42,17 @@ class SparseInterpolatedExperts(
 
     Attributes:
         pretrained: θ_pre, `[params]`.
-        delta: θ_δ, `[params]`, starts at 0.
-        gate_logits: φ, `[experts, gates]`.
+        delta: θ_δ, `[params]`, or `[experts, params]` with `separate_deltas`; starts at 0.
+        gate_logits: φ, `[experts, gates]`; none with `separate_deltas`, not trained unless gates are learned.
+        head: scale and bias of the cosine where they are learned, `[2]`.
         tasks_seen: number of training tasks so far, which the routing temperature follows.
     """
 
     pretrained: Tensor
     tasks_seen: Tensor
     gate_index: Tensor | None
+    gate_logits: Tensor
+    head: nn.Parameter | None
 
     def __init__(self, backbone: Backbone, config: PoolConfig | None = None) -> None:
         super().__init__()
@@ -135,17 +65,32 @@ class SparseInterpolatedExperts(
         self.register_buffer("gate_index", index, persistent=False)
         self.register_buffer("tasks_seen", torch.zeros((), dtype=torch.long))
         gates = self.layout.size if index is None else int(index.max()) + 1
+        self.register_parameter("head", nn.Parameter(torch.tensor([LOGIT_SCALE, 0.0])) if config.learned_head else None)
         if config.experts:
-            self.delta = nn.Parameter(torch.zeros(self.layout.size))
-            self.gate_logits = nn.Parameter(
-                torch.empty(config.experts, gates).normal_(config.init_mean, config.init_std)
-            )
             self.router = Router(backbone.feature_dim, config.experts, config.router)
-            if config.count_head:
-                self.head_logits = nn.Parameter(
-                    torch.empty(config.experts, backbone.feature_dim).normal_(config.init_mean, config.init_std)
-                )
-            self.clamp_gate_logits_()
+            stack = [config.experts] if config.separate_deltas else []
+            self.delta = nn.Parameter(torch.zeros(*stack, self.layout.size))
+            if not config.separate_deltas:
+                self._make_gates(gates)
+
+    def _make_gates(self, gates: int) -> None:
+        config, dim = self.config, self.backbone.feature_dim
+        if config.gating != "learned":
+            logits = fixed_gate_logits(
+                config.gating,
+                self.backbone,
+                self.layout,
+                self.pretrained,
+                config.experts,
+                config.density,
+                config.last_blocks,
+            )
+            self.register_buffer("gate_logits", logits)
+            return
+        self.gate_logits = nn.Parameter(torch.empty(config.experts, gates).normal_(config.init_mean, config.init_std))
+        if config.count_head:
+            self.head_logits = nn.Parameter(torch.empty(config.experts, dim).normal_(config.init_mean, config.init_std))
+        self.clamp_gate_logits_()
 
     @property
     def backbone(self) -> Backbone:
@@ -183,13 +128,16 @@ class SparseInterpolatedExperts(
             logits.clamp_(*self.config.logit_range)
 
     def gate_parameters(self) -> list[nn.Parameter]:
-        """The gate logits; with `count_head` also those of the unused head."""
-        if not self.config.experts:
+        """The gate logits that are learned; with `count_head` also those of the unused head."""
+        if not self.config.experts or self.config.gating != "learned":
             return []
-        return [self.gate_logits, self.head_logits] if self.config.count_head else [self.gate_logits]
+        logits = [self.gate_logits, self.head_logits] if self.config.count_head else [self.gate_logits]
+        return cast(list[nn.Parameter], logits)
 
     def gates(self, uniform: Uniform | None = None) -> Float[Tensor, "experts params"]:
         """Every expert's gate of every parameter, in full: for analysis and tests, M·P numbers."""
+        if self.config.separate_deltas:
+            return torch.ones_like(self.delta)
         logits = self.gate_logits.detach()
         z = gate(logits, self.gate_distribution, uniform(0, logits.shape[1]) if uniform else None)
         return z if self.gate_index is None else z[:, self.gate_index]
@@ -212,6 +160,8 @@ class SparseInterpolatedExperts(
         """The network that the experts make together under the given weights (paper, eq. 4)."""
         if not self.config.experts:
             return Merged(self.pretrained, weights, weights)
+        if self.config.separate_deltas:
+            return Merged(self.pretrained + weights @ self.delta, torch.ones_like(weights), torch.zeros_like(weights))
         merged = interpolate(
             self.pretrained,
             self.delta,
@@ -228,6 +178,8 @@ class SparseInterpolatedExperts(
         """The network of `merge`, without what only training needs to know."""
         if not self.config.experts:
             return self.pretrained
+        if self.config.separate_deltas:
+            return self.pretrained + weights @ self.delta
         return merged_vector(
             self.pretrained, self.delta, self.gate_logits, weights, self.gate_distribution, index=self.gate_index
         )
@@ -243,6 +195,10 @@ class SparseInterpolatedExperts(
         density = merged.expected_density * (self.layout.size / total) + head * (extra / total)
         sparsity = merged.sparsity * (self.layout.size / total) - (experts - 1) * extra / total
         return Merged(merged.vector, density, sparsity)
+
+    def logits(self, features: Float[Tensor, "n dim"], prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, "n way"]:
+        """Cosine similarity of features to prototypes, times ten or as it is learned."""
+        return cosine_logits(features, prototypes, self.head)
 
     def network(self, vector: Float[Tensor, " params"], precision: Precision = "32-true") -> Network:
         """The backbone on the given parameters: images in, features out."""
@@ -270,7 +226,7 @@ class SparseInterpolatedExperts(
         weights, _ = self.route(probe)
         vector = self.merged_vector(weights)
         prototypes = class_prototypes(self.network(vector, precision)(images), labels, way)
-        return TaskModel(self.backbone, vector, self.layout, prototypes, weights)
+        return TaskModel(self.backbone, vector, self.layout, prototypes, weights, self.head)
 
     @torch.no_grad()
     def classify(
@@ -295,7 +251,7 @@ class SparseInterpolatedExperts(
             frozen_support = self.network(self.pretrained, precision)(support)
         weights, _ = self.route(class_prototypes(frozen_support, labels, way))
         features = self.network(self.merged_vector(weights), precision)(torch.cat([support, query]))
-        return cosine_logits(features[len(support) :], class_prototypes(features[: len(support)], labels, way))
+        return self.logits(features[len(support) :], class_prototypes(features[: len(support)], labels, way))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_pool(self, save_directory)

@@ -15,7 +15,16 @@ def class_prototypes(features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"]
 
 
 def cosine_logits(
-    features: Float[Tensor, "n dim"], prototypes: Float[Tensor, "way dim"], scale: float = LOGIT_SCALE
+    features: Float[Tensor, "n dim"],
+    prototypes: Float[Tensor, "way dim"],
+    head: Float[Tensor, "2"] | None = None,
 ) -> Float[Tensor, "n way"]:
-    """`scale` times the cosine similarity of each feature to each prototype."""
-    return scale * normalize(features, dim=1) @ normalize(prototypes, dim=1).T
+    """Ten times the cosine similarity of each feature to each prototype.
+
+    Args:
+        features: of the images to classify.
+        prototypes: of the classes.
+        head: where they are learned (Hu et al. 2022): s and b of s·(cosine + b).
+    """
+    cosine = normalize(features, dim=1) @ normalize(prototypes, dim=1).T
+    return LOGIT_SCALE * cosine if head is None else head[0] * (cosine + head[1])

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from smat.experts.pool import SparseInterpolatedExperts
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
-_VECTORS = ("pretrained", "delta")  # stored parameter by parameter, under the backbone's names
+_VECTORS = {"pretrained", "delta"}  # stored parameter by parameter, under the backbone's names
+
+
+def _vectors(key: str, value: Tensor) -> list[tuple[str, Tensor]]:
+    """A vector under its name, or several, each under a name with its number."""
+    return [(key, value)] if value.ndim == 1 else [(f"{key}.{m}", vector) for m, vector in enumerate(value)]
 
 
 def write_pool(pool: "SparseInterpolatedExperts", folder: Path) -> None:
@@ -37,7 +42,8 @@ def write_pool(pool: "SparseInterpolatedExperts", folder: Path) -> None:
     tensors = {}
     for key, value in pool.state_dict().items():
         if key in _VECTORS:
-            tensors |= {f"{key}/{name}": view.contiguous() for name, view in pool.layout.views(value).items()}
+            for place, vector in _vectors(key, value):
+                tensors |= {f"{place}/{name}": view.contiguous() for name, view in pool.layout.views(vector).items()}
         else:
             tensors[key] = value.contiguous()
     tensors |= {f"buffers/{name}": value.contiguous() for name, value in pool.backbone.named_buffers()}
@@ -82,12 +88,13 @@ class StoredPool:
             CheckpointError: names or shapes differ; the message says which.
         """
         state = {key: value for key, value in self.tensors.items() if "/" not in key}
-        for vector in _VECTORS if pool.config.experts else ("pretrained",):
+        ours = pool.state_dict()
+        for key in ours.keys() & _VECTORS:
             try:
-                state[vector] = pool.layout.flatten(self._part(vector))
+                vectors = [pool.layout.flatten(self._part(place)) for place, _ in _vectors(key, ours[key])]
             except CheckpointError as error:
                 raise CheckpointError(f"{self.name}: {error}") from error
-        ours = pool.state_dict()
+            state[key] = torch.stack(vectors).view_as(ours[key])
         wrong = [
             f"{key}: {tuple(state[key].shape) if key in state else 'missing'} instead of {tuple(value.shape)}"
             for key, value in ours.items()

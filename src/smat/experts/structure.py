@@ -18,9 +18,9 @@ from smat.flat import Layout
 Structure = Literal["parameter", "input", "output", "head", "layer"]
 
 # Names of the attention projections in transformers, timm and DINO. A fused qkv stacks query, key and value rows.
-_HEAD_ROWS = re.compile(r"(query|key|value|[qkv]_proj|qkv)$")
+HEAD_ROWS = re.compile(r"(query|key|value|[qkv]_proj|qkv)$")
 _HEAD_COLUMNS = re.compile(r"(o_proj|out_proj|attn\.proj|attention\.output\.dense)$")
-_ATTENTION = re.compile(r".*?(attention|attn)(?=\.)")
+ATTENTION = re.compile(r".*?(attention|attn)(?=\.)")
 
 
 def gate_index(layout: Layout, structure: Structure, heads: int | None = None) -> Int[Tensor, " params"] | None:
@@ -80,10 +80,10 @@ def _local_index(
         return (owner, leaf), torch.arange(int(torch.Size(shape).numel())).view(shape)
     if structure == "output" and is_affine:
         return (owner, "rows"), rows
-    attention = _ATTENTION.match(owner)
+    attention = ATTENTION.match(owner)
     if structure == "head" and attention and is_affine:
         heads_of = (attention.group(), "heads")  # query, key, value and output of a layer share the gates of its heads
-        if _HEAD_ROWS.search(owner):
+        if HEAD_ROWS.search(owner):
             block = len(rows) // (heads * (3 if owner.endswith("qkv") else 1))
             return heads_of, (rows // block) % heads
         if _HEAD_COLUMNS.search(owner) and len(shape) == 2:

@@ -17,13 +17,21 @@ class TaskModel(nn.Module):
         backbone: a copy with the merged parameters.
         prototypes: class means, `[way, dim]`.
         merge_weights: how much of each expert is in it, `[experts]`.
+        head: scale and bias of the cosine, where they were learned.
     """
 
     prototypes: Tensor
     merge_weights: Tensor
+    head: Tensor | None
 
     def __init__(
-        self, backbone: Backbone, vector: Tensor, layout: Layout, prototypes: Tensor, merge_weights: Tensor
+        self,
+        backbone: Backbone,
+        vector: Tensor,
+        layout: Layout,
+        prototypes: Tensor,
+        merge_weights: Tensor,
+        head: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(backbone)
@@ -33,7 +41,12 @@ class TaskModel(nn.Module):
             parameter.requires_grad_(True)
         self.register_buffer("prototypes", prototypes)
         self.register_buffer("merge_weights", merge_weights)
+        self.register_buffer("head", None if head is None else head.detach().clone())
+
+    def logits(self, features: Float[Tensor, "n dim"], prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, "n way"]:
+        """Cosine similarity of features to prototypes, times ten or as it was learned."""
+        return cosine_logits(features, prototypes, self.head)
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
-        """Ten times the cosine similarity to each class's prototype."""
-        return cosine_logits(self.backbone(images), self.prototypes)
+        """Logits of the task's classes."""
+        return self.logits(self.backbone(images), self.prototypes)

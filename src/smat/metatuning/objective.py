@@ -158,7 +158,7 @@ def _inner_step(
     features = network(episode.support)
     prototypes = class_prototypes(features, episode.support_labels, episode.way)
     anchor = prototypes.detach().requires_grad_()
-    logits = cosine_logits(features, anchor)
+    logits = pool.logits(features, anchor)
     after, moved = vector.detach(), anchor.detach()
     if lr:
         loss = cross_entropy(logits, episode.support_labels)
@@ -182,15 +182,16 @@ def _teach(
     """
     lr = config.teacher_lr
     vector, prototypes = (
-        start.sub(g, alpha=lr) for start, g in zip((adapted.vector, adapted.moved_prototypes), gradient, strict=True)
+        start.sub(g, alpha=lr)
+        for start, g in zip((adapted.vector, adapted.moved_prototypes), gradient[:2], strict=True)
     )
     for _ in range(config.teacher_steps - 1):
         network, leaf = pool.network(vector, precision), prototypes.clone().requires_grad_()
-        logits = cosine_logits(network(episode.query), leaf)
+        logits = pool.logits(network(episode.query), leaf)
         step, step_prototypes = network.gradient(cross_entropy(logits, episode.query_labels), [leaf])
         vector, prototypes = vector.sub(step, alpha=lr), prototypes.sub(step_prototypes, alpha=lr)
     with torch.no_grad():
-        return vector, prototypes, cosine_logits(pool.network(vector, precision)(episode.query), prototypes)
+        return vector, prototypes, pool.logits(pool.network(vector, precision)(episode.query), prototypes)
 
 
 def _pass_through_networks(
@@ -201,14 +202,16 @@ def _pass_through_networks(
     precision: Precision,
     pretrained_logits: Tensor,
     keep_networks: bool,
-) -> tuple[PassesResult, Tensor]:
-    """The losses on the query, and their gradient with respect to the merged network `vector`."""
+) -> tuple[PassesResult, list[Tensor]]:
+    """The losses on the query, and their gradients: of the merged network `vector` and of a learned head."""
     w = config.distillation_weight
     adapted = _inner_step(pool, vector, episode, config.inner_lr, precision)
     student, leaf = pool.network(adapted.vector, precision), adapted.moved_prototypes.clone().requires_grad_()
-    logits = cosine_logits(student(episode.query), leaf)
+    head = None if pool.head is None else pool.head.detach().clone().requires_grad_()
+    leaves = [leaf] if head is None else [leaf, head]
+    logits = cosine_logits(student(episode.query), leaf, head)
     loss = cross_entropy(logits, episode.query_labels)
-    gradient = student.gradient(loss, [leaf], retain_graph=w > 0)
+    gradient = student.gradient(loss, leaves, retain_graph=w > 0)
     result = PassesResult(
         terms={"cross_entropy": (1 - w) * loss.detach()},
         accuracy=(logits.argmax(1) == episode.query_labels).float().mean(),
@@ -232,13 +235,13 @@ def _pass_through_networks(
         ]
         distance = torch.stack(distances).mean()
         result.terms["distillation"] = w * distance.detach()
-        for g, g_distance in zip(gradient, student.gradient(distance, [leaf]), strict=True):
+        for g, g_distance in zip(gradient, student.gradient(distance, leaves), strict=True):
             g.mul_(1 - w).add_(g_distance, alpha=w)
     if keep_networks:
         result.networks = TaskNetworks(vector, adapted.vector, teacher)
     # The prototypes come from the merged network too: their gradient goes back through the support pass.
     (through_prototypes,) = adapted.network.gradient(adapted.prototypes, cotangent=gradient[1])
-    return result, gradient[0].add_(through_prototypes)
+    return result, [gradient[0].add_(through_prototypes), *gradient[2:]]
 
 
 def train_task(
@@ -275,13 +278,14 @@ def train_task(
     pretrained_logits = cosine_logits(frozen[n_support:], probe)
     merge_weights, routing_logits = pool.route(probe, noise.routing)
     merged = pool.merge(merge_weights, noise.gates)
-    passes, gradient = _pass_through_networks(
+    passes, gradients = _pass_through_networks(
         pool, merged.vector.detach(), episode, config, precision, pretrained_logits, keep_networks
     )
     outer = _outer_terms(merged, merge_weights.detach(), routing_logits, multipliers, target_sparsity, config)
     passes.terms |= {name: term.detach() for name, term in outer.items()}
     total = torch.stack([*outer.values(), merged.vector.new_zeros(())]).sum()
-    roots, cotangents = [merged.vector], [gradient.mul_(weight)]
+    roots = [merged.vector] if pool.head is None else [merged.vector, pool.head]
+    cotangents = [gradient.mul_(weight) for gradient in gradients]
     if total.requires_grad:
         roots.append(total)
         cotangents.append(torch.full_like(total, weight))

@@ -48,7 +48,7 @@ class OptimizerConfig:
     """The groups and the schedule; the defaults are those of the paper's code.
 
     Attributes:
-        delta: the dense update θ_δ.
+        delta: the dense update θ_δ, and the head where it is learned.
         gates: the gate logits φ. Their gradients are of the order of 1/P, hence the learning rate.
         router: the routing hypernetwork.
         multipliers: λ of the sparsity constraint.
@@ -83,13 +83,15 @@ class MetaOptimizer:
     def __init__(self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig) -> None:
         self.config = config
         parameters = {
-            "delta": [pool.delta],
+            "delta": [pool.delta] if pool.head is None else [pool.delta, pool.head],
             "gates": pool.gate_parameters(),
             "router": list(pool.router.parameters()),
             "multipliers": [multipliers],
         }
         self.groups: dict[str, tuple[GroupConfig, Optimizer]] = {
-            name: (getattr(config, name), getattr(config, name).build(members)) for name, members in parameters.items()
+            name: (getattr(config, name), getattr(config, name).build(members))
+            for name, members in parameters.items()
+            if members
         }
 
     def step(self, progress: float) -> dict[str, float]:

@@ -51,6 +51,11 @@ class MetaTuner:
     ) -> None:
         if not pool.config.experts:
             raise ConfigError("a pool without experts has nothing to tune: set pool.experts to 1 or more")
+        if config.target_sparsity is not None and not pool.gate_parameters():
+            raise ConfigError(
+                f"tuning.target_sparsity is {config.target_sparsity}, but pool.gating {pool.config.gating!r} has "
+                "nothing to learn: set tuning.target_sparsity to null"
+            )
         if config.meta_batch % fabric.world_size:
             raise ConfigError(
                 f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"

@@ -3,26 +3,20 @@
 from importlib.resources import files
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from smat.episodes.pocket import pocket_domains
 from smat.errors import ConfigError
 from smat.recipes.evaluate import evaluate
 from smat.recipes.predict import predict
-from smat.recipes.train import TrainConfig, train
+from smat.recipes.train import TrainConfig, load_config, train
 
 PHOTO_DOMAIN, PHOTO_CLASSES, PHOTO_SHOTS, PHOTO_QUERIES = "molecules", 4, 5, 15
 
 
 def shipped_config(name: str, *overrides: str) -> TrainConfig:
     """A configuration of the package by name, with overrides as on the command line (`--tuning.tasks=100`)."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(TrainConfig)
-    path = str(files("smat") / "configs" / f"{name}.yaml")
-    options = parser.instantiate(parser.parse_args([f"--config={path}", *overrides]))
-    return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
+    return load_config([str(files("smat") / "configs" / f"{name}.yaml")], *overrides)
 
 
 def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episodes: int = 40) -> dict[str, Path]:

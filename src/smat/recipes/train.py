@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.fabric import Fabric, seed_everything
 
 from smat import backbones
@@ -39,6 +40,7 @@ class EpisodeConfig:
         way: classes of a task (fixed).
         shot: support images a class (fixed).
         query: query images a class (fixed).
+        split: whether support and query are different images in training; if not, a task's images are both.
         transforms: how images are cut and varied.
     """
 
@@ -46,6 +48,7 @@ class EpisodeConfig:
     way: int = 5
     shot: int = 5
     query: int = 15
+    split: bool = True
     transforms: TransformConfig = TransformConfig()
 
     def build_sampler(self) -> Sampler:
@@ -91,6 +94,22 @@ class TrainConfig:
             return self
         tuning = replace(self.tuning, objective=self.tuning.objective.official())
         return replace(self, pool=self.pool.official(), tuning=tuning)
+
+
+def load_config(configs: Sequence[str | Path], *overrides: str) -> TrainConfig:
+    """A run's settings from YAML files, later ones over earlier ones, and overrides (`--tuning.tasks=100`).
+
+    Raises:
+        ConfigError: a file that cannot be read, or settings that there are not.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(TrainConfig)
+    try:
+        options = parser.instantiate(parser.parse_args([*(f"--config={path}" for path in configs), *overrides]))
+    except ArgumentError as error:
+        raise ConfigError(f"{' and '.join(map(str, configs))} {' '.join(overrides)}: {error}") from error
+    return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
 
 
 # Settings that a resumed run may change: they do not change its numbers.
@@ -169,7 +188,13 @@ def episode_sources(
         "seed": seed,
     }
     source = EpisodeSource(
-        domains, "train", sampler, train=True, weights=domain_weights(config.domains, domains), **common
+        domains,
+        "train",
+        sampler,
+        train=True,
+        weights=domain_weights(config.domains, domains),
+        joined=not config.episodes.split,
+        **common,
     )
     with_validation = [d for d in domains if "val" in d.splits] if config.tuning.validate_every else []
     return source, [EpisodeSource([domain], "val", sampler, **common) for domain in with_validation]

@@ -1,0 +1,107 @@
+"""A pool's settings."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from smat.errors import ConfigError
+from smat.experts.gates import HardConcrete
+from smat.experts.masks import Gating
+from smat.experts.router import RouterConfig
+from smat.experts.structure import Structure
+
+
+@dataclass(frozen=True)
+class TemperatureSchedule:
+    """The routing temperature: from `start` down to `end`, linearly over the first `tasks` training tasks."""
+
+    start: float = 5.0
+    end: float = 0.5
+    tasks: int = 18_000
+
+    def __post_init__(self) -> None:
+        if not (self.start >= self.end > 0 and self.tasks > 0):
+            raise ConfigError(f"{self}: needs start >= end > 0 and tasks > 0")
+
+    def at(self, tasks: int) -> float:
+        """The temperature after so many tasks."""
+        return max(self.end, self.start - (self.start - self.end) * tasks / self.tasks)
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """The experts, their gates and their router.
+
+    Attributes:
+        experts: M; 0 leaves the pre-trained network as it is, 1 needs no routing.
+        gating: `learned` gates, or what takes their place: `open` everywhere, or where a mask set by hand lets the
+            update through (see `smat.experts.masks`).
+        density: share of open gates of the masks `random` and `magnitude`.
+        last_blocks: number of blocks that the mask `last` opens.
+        separate_deltas: give each expert an update of its own, with open gates (Muqeeth et al. 2023).
+        learned_head: learn the scale and the bias of the cosine head (Hu et al. 2022).
+        structure: which parameters share a learned gate.
+        gates: the hard-concrete distribution.
+        evaluation_beta: gate temperature outside training; None keeps that of training.
+        init_mean: mean of the gate logits at the start.
+        init_std: their standard deviation.
+        logit_range: bounds that gate logits are kept in, so that a closed gate can open again.
+        random_gates: draw the gates' noise in training (u ~ U(0, 1)) instead of using u = 1/2.
+        router: the hypernetwork.
+        temperature: of the routing.
+        method: name of the method that the pool is a setting for, kept for the record.
+        count_head: count an always-open gate for each number of a one-row linear head, which nothing uses, as the
+            authors' code does.
+    """
+
+    experts: int = 8
+    gating: Gating = "learned"
+    density: float = 0.1
+    last_blocks: int = 2
+    separate_deltas: bool = False
+    learned_head: bool = False
+    structure: Structure = "parameter"
+    gates: HardConcrete = HardConcrete()
+    evaluation_beta: float | None = None
+    init_mean: float = 0.0
+    init_std: float = 0.5
+    logit_range: tuple[float, float] = (math.log(0.01), math.log(100))
+    random_gates: bool = False
+    router: RouterConfig = RouterConfig()
+    temperature: TemperatureSchedule = TemperatureSchedule()
+    count_head: bool = False
+    method: str = "smat"
+
+    def __post_init__(self) -> None:
+        if self.experts < 0:
+            raise ConfigError(f"pool.experts is {self.experts}; give 0 (pre-trained network only) or more")
+        if self.gating not in get_args(Gating):
+            raise ConfigError(f"pool.gating {self.gating!r} is unknown: choose one of {', '.join(get_args(Gating))}")
+        if not 0 < self.density <= 1 or self.last_blocks < 1:
+            raise ConfigError(
+                f"pool.density is {self.density} and pool.last_blocks {self.last_blocks}; give a share in (0, 1], and "
+                "1 block or more"
+            )
+        if self.separate_deltas and self.gating != "open":
+            raise ConfigError(f"pool.separate_deltas needs open gates: set pool.gating to open, not {self.gating}")
+        if self.gating != "learned" and (self.structure != "parameter" or self.count_head):
+            raise ConfigError("pool.structure and pool.count_head are of learned gates: leave them with other gating")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PoolConfig":
+        """The inverse of `dataclasses.asdict`, also after a pass through JSON."""
+        return cls(
+            **{
+                **values,
+                "gates": HardConcrete(**values["gates"]),
+                "logit_range": tuple(values["logit_range"]),
+                "router": RouterConfig(**values["router"]),
+                "temperature": TemperatureSchedule(**values["temperature"]),
+            }
+        )
+
+    def official(self) -> "PoolConfig":
+        """The same pool with everything that the authors' code does otherwise (`compat="official"`)."""
+        router = replace(self.router, readout="first-class", normalise_single=False)
+        return replace(self, evaluation_beta=1.0, router=router, count_head=True)

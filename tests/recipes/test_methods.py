@@ -1,0 +1,89 @@
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from smat.cli import main
+from smat.errors import ConfigError
+from smat.experts import SparseInterpolatedExperts
+from smat.recipes.methods import METHODS, method_config, method_file
+from smat.recipes.train import train
+
+TRAINED = [name for name, method in METHODS.items() if method.trained]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "base.yaml"
+    values = {
+        "backbone": "pocket",
+        "domains": ["pocket:glyphs", "pocket:polygons"],
+        "episodes": {"way": 3, "shot": 1, "query": 1},
+        "pool": {"experts": 2},
+        "tuning": {"tasks": 2, "meta_batch": 1, "validate_every": 0, "target_sparsity": 0.8},
+        "workers": 0,
+        "accelerator": "cpu",
+    }
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_every_file_is_a_method_and_every_method_has_a_file() -> None:
+    shipped = {f.name.removesuffix(".yaml") for f in (files("smat") / "configs" / "methods").iterdir()}
+    assert shipped == set(TRAINED)
+    for name in TRAINED:
+        assert yaml.safe_load(method_file(name).read_text())["pool"]["method"] == name
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_method_trains_and_comes_back(name: str, base: Path, tmp_path: Path) -> None:
+    config = method_config(name, base)
+    assert config.episodes.way == 3, "what the method does not set is the base's"
+    best = train(config, out=str(tmp_path / "run"))
+    pool = SparseInterpolatedExperts.from_pretrained(str(best))
+    assert pool.config.method == name
+    assert pool.delta.abs().max() > 0
+    images, labels = torch.rand(6, 3, *[pool.backbone.spec.image_size] * 2), torch.tensor([0, 0, 1, 1, 2, 2])
+    logits = pool.specialise(images, labels)(images)
+    assert torch.allclose(pool.classify(images, labels, images), logits, atol=1e-4)
+    assert logits.isfinite().all()
+
+
+def test_a_method_on_the_command_line(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    main(["train", "--config", str(base), "--method=pmf", "--tuning.tasks", "3", "--out", str(out)])
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert (config["pool"]["method"], config["pool"]["learned_head"], config["tuning"]["tasks"]) == ("pmf", True, 3)
+    for arguments in (["--method", "nothing"], ["--method", "knn"], ["--method"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "--config", str(base), "--out", str(out), *arguments])
+        assert stopped.value.code == 2
+        assert "smat-dense" in capsys.readouterr().err or len(arguments) == 1
+
+
+def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["methods"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in METHODS)
+
+
+def test_joined_episodes_are_support_and_query_at_once(base: Path) -> None:
+    from smat import backbones
+    from smat.episodes import open_domains
+    from smat.recipes.train import episode_sources
+
+    config = method_config("smat-no-episodes", base)
+    domains = open_domains(config.domains)
+    source, _ = episode_sources(config, domains, backbones.load("pocket"))
+    episode = source.episode(0)
+    assert torch.equal(episode.support, episode.query)
+    assert len(episode.support) == len(episode.plan.support_rows) + len(episode.plan.query_rows)
+    assert torch.equal(episode.support_labels, episode.query_labels)
+
+
+def test_a_sparsity_target_without_gates_to_learn_is_refused(base: Path, tmp_path: Path) -> None:
+    config = method_config("mask-norm", base, "--tuning.target_sparsity=0.9")
+    with pytest.raises(ConfigError, match=r"target_sparsity is 0.9.*norm"):
+        train(config, out=str(tmp_path / "run"))
