@@ -46,7 +46,13 @@ COMMANDS = {
     ),
     "predict": Command(
         "label a folder of images, given a few labelled ones",
-        "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv",
+        "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv\n"
+        "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
+    ),
+    "reproduce": Command(
+        "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",
+        "smat reproduce table1 src/smat/configs/real_small.yaml --out runs/compare --workers 0\n"
+        "  smat reproduce table2 src/smat/configs/real_small.yaml --out runs/compare --checkpoint [smat=runs/first/best]",
     ),
     "methods": Command("list the systems that can be trained and compared", "smat methods"),
     "bench": Command(
@@ -103,7 +109,13 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
     if command.many:
         parser.add_argument(command.many, nargs="+", type=str, help=texts.get(command.many))
     for flag in sorted(flags):
-        parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=texts.get(flag), dest=flag)
+        parser.add_argument(f"--{flag}", action="store_true", help=texts.get(flag))
+
+
+def _underscored(argument: str) -> str:
+    """An option's name with underscores, as settings have them, also where it was given with dashes."""
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
 
 
 def _with_method_file(arguments: Sequence[str]) -> list[str]:
@@ -122,7 +134,7 @@ def _with_method_file(arguments: Sequence[str]) -> list[str]:
 def _run(arguments: Sequence[str]) -> Any:
     used = next((a for a in arguments if a in COMMANDS), None)
     parser = build_parser(used)
-    options = parser.instantiate(parser.parse_args(_with_method_file(arguments)))
+    options = parser.instantiate(parser.parse_args(_with_method_file([_underscored(a) for a in arguments])))
     command = options["command"]
     values = vars(options[command])
     recipe = _recipe(command)

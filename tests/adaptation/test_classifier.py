@@ -13,7 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from tiny_images import COLOURS, SIZE, image, labelled, make_pool
 
-from smat.adaptation import FewShotClassifier
+from small_pools import vit_pool
+from smat.adaptation import Adapt, FewShotClassifier, FineTuneConfig, adapt, cross_validated_lr
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.experts import TaskModel
@@ -182,6 +183,9 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     fails([a.astype(np.int64) for a in images], names, "int64")
     fails(images, names, "margin is 0.5", ConfigError, margin=0.5)
     fails(images, names, "batch_size is 0", ConfigError, batch_size=0)
+    fails(images, names, "learning rate -1", ConfigError, learning_rate=-1.0)
+    fails(images, names, "steps is -1", ConfigError, steps=-1)
+    fails(images, names, "backbone 'Patches' has none", ConfigError, adapt="lora", learning_rate=1e-3)
 
 
 def test_models_that_do_not_exist_are_refused(tmp_path: Path) -> None:
@@ -197,3 +201,29 @@ def test_models_that_do_not_exist_are_refused(tmp_path: Path) -> None:
 def test_prediction_needs_a_fit() -> None:
     with pytest.raises(NotFittedError):
         classifier().predict(labelled(1)[0])
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+@pytest.mark.parametrize("rate", [1e-3, "support"])
+def test_fine_tuning_is_that_of_the_specialised_network(
+    kind: Adapt, rate: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = vit_pool(torch.float32).eval()
+    digest = joblib.hash(pool)
+    images, names = labelled(2)
+    codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
+    support = prepare(
+        [Image.fromarray(a) for a in images], SIZE, 8 / 7, pool.backbone.spec.mean, pool.backbone.spec.std
+    )
+    settings: dict[str, Any] = {"kind": kind, "config": FineTuneConfig(steps=2, batch_size=5), "seed": 3}
+    model = pool.specialise(support, codes)
+    found = cross_validated_lr(model, support, codes, **settings) if rate == "support" else rate
+    expected = adapt(model, support, codes, lr=found, **settings)
+    fitted = FewShotClassifier(
+        pool, device="cpu", adapt=kind, learning_rate=rate, steps=2, seed=3, batch_size=5, progress=True
+    ).fit(images, names)
+    assert fitted.learning_rate_ == found
+    assert all(torch.equal(v, expected.state_dict()[n]) for n, v in fitted.task_model_.state_dict().items())
+    assert joblib.hash(pool) == digest
+    np.testing.assert_allclose(fitted.predict_proba(images).sum(1), 1, atol=1e-12)
+    assert FewShotClassifier(pool, device="cpu").fit(images, names).learning_rate_ == 0

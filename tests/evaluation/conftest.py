@@ -14,10 +14,12 @@ def source() -> Callable[..., EpisodeSource]:
     """Episodes of the pocket domain of a name: 3-way 2-shot with 4 queries a class, or by the sampler given."""
     domains = {domain.name: domain for domain in pocket_domains(image_size=SIZE, images_per_class=12)}
 
-    def make(name: str = "polygons", sampler: Sampler | None = None, train: bool = False) -> EpisodeSource:
+    def make(
+        name: str = "polygons", sampler: Sampler | None = None, train: bool = False, split: str = "test"
+    ) -> EpisodeSource:
         return EpisodeSource(
             [domains[name]],
-            "test",
+            split,
             sampler or FixedSampler(3, 2, 4),
             image_size=SIZE,
             mean=(0.5, 0.5, 0.5),

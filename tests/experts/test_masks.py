@@ -75,7 +75,7 @@ def test_only_what_a_mask_opens_learns(gating: str) -> None:
 
 
 def test_a_mask_that_nothing_fits_is_refused() -> None:
-    with pytest.raises(ConfigError, match="attention.*no such parameters"):
+    with pytest.raises(ConfigError, match=r"attention.*no such parameters"):
         tiny_pool(gating="attention")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from tiny_checkpoint import save_checkpoint
 from transformers import ViTConfig, ViTModel
@@ -76,6 +77,30 @@ def test_variable_sampler(checkpoint: str) -> None:
     assert len({(row.way, row.n_support) for row in rows}) > 1
 
 
+@pytest.mark.parametrize("method", ["smat", "pretrained", "logistic", "knn"])
+def test_one_method_alone_sees_the_same_episodes(checkpoint: str, method: str) -> None:
+    (alone,) = evaluate(checkpoint, DOMAINS[:1], method=method, **SMALL).summaries
+    assert list(alone.accuracy) == [method]
+    (both,) = evaluate(checkpoint, DOMAINS[:1], **SMALL).summaries
+    if method in both.accuracy:
+        assert alone.accuracy[method] == both.accuracy[method]
+
+
+def test_fine_tuning_changes_both_methods(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small = {**SMALL, "episodes": 2, "shot": 2}
+    plain = evaluate(checkpoint, DOMAINS[2:], **small).rows
+    tuned = evaluate(checkpoint, DOMAINS[2:], adapt="full", steps=2, grid=[1e-2], **small).rows
+    for a, b in zip(plain, tuned, strict=True):
+        assert a.id == b.id
+        for method in ("smat", "pretrained"):
+            assert not torch.equal(a.outcomes[method].confidence, b.outcomes[method].confidence)
+    screen = capsys.readouterr().out
+    assert "fine-tuning: full" in screen
+    assert "Warning" not in screen
+    evaluate(checkpoint, DOMAINS[2:], adapt="lora", steps=1, grid=[1e-2], learning_rate_from="published", **small)
+    assert "Warning: the learning rates were chosen by the query labels" in capsys.readouterr().out
+
+
 def test_an_untouched_backbone_needs_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = ViTConfig(
         hidden_size=8,
@@ -90,7 +115,7 @@ def test_an_untouched_backbone_needs_no_checkpoint(tmp_path: Path, capsys: pytes
     result = evaluate(str(tmp_path), DOMAINS[:1], **SMALL)
     assert list(result.rows[0].outcomes) == ["pretrained"]
     assert "has no experts" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match=r"backbone without experts.*'pretrained'"):
+    with pytest.raises(ConfigError, match=r"are all, pretrained, logistic, knn; this is a backbone without experts"):
         evaluate(str(tmp_path), DOMAINS[:1], method="smat", **SMALL)
 
 
@@ -151,6 +176,12 @@ def test_mistakes_say_what_to_do(checkpoint: str, tmp_path: Path) -> None:
         evaluate(str(tmp_path), DOMAINS, **SMALL)
     with pytest.raises(CheckpointError, match="neither a checkpoint of smat nor a backbone"):
         evaluate(str(tmp_path / "absent"), DOMAINS, **SMALL)
+    with pytest.raises(ConfigError, match=r"method is 'pmf'; .* there are all, smat, pretrained, logistic, knn"):
+        evaluate(checkpoint, DOMAINS, method="pmf", **SMALL)
+    with pytest.raises(ConfigError, match="knn cannot be fine-tuned"):
+        evaluate(checkpoint, DOMAINS, method="knn", adapt="full", **SMALL)
+    with pytest.raises(ConfigError, match="grid"):
+        evaluate(checkpoint, DOMAINS, adapt="full", grid=[], **SMALL)
     output = tmp_path / "old.json"
     output.write_text("results of another day")
     with pytest.raises(ConfigError, match="episodes is 0"):

@@ -1,20 +1,24 @@
 """A few-shot image classifier with scikit-learn's interface."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from PIL import Image
+from rich.progress import Progress
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted
 from torch import Tensor
 
+from smat.adaptation.finetune import adapt
+from smat.adaptation.learning_rate import cross_validated_lr
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
+from smat.adaptation.settings import Adapt, FineTuneConfig, LearningRate, check_kind, check_learning_rate
 from smat.backbones import BackboneSpec
 from smat.episodes import TransformConfig, load_image, prepare
 from smat.errors import ConfigError, DataError
@@ -24,10 +28,11 @@ from smat.experts import Precision, TaskModel
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
     """Classifies images of new classes from a handful of examples of each.
 
-    `fit` merges the experts into one network for the task and takes the class means of its features; nothing is
-    trained, so it takes seconds. Works with scikit-learn's model selection, whose `X` are then images: a list of
-    PIL images, paths, or arrays, mixed as you like, or one array `[n, height, width]` or `[n, height, width, 3]`
-    (uint8, or floats in 0..1). Images may be of any size; they become the network's by the test transform.
+    `fit` merges the experts into one network for the task and takes the class means of its features. That takes
+    seconds; with `adapt` the network is also trained on the images. Works with scikit-learn's model selection, whose
+    `X` are then images: a list of PIL images, paths, or arrays, mixed as you like, or one array `[n, height, width]`
+    or `[n, height, width, 3]` (uint8, or floats in 0..1). Images may be of any size; they become the network's by the
+    test transform.
 
         classifier = FewShotClassifier("runs/mine/best").fit(["a.jpg", "b.jpg"], ["cat", "dog"])
         classifier.predict(["c.jpg"])
@@ -37,17 +42,27 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             (`SparseInterpolatedExperts`, `Backbone`); `"pocket"` is the small network that smat carries.
         precision: `"32-true"` or `"bf16-mixed"`.
         device: `"auto"`, `"cpu"` or `"cuda"`.
-        batch_size: images at a time in prediction.
+        batch_size: images that pass through the network at a time.
         margin: as `BackboneSpec.margin`; that of the model's training by default.
+        adapt: `"full"` fine-tunes the network on the labelled images, `"lora"` small adapters in it; `"none"`.
+        learning_rate: of the fine-tuning; `"support"` chooses one by cross-validation among the labelled images, which
+            takes about 15 times as long as the fine-tuning itself.
+        steps: of the fine-tuning.
+        seed: of the fine-tuning.
+        progress: show a progress bar while fine-tuning.
 
     Attributes:
         classes_: the labels, sorted, `[way]`.
+        learning_rate_: that of the fine-tuning, 0 without one.
         task_model_: the network for this task, a plain module that knows nothing of the experts.
     """
 
     precision: Precision
     device: Device
+    adapt: Adapt
+    learning_rate: LearningRate
     classes_: np.ndarray
+    learning_rate_: float
     task_model_: TaskModel
 
     def __init__(
@@ -58,12 +73,22 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: Device = "auto",
         batch_size: int = 64,
         margin: float | None = None,
+        adapt: Adapt = "none",
+        learning_rate: LearningRate = "support",
+        steps: int = 50,
+        seed: int = 0,
+        progress: bool = False,
     ) -> None:
         self.model = model
         self.precision = precision
         self.device = device
         self.batch_size = batch_size
         self.margin = margin
+        self.adapt = adapt
+        self.learning_rate = learning_rate
+        self.steps = steps
+        self.seed = seed
+        self.progress = progress
 
     def __sklearn_tags__(self) -> Tags:
         """What scikit-learn may expect: images (also by path), not a table of numbers."""
@@ -84,6 +109,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             DataError: no images, fewer than two classes, not a label for each image, or an unreadable image.
             ConfigError: a setting that cannot work.
             CheckpointError: no such model, or one that does not fit.
+            NonFiniteError: the learning rate was so large that the network broke.
         """
         self._check_settings()
         images = _as_list(X)
@@ -95,11 +121,38 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             )
         pool = open_model(self.model, pick_device(self.device))
         device, spec = pool.pretrained.device, pool.backbone.spec
-        support = self._network_input(images, spec).to(device)
+        support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):
-            task_model = pool.specialise(support, torch.from_numpy(codes).to(device), self.precision)
-        self.classes_, self.task_model_ = classes, task_model.eval()
+            task_model = pool.specialise(support, codes, self.precision)
+        rate = 0.0
+        if self.adapt != "none":
+            task_model, rate = self._adapted(task_model.eval(), support, codes)
+        self.classes_, self.learning_rate_, self.task_model_ = classes, rate, task_model.eval()
         return self
+
+    def _adapted(
+        self, model: TaskModel, images: Float[Tensor, "n 3 size size"], labels: Int[Tensor, " n"]
+    ) -> tuple[TaskModel, float]:
+        """The fine-tuned model and the learning rate."""
+        settings: dict[str, Any] = {
+            "kind": self.adapt,
+            "config": FineTuneConfig(steps=self.steps, batch_size=self.batch_size),
+            "seed": self.seed,
+            "precision": self.precision,
+        }
+        rate = self.learning_rate
+        with Progress(transient=True, disable=not self.progress) as progress:
+
+            def bar(text: str) -> Callable[[int, int], None]:
+                task = progress.add_task(text, total=None)
+                return lambda done, total: progress.update(task, completed=done, total=total)
+
+            if rate == "support":
+                on_step = bar("choosing the learning rate")
+                rate = cross_validated_lr(model, images, labels, on_step=on_step, **settings)
+            on_step = bar(f"fine-tuning at learning rate {rate:g}")
+            tuned = adapt(model, images, labels, lr=rate, on_step=on_step, **settings)
+        return tuned, rate
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n way"]:
         """Each image's probability of each class, in the order of `classes_`; rows sum to 1.
@@ -132,6 +185,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ConfigError(f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
+        check_kind(self.adapt)
+        FineTuneConfig(steps=self.steps)
+        if self.learning_rate != "support":
+            check_learning_rate(self.learning_rate)
 
     def _network_input(self, images: Sequence[Any], spec: BackboneSpec) -> Float[Tensor, "n 3 size size"]:
         """Images as the network takes them, one at a time, so that large ones are not in memory together."""

@@ -1,7 +1,16 @@
-"""Evaluation: accuracies over many episodes, their statistics, and tables of them."""
+"""Evaluation: accuracies over many episodes, their statistics, their store, and tables of them."""
 
+from smat.evaluation.comparison import Comparison, Entry, Line, average_line, compare, paper_averages, role_lines
+from smat.evaluation.comparison_tables import (
+    comparison_csv,
+    comparison_latex,
+    comparison_markdown,
+    comparison_table,
+)
+from smat.evaluation.contenders import BASELINES, Experts, FineTuned, logistic_regression, nearest_neighbours, untouched
 from smat.evaluation.files import check_writable, write_whole
-from smat.evaluation.protocol import METHODS, EpisodeRow, Outcome, evaluate_domain
+from smat.evaluation.learning_rates import PUBLISHED_WARNING, Rule, fine_tuned, rule_for
+from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, evaluate_domain
 from smat.evaluation.statistics import (
     Interval,
     Summary,
@@ -12,23 +21,49 @@ from smat.evaluation.statistics import (
     paired_difference,
     summarise,
 )
+from smat.evaluation.store import Cell, CellKey, Store
 from smat.evaluation.tables import markdown_table, results_table
 
 __all__ = [
-    "METHODS",
+    "BASELINES",
+    "PUBLISHED_WARNING",
+    "Cell",
+    "CellKey",
+    "Comparison",
+    "Contender",
+    "Entry",
     "EpisodeRow",
+    "Experts",
+    "FineTuned",
+    "FrozenFeatures",
     "Interval",
+    "Line",
     "Outcome",
+    "Rule",
+    "Store",
     "Summary",
     "average",
+    "average_line",
     "averages",
     "calibration_error",
     "check_writable",
+    "compare",
+    "comparison_csv",
+    "comparison_latex",
+    "comparison_markdown",
+    "comparison_table",
     "evaluate_domain",
+    "fine_tuned",
     "interval",
+    "logistic_regression",
     "markdown_table",
+    "nearest_neighbours",
     "paired_difference",
+    "paper_averages",
     "results_table",
+    "role_lines",
+    "rule_for",
     "summarise",
+    "untouched",
     "write_whole",
 ]

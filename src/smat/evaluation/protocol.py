@@ -1,34 +1,38 @@
-"""From episodes to accuracies: several methods on the same episodes of a domain."""
+"""From episodes to accuracies: several contenders on the same episodes of a domain."""
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smat.adaptation import evaluating
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import ConfigError
-from smat.experts import Network, Precision, SparseInterpolatedExperts, class_prototypes, cosine_logits
-
-METHODS = ("smat", "pretrained")
+from smat.experts import Precision, SparseInterpolatedExperts
 
 FEATURES_KEPT = 50_000  # frozen features kept at a time: 77 MB for a ViT-S
+
+Contender = Callable[[Episode, Tensor], Tensor]
+"""Classifies an episode's queries: from the episode, on the device, and the frozen network's features of its images
+(support first, `[n_support + n_query, dim]`) to probabilities `[n_query, way]`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one method did in one episode.
+    """How one contender did in one episode.
 
     Attributes:
         confidence: the probability that it gave to the class it chose, `[n_query]`, in 0..1.
         correct: whether that was the right class, `[n_query]`.
+        seconds: what it took, without the images and their frozen features.
     """
 
     confidence: Float[Tensor, " n_query"]
     correct: Float[Tensor, " n_query"]
+    seconds: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -38,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EpisodeRow:
-    """One episode and every method's outcome in it.
+    """One episode and every contender's outcome in it.
 
     Attributes:
         id: the episode's id, from which its images can be traced.
@@ -47,7 +51,7 @@ class EpisodeRow:
         way: number of classes.
         n_support: support images.
         n_query: query images.
-        outcomes: by method.
+        outcomes: by contender.
     """
 
     id: str
@@ -59,110 +63,31 @@ class EpisodeRow:
     outcomes: Mapping[str, Outcome]
 
 
-def evaluate_domain(
-    pool: SparseInterpolatedExperts,
-    source: EpisodeSource,
-    episodes: int,
-    methods: Sequence[str] = METHODS,
-    *,
-    precision: Precision = "32-true",
-    workers: int = 0,
-    on_episode: Callable[[EpisodeRow], None] | None = None,
-) -> list[EpisodeRow]:
-    """Classify the queries of episodes 0..episodes-1, by every method the same ones.
-
-    `"smat"` merges the experts for each episode's support set; `"pretrained"` is the network that they started
-    from. Both take the class of the nearest prototype. The pool is left as it was, on the device where it is.
-
-    Args:
-        pool: the experts; without any, both methods are the pre-trained network.
-        source: episodes with the plain test transform.
-        episodes: how many.
-        methods: one or more of `METHODS`.
-        precision: of the networks; prototypes, routing and logits are in float32.
-        workers: processes that decode images ahead.
-        on_episode: called with each row as soon as there is one.
-
-    Returns:
-        A row an episode.
-
-    Raises:
-        ConfigError: no or unknown methods, no episodes, or a source of varied training images.
-        DataError: an image cannot be read.
-    """
-    unknown = [method for method in methods if method not in METHODS]
-    if unknown or not methods:
-        raise ConfigError(f"methods are {list(methods)}; give one or more of {', '.join(METHODS)}")
-    if episodes < 1:
-        raise ConfigError(f"episodes is {episodes}; give 1 or more (600 are usual)")
-    if source.train:
-        raise ConfigError("the episodes' images are varied at random, as for training; make them with train=False")
-    rows: list[EpisodeRow] = []
-    with torch.inference_mode(), evaluating(pool):
-        frozen = _FrozenFeatures(pool.network(pool.pretrained, precision), pool.pretrained.device)
-        for n, episode in enumerate(episode_loader(source, 0, episodes, workers=workers)):
-            logits = _logits(pool, frozen, episode, methods, precision)
-            labels = episode.query_labels
-            rows.append(
-                EpisodeRow(
-                    id=episode.plan.id,
-                    domain=episode.plan.domain,
-                    n=n,
-                    way=episode.way,
-                    n_support=len(episode.support),
-                    n_query=len(episode.query),
-                    outcomes={method: _outcome(logits[method].cpu(), labels) for method in methods},
-                )
-            )
-            if on_episode:
-                on_episode(rows[-1])
-    return rows
-
-
-def _logits(
-    pool: SparseInterpolatedExperts,
-    frozen: "_FrozenFeatures",
-    episode: Episode,
-    methods: Sequence[str],
-    precision: Precision,
-) -> dict[str, Tensor]:
-    """Each method's logits of the queries, `[n_query, way]`."""
-    device = pool.pretrained.device
-    labels, n_support = episode.support_labels.to(device), len(episode.support)
-    features = frozen(episode)
-    prototypes = class_prototypes(features[:n_support], labels, episode.way)
-    pretrained = cosine_logits(features[n_support:], prototypes)
-    if "smat" not in methods or not pool.config.experts:
-        return dict.fromkeys(methods, pretrained)
-    adapted = pool.classify(
-        episode.support.to(device), labels, episode.query.to(device), precision, features[:n_support]
-    )
-    return {"smat": adapted, "pretrained": pretrained}
-
-
-def _outcome(logits: Float[Tensor, "n_query way"], labels: Tensor) -> Outcome:
-    confidence, choice = logits.softmax(dim=1).max(dim=1)
-    return Outcome(confidence, (choice == labels).float())
-
-
-class _FrozenFeatures:
-    """The frozen network's features of an episode's images, support first.
+class FrozenFeatures:
+    """The untouched network's features of an episode's images, support first.
 
     An image is the same in all test episodes, and so are its frozen features: those of the images seen last are
     kept, and only new images pass through the network.
+
+    Args:
+        pool: experts around the network, or none.
+        precision: of the network; the features are float32.
     """
 
-    def __init__(self, network: Network, device: torch.device) -> None:
-        self.network, self.device = network, device
+    @torch.no_grad()
+    def __init__(self, pool: SparseInterpolatedExperts, precision: Precision = "32-true") -> None:
+        self.network, self.device = pool.network(pool.pretrained, precision), pool.pretrained.device
         self.kept: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
+    @torch.no_grad()
     def __call__(self, episode: Episode) -> Float[Tensor, "n dim"]:
+        """Features of an episode on the network's device."""
         plan = episode.plan
         keys = [(plan.domain, row) for row in plan.support_rows + plan.query_rows]
         new = [place for place, key in enumerate(keys) if key not in self.kept]
         if new:
             images = torch.cat([episode.support, episode.query])[new]
-            for place, feature in zip(new, self.network(images.to(self.device)), strict=True):
+            for place, feature in zip(new, self.network(images), strict=True):
                 self.kept[keys[place]] = feature.clone()  # a view would keep the whole batch alive
         for key in keys:
             self.kept.move_to_end(key)
@@ -170,3 +95,62 @@ class _FrozenFeatures:
         while len(self.kept) > FEATURES_KEPT:
             self.kept.popitem(last=False)
         return features
+
+
+def evaluate_domain(
+    contenders: Mapping[str, Contender],
+    frozen: FrozenFeatures,
+    source: EpisodeSource,
+    episodes: int,
+    *,
+    workers: int = 0,
+    on_episode: Callable[[EpisodeRow], None] | None = None,
+) -> list[EpisodeRow]:
+    """Classify the queries of episodes 0..episodes-1, by every contender the same ones.
+
+    Args:
+        contenders: by name; all of networks that started from the frozen one.
+        frozen: features that the contenders share.
+        source: episodes with the plain test transform.
+        episodes: how many.
+        workers: processes that decode images ahead.
+        on_episode: called with each row as soon as there is one.
+
+    Returns:
+        A row an episode.
+
+    Raises:
+        ConfigError: no contenders, no episodes, or a source of varied training images.
+        DataError: an image cannot be read.
+    """
+    if not contenders:
+        raise ConfigError("there are no contenders; give one or more")
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}; give 1 or more (600 are usual)")
+    if source.train:
+        raise ConfigError("the episodes' images are varied at random, as for training; make them with train=False")
+    rows: list[EpisodeRow] = []
+    for n, episode in enumerate(episode_loader(source, 0, episodes, workers=workers)):
+        episode = episode.to(frozen.device)
+        features = frozen(episode)
+        rows.append(
+            EpisodeRow(
+                id=episode.plan.id,
+                domain=episode.plan.domain,
+                n=n,
+                way=episode.way,
+                n_support=len(episode.support),
+                n_query=len(episode.query),
+                outcomes={name: _outcome(contender, episode, features) for name, contender in contenders.items()},
+            )
+        )
+        if on_episode:
+            on_episode(rows[-1])
+    return rows
+
+
+def _outcome(contender: Contender, episode: Episode, features: Tensor) -> Outcome:
+    start = time.perf_counter()
+    confidence, choice = contender(episode, features).cpu().max(dim=1)
+    seconds = time.perf_counter() - start
+    return Outcome(confidence.float(), (choice == episode.query_labels.cpu()).float(), seconds)

@@ -1,5 +1,6 @@
 """`smat evaluate`: few-shot accuracy of a checkpoint on domains, next to the untouched backbone's."""
 
+import copy
 import json
 import math
 import platform
@@ -10,16 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from smat.adaptation import Device, open_model, pick_device
+from smat.adaptation import Adapt, Device, FineTuneConfig, open_model, pick_device
 from smat.episodes import (
     Domain,
     EpisodeSource,
@@ -31,18 +24,26 @@ from smat.episodes import (
 )
 from smat.errors import ConfigError
 from smat.evaluation import (
-    METHODS,
+    BASELINES,
+    PUBLISHED_WARNING,
+    Contender,
     EpisodeRow,
+    Experts,
+    FrozenFeatures,
+    Rule,
     Summary,
     averages,
     check_writable,
     evaluate_domain,
+    fine_tuned,
     results_table,
     summarise,
+    untouched,
     write_whole,
 )
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import PoolConfig, Precision, SparseInterpolatedExperts
 from smat.process import keep_freed_memory, leave_cores_to
+from smat.recipes.episode_progress import episode_progress, follow
 
 
 @dataclass
@@ -64,7 +65,11 @@ def evaluate(
     checkpoint: str,
     domains: list[str],
     *,
-    method: Literal["all", "smat", "pretrained"] = "all",
+    method: str = "all",
+    adapt: Adapt = "none",
+    learning_rate_from: Rule = "validation",
+    steps: int = 50,
+    grid: list[float] = [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],  # noqa: B006
     split: Literal["train", "val", "test"] = "test",
     episodes: int = 600,
     way: int = 5,
@@ -90,7 +95,14 @@ def evaluate(
     Args:
         checkpoint: folder or hub name of a checkpoint; or of a backbone, to measure that alone.
         domains: parquet files, folders of class folders, hub data sets, or pocket domains.
-        method: `smat` (the experts), `pretrained` (the untouched backbone), or `all`.
+        method: the experts by the name of their method, such as `smat`; `pretrained`, the untouched backbone; `all`,
+            both; `logistic` or `knn`, logistic regression or nearest neighbours on the untouched backbone's features.
+        adapt: fine-tuning on each support set: `none`, `full` or `lora`.
+        learning_rate_from: where its learning rate comes from: the domain's `validation` classes (in domains without,
+            `support`), cross-validation inside each `support` set, what that gives in 5 of them (`support-median`),
+            or, to compare with published numbers only, query labels (`published`).
+        steps: of fine-tuning.
+        grid: learning rates to choose from, LoRA's times ten.
         split: whose classes.
         episodes: how many a domain.
         way: classes of an episode (fixed sampler).
@@ -122,13 +134,29 @@ def evaluate(
     opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
     pool = open_model(checkpoint, pick_device(device))
     transforms = TransformConfig(margin=pool.backbone.spec.margin if margin is None else margin)
-    methods = _methods(pool, method, checkpoint)
     sources = _sources(pool, opened, split, draws, transforms, seed)
-    if "smat" not in methods and method == "all":
+    pools = _pools(pool, method, adapt, checkpoint)
+    if not pool.config.experts and method == "all":
         console.print(f"{checkpoint} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
+    tuning = FineTuneConfig(steps=steps, grid=tuple(grid))
     result = Evaluation()
     try:
-        _run(result, pool, opened, sources, episodes, methods, precision, workers, console)
+        frozen = FrozenFeatures(pool, precision)
+        with episode_progress(console) as bar:
+            for source in sources:
+                show = follow(bar, source.domains[0].name, episodes)
+
+                def keep(row: EpisodeRow, show: Callable[[EpisodeRow], None] = show) -> None:
+                    result.rows.append(row)
+                    show(row)
+
+                contenders = {
+                    name: _unadapted(name, tuned, precision)
+                    if adapt == "none"
+                    else fine_tuned(tuned, adapt, tuning, learning_rate_from, source, precision, workers)
+                    for name, tuned in pools.items()
+                }
+                evaluate_domain(contenders, frozen, source, episodes, workers=workers, on_episode=keep)
         result.complete = True
     except KeyboardInterrupt:
         console.print("interrupted: what follows is what was done until then")
@@ -139,22 +167,32 @@ def evaluate(
     if result.summaries:
         console.print(f"\n{_title(settings)}", soft_wrap=True, markup=False)
         console.print(results_table(result.summaries))
+    if adapt != "none" and learning_rate_from == "published":
+        console.print(f"Warning: {PUBLISHED_WARNING}", soft_wrap=True, style="bold red")
     if path and result.rows:
         console.print(f"a row an episode: {path}", soft_wrap=True, markup=False)
     return result
 
 
-def _methods(pool: SparseInterpolatedExperts, method: str, checkpoint: str) -> tuple[str, ...]:
-    if method not in ("all", *METHODS):
-        raise ConfigError(f"method is {method!r}; choose one of all, {', '.join(METHODS)}")
-    if pool.config.experts:
-        return METHODS if method == "all" else (method,)
-    if method == "smat":
-        raise ConfigError(
-            f"{checkpoint} is a backbone without experts, and method is 'smat': meta-tune it first (smat train), or "
-            "take method 'pretrained'"
-        )
-    return ("pretrained",)
+def _pools(
+    pool: SparseInterpolatedExperts, method: str, adapt: Adapt, checkpoint: str
+) -> dict[str, SparseInterpolatedExperts]:
+    """The pool of each method to evaluate; the untouched backbone is one without experts."""
+    own = pool.config.method if pool.config.experts else "pretrained"
+    names = [*dict.fromkeys([own, "pretrained"])]
+    known = [*names, *BASELINES]
+    if method not in ("all", *known):
+        advice = "" if pool.config.experts else "; this is a backbone without experts: to have them, meta-tune it first"
+        raise ConfigError(f"method is {method!r}; of {checkpoint} there are all, {', '.join(known)}{advice}")
+    if method in BASELINES and adapt != "none":
+        raise ConfigError(f"{method} cannot be fine-tuned: set adapt to none, not {adapt}")
+    plain = SparseInterpolatedExperts(copy.deepcopy(pool.backbone), PoolConfig(experts=0))
+    return {name: pool if name == own else plain for name in (names if method == "all" else [method])}
+
+
+def _unadapted(name: str, pool: SparseInterpolatedExperts, precision: Precision) -> Contender:
+    """A method without fine-tuning."""
+    return Experts(pool, precision) if pool.config.experts else BASELINES.get(name, untouched)
 
 
 def _sources(
@@ -184,49 +222,6 @@ def _sources(
     return [source([domain]) for domain in domains]
 
 
-def _run(
-    result: Evaluation,
-    pool: SparseInterpolatedExperts,
-    domains: Sequence[Domain],
-    sources: Sequence[EpisodeSource],
-    episodes: int,
-    methods: Sequence[str],
-    precision: Precision,
-    workers: int,
-    console: Console,
-) -> None:
-    """Evaluate domain after domain; every row is in `result` as soon as there is one."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, refresh_per_second=2) as bar:
-        for domain, source in zip(domains, sources, strict=True):
-            task = bar.add_task(domain.name, total=episodes, status="")
-            follow = _Follow(result.rows, methods, lambda status, task=task: bar.update(task, advance=1, status=status))
-            evaluate_domain(pool, source, episodes, methods, precision=precision, workers=workers, on_episode=follow)
-
-
-class _Follow:
-    """Keeps rows as they come and says how accuracy stands."""
-
-    def __init__(self, rows: list[EpisodeRow], methods: Sequence[str], show: Callable[[str], None]) -> None:
-        self.rows, self.show = rows, show
-        self.sums, self.count = dict.fromkeys(methods, 0.0), 0
-
-    def __call__(self, row: EpisodeRow) -> None:
-        self.rows.append(row)
-        self.count += 1
-        for method, outcome in row.outcomes.items():
-            self.sums[method] += outcome.accuracy
-        means = (f"{method} {100 * total / self.count:.1f} %" for method, total in self.sums.items())
-        self.show("  ".join(means))
-
-
 def _summaries(rows: Sequence[EpisodeRow], domains: Sequence[Domain]) -> list[Summary]:
     by_domain = {domain.name: [row for row in rows if row.domain == domain.name] for domain in domains}
     return [summarise(by_domain[d.name], d.role) for d in domains if by_domain[d.name]]
@@ -236,7 +231,8 @@ def _title(settings: dict[str, Any]) -> str:
     kind = (
         f"{settings['way']}-way {settings['shot']}-shot" if settings["sampler"] == "fixed" else "variable way and shot"
     )
-    return f"{Path(settings['checkpoint'])}: {kind}, {settings['episodes']} episodes a domain"
+    tuned = f", fine-tuning: {settings['adapt']}" if settings["adapt"] != "none" else ""
+    return f"{Path(settings['checkpoint'])}: {kind}, {settings['episodes']} episodes a domain{tuned}"
 
 
 def _report(result: Evaluation, settings: dict[str, Any], domains: Sequence[Domain]) -> dict[str, Any]:

@@ -1,0 +1,202 @@
+"""From stored results to a comparison: domains against methods, with averages, ranks and paired differences."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from smat.errors import ConfigError, DataError
+from smat.evaluation.statistics import Interval, average, interval, paired_difference
+from smat.evaluation.store import Cell
+
+AVERAGES = {"id": "ID average", "ood": "OOD average", "": "average"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method's result on a domain, or its average over several; shares, not per cent.
+
+    Attributes:
+        accuracy: mean over training seeds, with the 95 % interval of the choice of episodes.
+        by_seed: of each training seed.
+        difference: to the method compared against, on the same episodes; None for that method, or without one.
+        calibration_error: mean over training seeds.
+    """
+
+    accuracy: Interval
+    by_seed: tuple[float, ...]
+    difference: Interval | None
+    calibration_error: float
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over training seeds; None where there is one only."""
+        return statistics.stdev(self.by_seed) if len(self.by_seed) > 1 else None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A domain, or the average over the domains of a role, and every method's entry."""
+
+    name: str
+    role: str
+    entries: dict[str, Entry]
+
+    @property
+    def best(self) -> list[str]:
+        """The method with the highest accuracy, or those that share it."""
+        means = {method: entry.accuracy.mean for method, entry in self.entries.items()}
+        return [method for method, mean in means.items() if math.isclose(mean, max(means.values()))]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods on the same episodes.
+
+    Attributes:
+        title: what is compared.
+        methods: in the order of the columns.
+        against: the method that the differences are to; None: no differences.
+        lines: one a domain, those of a role together.
+        averages: one a role that two or more domains have.
+        ranks: of each method, 1 the best, the mean over the domains; ties share theirs.
+        paper: the paper's own averages by role and method, where they are to be shown.
+    """
+
+    title: str
+    methods: list[str]
+    against: str | None
+    lines: list[Line]
+    averages: list[Line]
+    ranks: dict[str, float]
+    paper: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def compare(
+    cells: Sequence[Cell],
+    *,
+    against: str | None = None,
+    title: str = "",
+    paper: Mapping[str, dict[str, float]] | None = None,
+) -> Comparison:
+    """Compare methods by their cells, all of one kind of adaptation.
+
+    Training seeds are averaged episode by episode before the interval is taken: they share their episodes, so that
+    pooling them as if they were independent would promise too narrow an interval. It covers the choice of episodes;
+    `Entry.spread` says how much training differs.
+
+    Args:
+        cells: one a method, training seed and domain; every method on the same domains and episodes.
+        against: the method to take differences to, where the cells have it.
+        title: what is compared.
+        paper: the paper's averages, by role and method (`paper_averages`).
+
+    Raises:
+        DataError: no cells, a method that lacks a domain, or different episodes.
+    """
+    methods = list(dict.fromkeys(cell.key.method for cell in cells))
+    roles = {cell.key.domain: cell.role for cell in cells}
+    seeds = {
+        m: {d: [c.key.seed for c in cells if (c.key.method, c.key.domain) == (m, d)] for d in roles} for m in methods
+    }
+    uneven = [method for method, found in seeds.items() if any(s != found[next(iter(roles))] for s in found.values())]
+    if uneven:
+        raise DataError(f"{', '.join(uneven)}: not the same training seeds on every domain; evaluate what is missing")
+    domains = sorted(roles, key=lambda domain: list(AVERAGES).index(roles[domain]))
+    if not cells:
+        raise DataError("there are no results to compare; evaluate at least one domain")
+    baseline = against if against in methods else None
+    lines = [_line(domain, roles[domain], cells, methods, baseline) for domain in domains]
+    groups = {role: [line for line in lines if line.role == role] for role in AVERAGES}
+    means = np.array([[line.entries[method].accuracy.mean for method in methods] for line in lines])
+    ranks = rankdata(-means, axis=1).mean(axis=0).tolist()
+    return Comparison(
+        title=title,
+        methods=methods,
+        against=baseline,
+        lines=lines,
+        averages=[average_line(group, AVERAGES[role]) for role, group in groups.items() if len(group) > 1],
+        ranks=dict(zip(methods, ranks, strict=True)),
+        paper=dict(paper or {}),
+    )
+
+
+def _line(domain: str, role: str, cells: Sequence[Cell], methods: Sequence[str], against: str | None) -> Line:
+    found = {m: [c for c in cells if c.key.method == m and c.key.domain == domain] for m in methods}
+    lengths = {m: {len(cell.accuracies) for cell in group} for m, group in found.items()}
+    if len({frozenset(length) for length in lengths.values()}) > 1 or any(len(n) != 1 for n in lengths.values()):
+        raise DataError(
+            f"the results on '{domain}' are not of the same episodes: {lengths} episodes by method; evaluate all alike"
+        )
+    episodes = {m: np.mean([cell.accuracies for cell in group], axis=0) for m, group in found.items()}
+
+    def entry(method: str) -> Entry:
+        group = found[method]
+        return Entry(
+            accuracy=interval(episodes[method]),
+            by_seed=tuple(statistics.fmean(cell.accuracies) for cell in group),
+            difference=None if against in (None, method) else paired_difference(episodes[method], episodes[against]),
+            calibration_error=statistics.fmean(cell.calibration_error for cell in group),
+        )
+
+    return Line(domain, role, {method: entry(method) for method in methods})
+
+
+def average_line(lines: Sequence[Line], name: str) -> Line:
+    """The average over domains, each counting alike."""
+    entries = {}
+    for method in lines[0].entries:
+        group = [line.entries[method] for line in lines]
+        differences = [entry.difference for entry in group if entry.difference]
+        entries[method] = Entry(
+            accuracy=average([entry.accuracy for entry in group]),
+            by_seed=tuple(map(statistics.fmean, zip(*(entry.by_seed for entry in group), strict=True))),
+            difference=average(differences) if differences else None,
+            calibration_error=statistics.fmean(entry.calibration_error for entry in group),
+        )
+    return Line(name, lines[0].role, entries)
+
+
+def role_lines(comparison: Comparison) -> dict[str, Line]:
+    """Of each role its average, or its only domain."""
+    return {line.role: line for line in [*comparison.lines, *comparison.averages]}
+
+
+def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[str, float]]:
+    """The paper's ID and OOD averages as shares, by role and method, from a file of its tables.
+
+    Args:
+        path: JSON with `table1` (accuracies in per cent by row and method, `+full` and `+lora` for fine-tuned
+            ones; rows `ID Avg`, `OOD Avg`) and `table2` (a list of `method`, `id`, `ood`).
+        table: `table1` or `table2`; for others the paper has no numbers.
+        adapt: `none`, `full` or `lora`.
+
+    Raises:
+        ConfigError: no such file, or not of this form.
+    """
+    try:
+        tables = json.loads(Path(path).read_text())
+        if table == "table2" and adapt == "none":
+            rows = {role: {entry["method"]: entry[role] for entry in tables["table2"]} for role in ("id", "ood")}
+        elif table == "table1":
+            rows = {"id": tables["table1"]["ID Avg"], "ood": tables["table1"]["OOD Avg"]}
+        else:
+            return {}
+        end = "" if adapt == "none" else f"+{adapt}"
+        return {
+            role: {name.removesuffix(end): value / 100 for name, value in row.items() if _kind(name) == adapt}
+            for role, row in rows.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"paper {str(path)!r} has not the paper's tables ({error!r}): give paper_tables.json"
+        ) from error
+
+
+def _kind(name: str) -> str:
+    return name.partition("+")[2] or "none"

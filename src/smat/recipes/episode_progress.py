@@ -1,0 +1,45 @@
+"""What evaluation shows while it runs."""
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from smat.evaluation import EpisodeRow
+
+
+def episode_progress(console: Console) -> Progress:
+    """Bars of episodes, each with a status."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=2,
+    )
+
+
+def follow(bar: Progress, description: str, episodes: int) -> Callable[[EpisodeRow], None]:
+    """A new bar; it moves on with every row that it is called with, and says how accuracy stands."""
+    task = bar.add_task(description, total=episodes, status="")
+    sums: dict[str, float] = {}
+
+    def show(row: EpisodeRow) -> None:
+        for name, outcome in row.outcomes.items():
+            sums[name] = sums.get(name, 0.0) + outcome.accuracy
+        bar.update(task, advance=1)
+        done = bar.tasks[bar.task_ids.index(task)].completed
+        shown = list(sums.items())[:2]  # a line has no room for more
+        bar.update(task, status="  ".join(f"{name} {100 * total / done:.1f} %" for name, total in shown))
+
+    return show

@@ -1,0 +1,127 @@
+"""What takes part in a comparison: each against what it should be, and none changes what the others see."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_pool import make_pool
+
+from smat.adaptation import FineTuneConfig, adapt
+from smat.episodes import Episode, EpisodeSource, FixedSampler
+from smat.evaluation import (
+    BASELINES,
+    Experts,
+    FineTuned,
+    FrozenFeatures,
+    Rule,
+    evaluate_domain,
+    fine_tuned,
+    logistic_regression,
+    nearest_neighbours,
+    rule_for,
+    untouched,
+)
+from smat.rng import derive_seed
+
+Source = Callable[..., EpisodeSource]
+STEPS = FineTuneConfig(steps=3, grid=(0.0, 1e-2))
+
+
+def clusters(episode: Episode) -> torch.Tensor:
+    """Features of which each class has its own direction."""
+    labels = torch.cat([episode.support_labels, episode.query_labels])
+    noise = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
+    return torch.eye(8)[labels] * 3 + 0.3 * noise
+
+
+@pytest.mark.parametrize("contender", [untouched, logistic_regression, nearest_neighbours])
+@pytest.mark.parametrize("shot", [1, 4])
+def test_classifiers_of_frozen_features_give_probabilities_and_find_clusters(
+    source: Source, contender: Callable[..., torch.Tensor], shot: int
+) -> None:
+    episode = source(sampler=FixedSampler(3, shot, 4)).episode(0)
+    features = clusters(episode)
+    probabilities = contender(episode, features)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones_like(probabilities[:, 0]))
+    assert torch.equal(probabilities.argmax(1), episode.query_labels)
+    # the length of a feature says nothing
+    lengths = torch.linspace(0.5, 20, len(features))[:, None]
+    assert torch.equal(contender(episode, features * lengths).argmax(1), episode.query_labels)
+
+
+def test_all_take_part_in_the_same_episodes(source: Source) -> None:
+    pool = make_pool()
+    full = FineTuned(pool, "full", STEPS, rate=1e-2)
+    contenders = {"smat": Experts(pool), "pretrained": untouched, "full": full, **BASELINES}
+    together = evaluate_domain(contenders, FrozenFeatures(pool), source(), 2)
+    for name, contender in contenders.items():
+        alone = evaluate_domain({name: contender}, FrozenFeatures(pool), source(), 2)
+        for a, b in zip(alone, together, strict=True):
+            assert a.id == b.id
+            assert torch.equal(a.outcomes[name].confidence, b.outcomes[name].confidence)
+    assert full.rates == [1e-2] * 4
+
+
+def test_fine_tuning_is_that_of_the_specialised_network_and_leaves_the_pool(source: Source) -> None:
+    pool = make_pool()
+    before = {name: value.clone() for name, value in pool.state_dict().items()}
+    episode = source().episode(0)
+    seed = derive_seed(0, f"fine-tuning/{episode.plan.id}")
+    found = FineTuned(pool, "full", STEPS, rate=1e-2)(episode, clusters(episode))
+    model = pool.eval().specialise(episode.support, episode.support_labels)
+    tuned = adapt(model, episode.support, episode.support_labels, kind="full", lr=1e-2, config=STEPS, seed=seed)
+    torch.testing.assert_close(found, tuned(episode.query).softmax(1).detach())
+    assert not torch.allclose(found, model(episode.query).softmax(1), atol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in pool.state_dict().items())
+
+
+def test_without_a_rate_each_support_set_chooses_and_queries_do_not_matter(source: Source) -> None:
+    contender = FineTuned(make_pool(), "full", STEPS)
+    episode = source(sampler=FixedSampler(3, 3, 4)).episode(0)
+    contender(episode, clusters(episode))
+    episode.query_labels = episode.query_labels.flip(0)
+    contender(episode, clusters(episode))
+    first, second = contender.rates
+    assert first == second
+    assert first in STEPS.grid
+
+
+def test_the_median_of_support_sets_is_one_rate_for_all(source: Source) -> None:
+    episodes = source("mosaics", FixedSampler(3, 3, 2))
+    each = FineTuned(make_pool(), "full", replace(STEPS, flip=False))
+    for n in range(5):
+        each(episode := episodes.episode(n), clusters(episode))
+    together = fine_tuned(make_pool(), "full", STEPS, "support-median", episodes)
+    assert together.rate == sorted(each.rates)[2]
+
+
+def test_rules_fall_back_where_there_are_no_validation_classes(source: Source) -> None:
+    assert rule_for("validation", source("polygons")) == "validation"
+    assert rule_for("validation", source("mosaics")) == "support"
+    assert rule_for("validation", source("polygons", FixedSampler(11, 2, 4))) == "support"  # too few for 11-way
+    assert rule_for("published", source("mosaics")) == "published"
+    assert fine_tuned(make_pool(), "full", STEPS, "validation", source("mosaics")).rate is None
+
+
+@pytest.mark.parametrize(("rule", "split"), [("validation", "val"), ("published", "test")])
+def test_the_rate_of_a_domain_is_the_best_on_the_rules_episodes(source: Source, rule: Rule, split: str) -> None:
+    pool, config = make_pool(experts=0), FineTuneConfig(steps=10, grid=(0.0, 1e-3, 1e-2, 1e9))
+    chosen = fine_tuned(pool, "full", config, rule, source())
+    episodes = source(split=split)
+    means = dict.fromkeys(config.grid, 0.0)
+    for n in range(5):
+        episode = episodes.episode(n)
+        for rate in config.grid[:3]:
+            tuned = FineTuned(pool, "full", chosen.config, rate)(episode, clusters(episode))
+            means[rate] += float((tuned.argmax(1) == episode.query_labels).double().mean())
+    assert len(set(means.values())) > 2
+    assert chosen.rate == max(means, key=lambda rate: means[rate])
+
+
+def test_equal_rates_mean_the_smallest_and_characters_are_not_mirrored(source: Source) -> None:
+    pool = make_pool(experts=0)
+    still = fine_tuned(pool, "full", FineTuneConfig(steps=1, grid=(1e-9, 0.0)), "validation", source("glyphs"))
+    assert still.rate == 0.0
+    assert not still.config.flip
+    assert fine_tuned(pool, "full", STEPS, "support", source("plants")).config.flip
