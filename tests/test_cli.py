@@ -36,3 +36,10 @@ def test_general_help_does_not_wait_for_torch() -> None:
     code = "import sys; from smat.cli import build_parser; build_parser().format_help(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_dashes_in_an_options_name_are_underscores(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "pocket", "pocket-ood", "--skip-bad", "--learning-rate-from", "nowhere"])
+    assert "nowhere" in (message := capsys.readouterr().err)
+    assert "published" in message

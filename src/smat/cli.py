@@ -52,7 +52,7 @@ COMMANDS = {
     "reproduce": Command(
         "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",
         "smat reproduce table1 src/smat/configs/real_small.yaml --out runs/compare --workers 0\n"
-        "  smat reproduce table2 src/smat/configs/real_small.yaml --out runs/compare --checkpoint [smat=runs/first/best]",
+        "  smat reproduce table2 src/smat/configs/real_small.yaml --checkpoint [smat=runs/first/best]",
     ),
     "methods": Command("list the systems that can be trained and compared", "smat methods"),
     "bench": Command(

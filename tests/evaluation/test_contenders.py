@@ -76,6 +76,13 @@ def test_fine_tuning_is_that_of_the_specialised_network_and_leaves_the_pool(sour
     assert all(torch.equal(value, before[name]) for name, value in pool.state_dict().items())
 
 
+def test_a_network_that_its_learning_rate_broke_finds_all_classes_alike(source: Source) -> None:
+    pool, episode = make_pool(), source().episode(0)
+    found = FineTuned(pool, "full", STEPS, rate=1e30)(episode, clusters(episode))
+    assert found.shape == (len(episode.query), episode.way)
+    assert (found == 1 / episode.way).all()
+
+
 def test_without_a_rate_each_support_set_chooses_and_queries_do_not_matter(source: Source) -> None:
     contender = FineTuned(make_pool(), "full", STEPS)
     episode = source(sampler=FixedSampler(3, 3, 4)).episode(0)

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from smat.adaptation import Adapt, FineTuneConfig, adapt, cross_validated_lr, evaluating
 from smat.episodes import Episode
+from smat.errors import NonFiniteError
 from smat.experts import Precision, SparseInterpolatedExperts, TaskModel, class_prototypes, cosine_logits
 from smat.rng import derive_seed
 
@@ -57,11 +58,17 @@ class FineTuned:
     rates: list[float] = field(default_factory=list)
 
     def __call__(self, episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:
-        """Probabilities of the queries' classes; the queries pass through the network once, after the last step."""
+        """Probabilities of the queries' classes; the queries pass through the network once, after the last step.
+
+        A network that the learning rate broke finds all classes alike: its episode counts as it is.
+        """
         model = self.specialise(episode)
         rate = self.cross_validated(model, episode) if self.rate is None else self.rate
         self.rates.append(rate)
-        return self.probabilities(model, episode, rate)
+        try:
+            return self.probabilities(model, episode, rate)
+        except NonFiniteError:
+            return torch.full((len(episode.query), episode.way), 1 / episode.way)
 
     def cross_validated(self, model: TaskModel, episode: Episode) -> float:
         """The learning rate that does best inside the support set."""
