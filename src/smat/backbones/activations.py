@@ -28,7 +28,7 @@ def recomputed_activations(network: nn.Module) -> Iterator[None]:
 
     The layer after an activation function saves its input, the widest tensor of a transformer's block and a quarter of
     what a pass keeps. It is computed again from the function's own input, which is kept anyway: exactly the same
-    numbers, for some per cent of time.
+    numbers, for one more call of the function.
     """
     made: dict[StorageWeakRef, Callable[[], Tensor]] = {}
 

@@ -10,7 +10,7 @@ from smat.evaluation.comparison_tables import (
 from smat.evaluation.contenders import BASELINES, Experts, FineTuned, logistic_regression, nearest_neighbours, untouched
 from smat.evaluation.files import check_writable, write_whole
 from smat.evaluation.learning_rates import PUBLISHED_WARNING, Rule, fine_tuned, rule_for
-from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, evaluate_domain
+from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
 from smat.evaluation.statistics import (
     Interval,
     Summary,
@@ -52,6 +52,7 @@ __all__ = [
     "comparison_latex",
     "comparison_markdown",
     "comparison_table",
+    "domain_sources",
     "evaluate_domain",
     "fine_tuned",
     "interval",

@@ -10,7 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from smat.adaptation import Adapt, FineTuneConfig, adapt, cross_validated_lr, evaluating
+from smat.adaptation import Adapt, FineTuneConfig, adapt, cross_validated_lr, evaluating, plain_features
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
 from smat.experts import Precision, SparseInterpolatedExperts, TaskModel, class_prototypes, cosine_logits
@@ -99,10 +99,8 @@ class FineTuned:
             seed=_seed(episode),
             precision=self.precision,
         )
-        mixed = self.precision == "bf16-mixed"
-        with torch.no_grad(), torch.autocast(episode.query.device.type, torch.bfloat16, enabled=mixed):
-            features = adapted.backbone(episode.query)
-        return adapted.logits(features.float(), adapted.prototypes).detach().softmax(dim=1)
+        features = plain_features(adapted.backbone, episode.query, self.precision, self.config.batch_size)
+        return adapted.logits(features, adapted.prototypes).softmax(dim=1)
 
 
 def _seed(episode: Episode) -> int:

@@ -2,14 +2,15 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smat.episodes import Episode, EpisodeSource, episode_loader
+from smat.backbones import BackboneSpec
+from smat.episodes import Domain, Episode, EpisodeSource, Sampler, TransformConfig, episode_loader
 from smat.errors import ConfigError
 from smat.experts import Precision, SparseInterpolatedExperts
 
@@ -95,6 +96,37 @@ class FrozenFeatures:
         while len(self.kept) > FEATURES_KEPT:
             self.kept.popitem(last=False)
         return features
+
+
+def domain_sources(
+    spec: BackboneSpec,
+    domains: Sequence[Domain],
+    split: str,
+    sampler: Sampler,
+    transforms: TransformConfig,
+    seed: int = 0,
+) -> list[EpisodeSource]:
+    """Evaluation episodes of each domain, for a network.
+
+    Raises:
+        DataError: a domain that is too small for the sampler, or without the split.
+        ConfigError: two domains of one name.
+    """
+
+    def source(members: Sequence[Domain]) -> EpisodeSource:
+        return EpisodeSource(
+            members,
+            split,
+            sampler,
+            image_size=spec.image_size,
+            mean=spec.mean,
+            std=spec.std,
+            transforms=transforms,
+            seed=seed,
+        )
+
+    source(domains)  # for its checks of the domains together
+    return [source([domain]) for domain in domains]
 
 
 def evaluate_domain(

@@ -82,7 +82,7 @@ def merged_vector(
     *,
     index: Int[Tensor, " params"] | None = None,
 ) -> Float[Tensor, " params"]:
-    """θ alone, as `interpolate` gives it, for use without training: in half of the time."""
+    """θ alone, as `interpolate` gives it, for use without training: the gates are not measured."""
     coefficients = torch.empty_like(gate_logits[0])
     for part in _chunks(gate_logits):
         coefficients[part] = merge_weights @ gate(gate_logits[:, part], hc)

@@ -1,6 +1,5 @@
 """`smat evaluate`: few-shot accuracy of a checkpoint on domains, next to the untouched backbone's."""
 
-import copy
 import json
 import math
 import platform
@@ -15,9 +14,7 @@ from rich.console import Console
 from smat.adaptation import Adapt, Device, FineTuneConfig, open_model, pick_device
 from smat.episodes import (
     Domain,
-    EpisodeSource,
     FixedSampler,
-    Sampler,
     TransformConfig,
     VariableSampler,
     open_domains,
@@ -34,6 +31,7 @@ from smat.evaluation import (
     Summary,
     averages,
     check_writable,
+    domain_sources,
     evaluate_domain,
     fine_tuned,
     results_table,
@@ -41,7 +39,7 @@ from smat.evaluation import (
     untouched,
     write_whole,
 )
-from smat.experts import PoolConfig, Precision, SparseInterpolatedExperts
+from smat.experts import Precision, SparseInterpolatedExperts
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.episode_progress import episode_progress, follow
 
@@ -68,8 +66,8 @@ def evaluate(
     method: str = "all",
     adapt: Adapt = "none",
     learning_rate_from: Rule = "validation",
-    steps: int = 50,
-    grid: list[float] = [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],  # noqa: B006
+    steps: int = FineTuneConfig.steps,
+    grid: list[float] = list(FineTuneConfig.grid),  # noqa: B006
     split: Literal["train", "val", "test"] = "test",
     episodes: int = 600,
     way: int = 5,
@@ -134,7 +132,7 @@ def evaluate(
     opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
     pool = open_model(checkpoint, pick_device(device))
     transforms = TransformConfig(margin=pool.backbone.spec.margin if margin is None else margin)
-    sources = _sources(pool, opened, split, draws, transforms, seed)
+    sources = domain_sources(pool.backbone.spec, opened, split, draws, transforms, seed)
     pools = _pools(pool, method, adapt, checkpoint)
     if not pool.config.experts and method == "all":
         console.print(f"{checkpoint} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
@@ -186,40 +184,13 @@ def _pools(
         raise ConfigError(f"method is {method!r}; of {checkpoint} there are all, {', '.join(known)}{advice}")
     if method in BASELINES and adapt != "none":
         raise ConfigError(f"{method} cannot be fine-tuned: set adapt to none, not {adapt}")
-    plain = SparseInterpolatedExperts(copy.deepcopy(pool.backbone), PoolConfig(experts=0))
+    plain = open_model(pool.backbone, pool.pretrained.device)
     return {name: pool if name == own else plain for name in (names if method == "all" else [method])}
 
 
 def _unadapted(name: str, pool: SparseInterpolatedExperts, precision: Precision) -> Contender:
     """A method without fine-tuning."""
     return Experts(pool, precision) if pool.config.experts else BASELINES.get(name, untouched)
-
-
-def _sources(
-    pool: SparseInterpolatedExperts,
-    domains: Sequence[Domain],
-    split: str,
-    sampler: Sampler,
-    transforms: TransformConfig,
-    seed: int,
-) -> list[EpisodeSource]:
-    """Episodes of each domain; making them finds domains that are too small for the sampler, or of one name."""
-    spec = pool.backbone.spec
-
-    def source(members: Sequence[Domain]) -> EpisodeSource:
-        return EpisodeSource(
-            members,
-            split,
-            sampler,
-            image_size=spec.image_size,
-            mean=spec.mean,
-            std=spec.std,
-            transforms=transforms,
-            seed=seed,
-        )
-
-    source(domains)  # for its checks of the domains together
-    return [source([domain]) for domain in domains]
 
 
 def _summaries(rows: Sequence[EpisodeRow], domains: Sequence[Domain]) -> list[Summary]:

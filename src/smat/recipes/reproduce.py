@@ -15,6 +15,7 @@ from smat.evaluation import (
     Rule,
     Store,
     compare,
+    domain_sources,
     paper_averages,
 )
 from smat.experts import Precision, SparseInterpolatedExperts
@@ -44,8 +45,8 @@ def reproduce(
     seeds: list[int] = [0],  # noqa: B006
     adapt: list[Adapt] = ["none"],  # noqa: B006
     learning_rate_from: Rule = "validation",
-    steps: int = 50,
-    grid: list[float] = [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],  # noqa: B006
+    steps: int = FineTuneConfig.steps,
+    grid: list[float] = list(FineTuneConfig.grid),  # noqa: B006
     episodes: int = 600,
     methods: list[str] | None = None,
     domains: list[str] | None = None,
@@ -162,8 +163,8 @@ def _sources(
     shot: int | None,
     query: int | None,
 ) -> list[EpisodeSource]:
-    """Test episodes of each domain; making them finds domains that are too small, or of one name."""
-    sampler, spec = config.episodes.build_sampler(), pool.backbone.spec
+    """Test episodes of each domain, by the base configuration's sampler with what was given for it."""
+    sampler = config.episodes.build_sampler()
     given = {name: value for name, value in (("way", way), ("shot", shot), ("query", query)) if value is not None}
     if given:
         if not isinstance(sampler, FixedSampler):
@@ -171,20 +172,7 @@ def _sources(
                 f"{' and '.join(given)} of episodes vary by the base configuration's sampler: leave them out"
             )
         sampler = replace(sampler, **given)
-
-    def source(members: Sequence[Domain]) -> EpisodeSource:
-        return EpisodeSource(
-            members,
-            "test",
-            sampler,
-            image_size=spec.image_size,
-            mean=spec.mean,
-            std=spec.std,
-            transforms=config.episodes.transforms,
-        )
-
-    source(domains)  # for its checks of the domains together
-    return [source([domain]) for domain in domains]
+    return domain_sources(pool.backbone.spec, domains, "test", sampler, config.episodes.transforms)
 
 
 def _title(name: str, kind: Adapt, rule: Rule, source: EpisodeSource, episodes: int, seeds: Sequence[int]) -> str:

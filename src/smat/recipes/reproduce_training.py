@@ -9,11 +9,11 @@ import torch
 from rich.console import Console
 
 from smat import backbones
-from smat.adaptation import Device, pick_device
+from smat.adaptation import Device, open_model, pick_device
 from smat.backbones import BackboneSpec
 from smat.episodes import open_domains
 from smat.errors import CheckpointError, ConfigError, SmatError
-from smat.experts import PoolConfig, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import recover_folder
 from smat.recipes.methods import method_config
 from smat.recipes.reproduce_plan import Setting
@@ -47,7 +47,7 @@ class Workshop:
     def untouched_pool(self) -> SparseInterpolatedExperts:
         """The base configuration's backbone, without experts."""
         backbone = backbones.load(self.base.backbone, image_size=self.base.image_size)
-        return SparseInterpolatedExperts(backbone, PoolConfig(experts=0)).eval().to(pick_device(self.device))
+        return open_model(backbone, pick_device(self.device)).eval()
 
     def open(self, setting: Setting, seed: int) -> SparseInterpolatedExperts:
         """A trained pool, changed as the setting says."""
