@@ -79,6 +79,21 @@ def test_frozen_network_sees_every_image_once_and_the_adapted_one_every_episode_
     assert images_seen(pool) == distinct + episodes * images
 
 
+@pytest.mark.parametrize(
+    "config", [{}, {"gating": "open", "learned_head": True}], ids=["gates", "open gates and a head"]
+)
+def test_one_expert_sees_every_image_once_and_is_what_specialised_networks_are(source: Source, config: dict) -> None:
+    pool = make_pool(experts=1, **config)
+    if pool.head is not None:
+        pool.head.data.copy_(torch.tensor([7.0, 0.5]))
+    plans = [source().plan(n) for n in range(6)]
+    distinct = len({row for plan in plans for row in plan.support_rows + plan.query_rows})
+    rows = rows_of(pool, source(), 6)
+    assert images_seen(pool) == 2 * distinct  # by the untouched network and by the expert
+    for row, probabilities in zip(rows, by_hand(pool, source(), 6), strict=True):
+        torch.testing.assert_close(row.outcomes["smat"].confidence, probabilities.amax(1), rtol=1e-4, atol=1e-5)
+
+
 def test_a_full_store_of_features_forgets_the_oldest_and_changes_nothing(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:

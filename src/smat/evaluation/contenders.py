@@ -13,13 +13,16 @@ from torch.nn.functional import normalize
 from smat.adaptation import Adapt, FineTuneConfig, adapt, cross_validated_lr, evaluating, plain_features
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
+from smat.evaluation.protocol import FrozenFeatures
 from smat.experts import Precision, SparseInterpolatedExperts, TaskModel, class_prototypes, cosine_logits
 from smat.rng import derive_seed
 
 
 @dataclass
 class Experts:
-    """A pool without adaptation: merged for the episode's support set, then nearest prototypes.
+    """A pool, as it is now, without adaptation: merged for the episode's support set, then nearest prototypes.
+
+    One expert alone makes the same network for every task, so that its features of images seen before are known.
 
     Attributes:
         pool: on the device of the episodes; it is left as it was.
@@ -29,8 +32,18 @@ class Experts:
     pool: SparseInterpolatedExperts
     precision: Precision = "32-true"
 
+    @torch.no_grad()
+    def __post_init__(self) -> None:
+        self._features = None
+        if self.pool.config.experts == 1:
+            with evaluating(self.pool):
+                merged = self.pool.merged_vector(torch.ones(1, device=self.pool.pretrained.device))
+            self._features = FrozenFeatures(self.pool, self.precision, merged)
+
     def __call__(self, episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:
         """Probabilities of the queries' classes."""
+        if self._features:
+            return _nearest_prototypes(episode, self._features(episode), self.pool.head)
         frozen = features[: len(episode.support)]
         with evaluating(self.pool):
             logits = self.pool.classify(episode.support, episode.support_labels, episode.query, self.precision, frozen)
@@ -110,9 +123,14 @@ def _seed(episode: Episode) -> int:
 
 def untouched(episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:
     """The pre-trained network as it is: nearest prototypes of its features."""
+    return _nearest_prototypes(episode, features)
+
+
+@torch.no_grad()
+def _nearest_prototypes(episode: Episode, features: Tensor, head: Tensor | None = None) -> Tensor:
     n_support = len(episode.support)
     prototypes = class_prototypes(features[:n_support], episode.support_labels, episode.way)
-    return cosine_logits(features[n_support:], prototypes).softmax(dim=1)
+    return cosine_logits(features[n_support:], prototypes, head).softmax(dim=1)
 
 
 def logistic_regression(episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:

@@ -65,19 +65,26 @@ class EpisodeRow:
 
 
 class FrozenFeatures:
-    """The untouched network's features of an episode's images, support first.
+    """Features of an episode's images, support first, by a network that is the same in all episodes.
 
-    An image is the same in all test episodes, and so are its frozen features: those of the images seen last are
-    kept, and only new images pass through the network.
+    An image is the same in all test episodes, and so are its features: those of the images seen last are kept, and
+    only new images pass through the network.
 
     Args:
-        pool: experts around the network, or none.
+        pool: experts around the untouched network, or none.
         precision: of the network; the features are float32.
+        vector: the network's parameters; by default those of the untouched one.
     """
 
     @torch.no_grad()
-    def __init__(self, pool: SparseInterpolatedExperts, precision: Precision = "32-true") -> None:
-        self.network, self.device = pool.network(pool.pretrained, precision), pool.pretrained.device
+    def __init__(
+        self,
+        pool: SparseInterpolatedExperts,
+        precision: Precision = "32-true",
+        vector: Float[Tensor, " params"] | None = None,
+    ) -> None:
+        self.network = pool.network(pool.pretrained if vector is None else vector, precision)
+        self.device = pool.pretrained.device
         self.kept: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
     @torch.no_grad()
