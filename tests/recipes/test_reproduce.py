@@ -187,6 +187,20 @@ def test_the_sparsity_sweep_trains_each_setting(base: str, out: Path) -> None:
     assert (out / "sparsity.png").stat().st_size > 5000
 
 
+def test_the_sparsity_sweep_takes_the_method_as_it_is_from_its_own_training(base: str, out: Path) -> None:
+    trained = sorted(path.name for path in (out / "training").iterdir())
+    (found,) = reproduce("sparsity", base, out=str(out), tau=[0.9], experts=[2], **SMALL)
+    assert sorted(path.name for path in (out / "training").iterdir()) == trained  # smat-seed0 among them
+    accuracy = {
+        (k["method"], k["domain"]): c["accuracies"]
+        for key, c in cells(out).items()
+        if not (k := json.loads(key))["seed"]
+    }
+    for domain in ("polygons", "molecules"):
+        assert accuracy["smat-tau0.9-m2", domain] == accuracy["smat", domain]
+    assert found.methods == ["pretrained", "smat-tau0.9-m2"]
+
+
 @pytest.mark.parametrize("rule", ["validation", "published"])
 def test_fine_tuning_has_tables_of_its_own(base: str, out: Path, rule: Any, capsys: pytest.CaptureFixture[str]) -> None:
     small: dict[str, Any] = SMALL | {"episodes": 2}
@@ -239,7 +253,7 @@ def test_settings_that_cannot_work(
 
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match="nothing to reproduce: choose one of table1"):
-        plan("table3", None, [], [], [])
+        plan("table3", "base.yaml", None, [], [], [])
     with pytest.raises(ConfigError, match=r"adapt is .* none, full, lora"):
         check_adaptable([Setting("smat", "smat")], ["some"])
 

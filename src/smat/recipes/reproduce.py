@@ -106,7 +106,7 @@ def reproduce(
         KeyboardInterrupt: after an interruption; what is finished is kept.
     """
     console, folder = Console(), Path(out)
-    settings = plan(what, methods, tau, experts, scales)
+    settings = plan(what, base, methods, tau, experts, scales)
     check_adaptable(settings, adapt)
     given = given_checkpoints(checkpoint, settings, seeds)
     if against not in (names := [setting.name for setting in settings]):

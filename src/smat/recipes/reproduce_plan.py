@@ -10,7 +10,7 @@ import torch
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES
 from smat.experts import SparseInterpolatedExperts
-from smat.recipes.methods import METHODS
+from smat.recipes.methods import METHODS, method_config
 
 What = Literal["table1", "table2", "sparsity", "wise-ft"]
 
@@ -50,8 +50,8 @@ class Setting:
         return METHODS[self.method].trained
 
     def training(self, seed: int) -> str:
-        """Name of the folder of its training, which variations of a trained pool share."""
-        return f"{self.method if self.change else re.sub('[^a-z0-9.-]+', '-', self.name)}-seed{seed}"
+        """Name of the folder of its training, which all settings that are trained alike share."""
+        return f"{re.sub('[^a-z0-9.-]+', '-', self.name) if self.overrides else self.method}-seed{seed}"
 
     @torch.no_grad()
     def carry_out(self, pool: SparseInterpolatedExperts) -> SparseInterpolatedExperts:
@@ -70,12 +70,17 @@ class Setting:
 
 
 def plan(
-    what: str, methods: Sequence[str] | None, tau: Sequence[float], experts: Sequence[int], scales: Sequence[float]
+    what: str,
+    base: str,
+    methods: Sequence[str] | None,
+    tau: Sequence[float],
+    experts: Sequence[int],
+    scales: Sequence[float],
 ) -> list[Setting]:
-    """The settings to compare.
+    """The settings to compare, over the base configuration of that file.
 
     Raises:
-        ConfigError: an unknown table, figure or method, or a sweep without values.
+        ConfigError: an unknown table, figure or method, a sweep without values, or a file that does not do.
     """
     if what not in get_args(What):
         raise ConfigError(f"{what!r} is nothing to reproduce: choose one of {', '.join(get_args(What))}")
@@ -96,15 +101,18 @@ def plan(
             raise ConfigError(f"{name} is {list(values)}; give one or more values, each once")
     reference = Setting("pretrained", "pretrained")
     if what == "sparsity":
-        return [reference, *(_sparsity(name, t, m) for name in chosen for m in experts for t in tau)]
+        return [reference, *(_sparsity(name, base, t, m) for name in chosen for m in experts for t in tau)]
     outside = [c for c in scales if not 0 <= c <= 1]
     if outside:
         raise ConfigError(f"scales are {list(scales)}; {outside} lie outside 0..1")
     return [reference, *(s for name in chosen for s in _wise_ft(name, scales))]
 
 
-def _sparsity(method: str, tau: float, experts: int) -> Setting:
+def _sparsity(method: str, base: str, tau: float, experts: int) -> Setting:
+    own = method_config(method, base)
     overrides = (f"--tuning.target_sparsity={tau}", f"--pool.experts={experts}")
+    if (own.tuning.target_sparsity, own.pool.experts) == (tau, experts):
+        overrides = ()  # the method as it is: its training may be there already
     curve = f"{method}, {experts} experts"
     return Setting(f"{method}-tau{tau:g}-m{experts}", method, overrides, curve=curve, label=f"τ = {tau:g}")
 
