@@ -17,7 +17,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture) -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_of_a_command_teaches_by_example(name: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert COMMANDS[name].example.splitlines()[0] in text
@@ -43,3 +43,42 @@ def test_dashes_in_an_options_name_are_underscores(capsys: pytest.CaptureFixture
         main(["evaluate", "pocket", "pocket-ood", "--skip-bad", "--learning-rate-from", "nowhere"])
     assert "nowhere" in (message := capsys.readouterr().err)
     assert "published" in message
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["data", "--help"], 0), (["data"], 2), (["data", "imprt"], 2)])
+def test_a_group_of_commands_lists_its_own(
+    arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == status
+    said = capsys.readouterr()
+    assert "import" in said.out + said.err
+    assert "quickstart" not in said.out + said.err
+
+
+def test_a_command_of_two_words_has_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["data", "import", "folder", "nowhere", "out", "--max-side", "many"])
+    assert "max_side" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", "import", "folder", "nowhere", "out", "--max-side", "64"])
+    assert stopped.value.code == 2
+    assert "there is no folder 'nowhere'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["bench"], ["bench", "--repeats", "7"]])
+def test_a_command_that_another_begins_with_stays_itself(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def bench(*, repeats: int = 3) -> None:
+        """Stands in for the benchmark.
+
+        Args:
+            repeats: of each.
+        """
+        found.append(repeats)
+
+    monkeypatch.setattr("smat.recipes.bench.bench", bench)
+    main(arguments)
+    assert found == [7 if len(arguments) > 1 else 3]

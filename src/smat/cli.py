@@ -1,4 +1,7 @@
-"""The command line: one function of `smat.recipes` a command."""
+"""The command line: one function of `smat.recipes` a command.
+
+A command of two words, such as `data import`, is the function `data_import` of the module of that name.
+"""
 
 import importlib
 import inspect
@@ -12,6 +15,7 @@ from typing import Any
 import docstring_parser
 from jsonargparse import ArgumentParser
 from rich.console import Console
+from rich.markup import escape
 
 import smat
 from smat.errors import ConfigError, SmatError
@@ -57,33 +61,68 @@ COMMANDS = {
     "methods": Command("list the systems that can be trained and compared", "smat methods"),
     "bench": Command(
         "time training tasks, evaluation episodes and the interpolation against plain eager code",
-        "smat bench --output bench.json",
+        "smat bench --output bench.json\n  smat bench data --help",
     ),
+    "bench data": Command(
+        "time reading episodes of images from disk, against one HDF5 file a class",
+        "smat bench data --output bench_data.json",
+    ),
+    "data import": Command(
+        "bring in Meta-Dataset and other image collections as they are on disk",
+        "smat data import metadataset /data/records data/\n"
+        "  smat data import cifar downloads/cifar-100-python data/\n"
+        "  smat data import folder photos/birds data/ --max-side 512",
+    ),
+    "data doctor": Command(
+        "look for what is wrong with a domain, and say how to mend it",
+        "smat data doctor data/cifar100",
+    ),
+    "data show": Command(
+        "a contact sheet of a domain's classes, or of an episode as the network sees it",
+        "smat data show data/cifar100 --output sheet.png\n  smat data show data/cifar100 --episode 3",
+    ),
+    "data episodes": Command(
+        "write down which images episodes are made of, so that two systems see the same tasks",
+        "smat data episodes data/cifar100 --episodes 600 --output cifar100.jsonl\n"
+        "  smat evaluate runs/first/best data/cifar100 --episodes-from cifar100.jsonl",
+        many="domains",
+    ),
+}
+_GROUPS = {
+    "": "Few-shot image classification with sparse interpolated experts. Begin with: smat quickstart",
+    "data": "Image collections: from their authors' files to domains that episodes are drawn from.",
 }
 
 
-def build_parser(used: str | None = None) -> ArgumentParser:
-    """The parser of all commands; only the one that is used gets its arguments, so that the others import nothing."""
+def build_parser(used: str | None = None, group: str | None = None) -> ArgumentParser:
+    """The parser of all commands; only the one that is used gets its arguments, so that the others import nothing.
+
+    Args:
+        used: the command that is used.
+        group: first word of the commands to show, by their second; None: all of them.
+    """
     parser = ArgumentParser(
-        prog="smat",
-        description="Few-shot image classification with sparse interpolated experts. Begin with: smat quickstart",
-        epilog="Every command explains itself: smat evaluate --help",
+        prog=f"smat {group}" if group else "smat",
+        description=_GROUPS.get(group or ""),
+        epilog=f"Every command explains itself: smat {'data import' if group else 'evaluate'} --help",
         version=smat.__version__,
         formatter_class=RawDescriptionHelpFormatter,
     )
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
-    for name, command in COMMANDS.items():
+    shown = {name: name.removeprefix(f"{group} ") for name in COMMANDS if not group or name.startswith(f"{group} ")}
+    for name, command in ((name, COMMANDS[name]) for name in shown):
         child = ArgumentParser(
             description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\nfor example:\n  {command.example}",
             formatter_class=RawDescriptionHelpFormatter,
         )
         if name == used:
             _add_arguments(child, name, command)
-        commands.add_subcommand(name, child, help=command.summary)
+        commands.add_subcommand(shown[name], child, help=command.summary)
     return parser
 
 
 def _recipe(name: str) -> Callable[..., Any]:
+    name = name.replace(" ", "_")
     return getattr(importlib.import_module(f"smat.recipes.{name}"), name)
 
 
@@ -132,11 +171,14 @@ def _with_method_file(arguments: Sequence[str]) -> list[str]:
 
 
 def _run(arguments: Sequence[str]) -> Any:
-    used = next((a for a in arguments if a in COMMANDS), None)
-    parser = build_parser(used)
-    options = parser.instantiate(parser.parse_args(_with_method_file([_underscored(a) for a in arguments])))
-    command = options["command"]
-    values = vars(options[command])
+    first, two = " ".join(arguments[:1]), " ".join(arguments[:2])
+    group = first if first and (first in _GROUPS or (two != first and two in COMMANDS)) else None
+    used = two if group else next((a for a in arguments if a in COMMANDS), None)
+    parser = build_parser(used, group)
+    given = _with_method_file([_underscored(a) for a in arguments])
+    options = parser.instantiate(parser.parse_args(given[1:] if group else given))
+    values = vars(options[options["command"]])
+    command = two if group else options["command"]
     recipe = _recipe(command)
     config = inspect.signature(recipe).parameters.get("config")
     for name in ("config", "method") if command == "train" else ("config",):
@@ -149,7 +191,11 @@ def _run(arguments: Sequence[str]) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; a mistake of the user's ends in a message and exit status 2, an interruption in 130."""
+    """Run a command.
+
+    A mistake of the user's ends in a message and exit status 2, an interruption in 130, and something wrong that a
+    command was asked to look for in 1.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     console = Console(stderr=True)
@@ -157,11 +203,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = _run(arguments)
         if getattr(result, "complete", True) is False:
             raise KeyboardInterrupt("the results so far are kept")
+        if getattr(result, "sound", True) is False:
+            raise SystemExit(1)
     except SmatError as error:
-        console.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
     except KeyboardInterrupt as interruption:
-        console.print(f"\nStopped. {interruption}".rstrip(), highlight=False, soft_wrap=True)
+        console.print(f"\nStopped. {interruption}".rstrip(), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(130) from interruption
 
 

@@ -16,6 +16,10 @@ class DataError(SmatError, ValueError):
     """Images, labels, classes or splits that do not fit what was asked of them."""
 
 
+class NothingImportedError(DataError):
+    """A domain of which no image can be used."""
+
+
 class BackboneError(SmatError, ValueError):
     """A pre-trained network that cannot be found, loaded or used as a feature extractor."""
 

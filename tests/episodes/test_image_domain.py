@@ -51,6 +51,18 @@ def test_a_splits_file_beside_the_data_is_used_where_it_has_the_domain(parquet: 
     assert open_domain(parquet, splits={"val": ["c7"]}).classes("val") == ("c7",)
 
 
+def test_a_splits_file_beside_the_data_can_say_the_role_alone(parquet: Path) -> None:
+    beside = parquet.parent / "splits.json"
+    beside.write_text('{"small": {"role": "ood"}}')
+    assert (open_domain(parquet).role, open_domain(parquet).classes("test")) == ("ood", tuple(NAMES))
+    divided = open_domain(parquet, splits={"val": ["c7"]})
+    assert (divided.role, divided.classes("val")) == ("ood", ("c7",))
+    beside.write_text("{")
+    other = parquet.parent / "other.json"
+    other.write_text('{"small": {"test": ["c1"]}}')
+    assert open_domain(parquet, splits=other).role == ""
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -3,6 +3,7 @@
 from smat.episodes.catalogue import DomainConfig, domain_weights, open_domains
 from smat.episodes.domain import SPLITS, Domain
 from smat.episodes.episode import Episode, EpisodePlan
+from smat.episodes.episode_file import WrittenEpisodes, episode_lines, read_episodes
 from smat.episodes.folders import list_images, read_class_folders
 from smat.episodes.image_domain import BadImage, ImageDomain, check_images, open_domain
 from smat.episodes.images import ImageSource, canvas, load_image
@@ -26,9 +27,11 @@ __all__ = [
     "Sampler",
     "TransformConfig",
     "VariableSampler",
+    "WrittenEpisodes",
     "canvas",
     "check_images",
     "domain_weights",
+    "episode_lines",
     "episode_loader",
     "list_images",
     "load_image",
@@ -39,4 +42,5 @@ __all__ = [
     "prepare",
     "random_transform",
     "read_class_folders",
+    "read_episodes",
 ]

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from smat.episodes.hierarchy import ClassGroups
 from smat.episodes.images import canvas
 from smat.errors import DataError
 
@@ -63,10 +64,14 @@ class Domain(ABC):
             )
         return self.splits[split]
 
+    def hierarchy(self, split: str) -> ClassGroups | None:
+        """Which classes of a split lie together, by their places in `classes(split)`; None: any of them."""
+        return None
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash that changes when the images, the labels or the splits do."""
+        """A hash that changes when the images, the labels, the splits or the hierarchy do."""
 
     @abstractmethod
     def rows(self, class_name: str) -> np.ndarray:

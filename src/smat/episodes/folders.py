@@ -7,6 +7,9 @@ from smat.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+"""The split that a folder of this name holds."""
+
 
 def list_images(folder: str | Path) -> list[Path]:
     """Image files (by their suffix) in a folder and the folders within it, sorted; hidden ones left out.

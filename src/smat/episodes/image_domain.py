@@ -1,4 +1,4 @@
-"""Domains of stored images: a parquet file, a folder of class folders, or a dataset of the hub."""
+"""Domains of stored images: an imported domain, a parquet file, class folders, or a dataset of the hub."""
 
 import hashlib
 import json
@@ -6,8 +6,9 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,14 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from smat.episodes.domain import Domain
-from smat.episodes.images import canvas, image_mode, load_image, why_unreadable
+from smat.episodes.hierarchy import ClassGroups
+from smat.episodes.images import GREY_MODES, canvas, image_mode, load_image, why_unreadable
+from smat.episodes.importing.storage import is_imported
 from smat.episodes.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
-from smat.episodes.tables import ImageTable, folder_table, hub_table, parquet_table
+from smat.episodes.tables import ImageTable, folder_table, hub_table, imported_table, parquet_table
 from smat.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _LOOKS = 8  # images whose mode decides the default of `flip`
 
 
@@ -99,9 +101,15 @@ class ImageDomain(Domain):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the file (or the folder's file names and sizes), the splits and the rows left out."""
-        parts = [self._table.digest, sorted(self.splits.items()), self.left_out]
+        """SHA-256 over the file (or the folder's file names and sizes), splits, rows left out and hierarchy."""
+        parts: list[Any] = [self._table.digest, sorted(self.splits.items()), self.left_out]
+        if self._table.hierarchy:
+            parts.append(asdict(self._table.hierarchy))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def hierarchy(self, split: str) -> ClassGroups | None:
+        """Which classes of a split lie together, by their places in `classes(split)`; None: any of them."""
+        return self._table.hierarchy.within(self.classes(split)) if self._table.hierarchy else None
 
     def rows(self, class_name: str) -> np.ndarray:
         """Rows of a class's images, int64, ascending."""
@@ -122,13 +130,17 @@ class ImageDomain(Domain):
         """One image as a square of `size` pixels, raises as `image`; a large JPEG is decoded smaller."""
         return canvas(self._load(row, size), size)
 
+    def encoded(self, row: int) -> bytes | Path:
+        """One image as it is stored, or the file that holds it."""
+        return self._table.encoded(row)
+
     def image_name(self, row: int) -> str:
         """The image's path as the data have it, or its row."""
         return self._table.path(row) or super().image_name(row)
 
     def _load(self, row: int, size: int | None) -> Image.Image:
         try:
-            return load_image(self._table.encoded(row), size)
+            return load_image(self.encoded(row), size)
         except DataError as error:
             logger.warning("domain '%s': row %d cannot be read; looking at all its images", self.name, row)
             listing = "\n".join(f"  {image}" for image in check_images(self))
@@ -144,7 +156,7 @@ def check_images(domain: ImageDomain) -> list[BadImage]:
     for label in (label for classes in domain.splits.values() for label in classes):
         for row in domain.rows(label).tolist():
             try:
-                load_image(domain._table.encoded(row), size=1)
+                load_image(domain.encoded(row), size=1)
             except DataError as error:
                 bad.append(BadImage(row, domain.image_name(row), label, why_unreadable(error.__cause__)))
     return sorted(bad, key=lambda image: image.row)
@@ -162,21 +174,23 @@ def open_domain(
 ) -> ImageDomain:
     """A domain of stored images.
 
-    The split of the classes is the first of these that there is: `splits` or `fractions`; the source's own
-    `train`, `val` and `test` folders; a `splits.json` next to the source that has this domain. Without any,
-    all classes are in the test split: the domain can be evaluated on, not trained on.
+    The split of the classes is the first of these that there is: `splits` or `fractions`; the source's own, of an
+    imported domain or as `train`, `val` and `test` folders; a `splits.json` next to the source that has this
+    domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on. That
+    `splits.json` also says the role, unless `splits` is another file.
 
     Args:
-        source: a parquet file with an image and a label column, as Hugging Face `datasets` writes it; a
-            folder of class folders, or of `train`, `val` and `test` folders of these; or a dataset of the
-            hub, as `hub:owner/name`, or `owner/name` where there is no such path.
+        source: a folder made by `smat data import`; a parquet file with an image and a label column, as Hugging
+            Face `datasets` writes it; a folder of class folders, or of `train`, `val` and `test` folders of
+            these; or a dataset of the hub, as `hub:owner/name`, or `owner/name` where there is no such path.
         name: what to call it; None: the name of the file or folder.
         splits: a splits file that has the domain by its name (see `splits.read_splits`), or the class names
             of each split.
         fractions: shares of train, val and test classes, to be drawn at random.
         seed: for `fractions`.
-        flip: whether a mirrored image is still of its class. None: yes, unless the images are stored as grey
-            ones, as characters, digits and drawings mostly are. Say False for colour images of signs or text.
+        flip: whether a mirrored image is still of its class. None: as an imported domain says; otherwise yes,
+            unless the images are stored as grey ones, as characters, digits and drawings mostly are. Say False
+            for colour images of signs or text.
         skip_bad: go on without rows that have no valid label and images that cannot be read; reads every
             image once, here.
 
@@ -189,7 +203,8 @@ def open_domain(
         raise ConfigError(f"'{source}' is given both splits and fractions; give one of them")
     table, path, default_name = _open_table(source)
     name = name or default_name
-    role = ""
+    beside = splits_beside(path, name) if path and not isinstance(splits, str | Path) else None
+    role = beside[1] if beside else ""
     if isinstance(splits, Mapping):
         classes: ClassSplits = {split: tuple(labels) for split, labels in splits.items()}
     elif splits is not None:
@@ -199,8 +214,8 @@ def open_domain(
     elif table.splits is not None:
         classes = _own_splits(table)
     else:
-        beside = splits_beside(path, name) if path else None
-        classes, role = beside or ({"test": table.used_names()}, "")
+        classes = (beside and beside[0]) or {"test": table.used_names()}
+    flip = table.flip if flip is None else flip
     flip = not _is_grey(table) if flip is None else flip
     return ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad)
 
@@ -208,6 +223,8 @@ def open_domain(
 def _open_table(source: str | Path) -> tuple[ImageTable, Path | None, str]:
     """The table, the path where there is one, and what the domain is called unless it is given a name."""
     path = Path(source)
+    if path.is_dir() and is_imported(path):
+        return imported_table(path), path, path.resolve().name
     if path.is_dir():
         return folder_table(path), path, path.resolve().name
     if path.is_file():
@@ -238,7 +255,7 @@ def _is_grey(table: ImageTable) -> bool:
     """Whether the images looked at, across the table, are all stored as grey ones."""
     rows = np.linspace(0, len(table.images), _LOOKS, endpoint=False).astype(int).tolist()
     modes = {image_mode(table.encoded(row)) for row in rows} - {None}
-    return bool(modes) and modes <= _GREY_MODES
+    return bool(modes) and modes <= GREY_MODES
 
 
 def _wrong_labels(table: ImageTable, name: str, wrong: np.ndarray) -> str:

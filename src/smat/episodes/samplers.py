@@ -8,7 +8,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from smat.episodes.hierarchy import ClassGroups
 from smat.errors import ConfigError, DataError
+
+HIERARCHY_SETTINGS = ("hierarchy", "max_span")
+"""Settings of `VariableSampler` that change nothing where a domain's classes have no hierarchy."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,31 @@ class Draw:
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Draws the make-up of an episode from the sizes of the classes there are."""
+    """Draws the make-up of an episode from the sizes of the classes there are, and how they lie together."""
 
-    def check(self, names: Sequence[str], sizes: Int[np.ndarray, " classes"], domain: str) -> None:
-        """Raise a `DataError` if some episode could not be drawn from classes of these names and sizes."""
+    def check(
+        self,
+        names: Sequence[str],
+        sizes: Int[np.ndarray, " classes"],
+        domain: str,
+        groups: ClassGroups | None = None,
+    ) -> None:
+        """Raise a `DataError` if some episode could not be drawn from classes of these names, sizes and groups."""
         ...
 
-    def draw(self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator) -> Draw:
-        """One episode's make-up, for `sizes` that `check` has passed."""
+    def draw(
+        self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator, groups: ClassGroups | None = None
+    ) -> Draw:
+        """One episode's make-up, for `sizes` and `groups` that `check` has passed."""
         ...
 
 
 @dataclass(frozen=True)
 class FixedSampler:
     """The same number of classes and images in every episode.
+
+    Any classes of the split may meet, also where a domain's classes lie in groups: in Meta-Dataset a fixed number of
+    ways goes with no hierarchy either.
 
     Attributes:
         way: classes.
@@ -57,13 +72,21 @@ class FixedSampler:
         _at_least(2, way=self.way)
         _at_least(1, shot=self.shot, query=self.query)
 
-    def check(self, names: Sequence[str], sizes: Int[np.ndarray, " classes"], domain: str) -> None:
+    def check(
+        self,
+        names: Sequence[str],
+        sizes: Int[np.ndarray, " classes"],
+        domain: str,
+        groups: ClassGroups | None = None,
+    ) -> None:
         """Raise a `DataError` for fewer than `way` classes, or one of fewer than `shot + query` images."""
         _check_classes(self.way, len(names), domain)
         reason = f"{self.shot} support and {self.query} query images"
         _check_sizes(self.shot + self.query, reason, "lower sampler.shot or sampler.query", names, sizes, domain)
 
-    def draw(self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator) -> Draw:
+    def draw(
+        self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator, groups: ClassGroups | None = None
+    ) -> Draw:
         """`way` classes, each set of them as likely as any other."""
         classes = rng.choice(len(sizes), self.way, replace=False)
         return Draw(tuple(classes.tolist()), (self.shot,) * self.way, self.query)
@@ -73,14 +96,23 @@ class FixedSampler:
 class VariableSampler:
     """Episodes of varying, unbalanced make-up by the Meta-Dataset rule.
 
-    The way is uniform in `min_way`..min(`max_way`, classes). With n_c images in chosen class c:
+    The classes are, in random order,
+
+    - of a domain without a hierarchy: any, their number (the way) uniform in `min_way`..min(`max_way`, classes);
+    - of one whose classes lie in groups (Omniglot: alphabets): those of one group, each group of at least `min_way`
+      classes as likely as any other, the way uniform in `min_way`..min(`max_way`, classes of the group);
+    - of one with a graph of classes (ILSVRC: WordNet): all those that one node spans, or any `max_way` of them if
+      there are more; each node that spans `min_way`..`max_span` is as likely as any other.
+
+    With n_c images in chosen class c:
 
     - queries of each class: q = min(`max_query`, ⌊½ min_c n_c⌋);
     - support in all: S = min(`max_support`, Σ_c ⌈β·min(`max_support_per_class`, n_c - q)⌉), with β ~ U(0, 1];
     - support of class c: min(⌊R_c·(S - way)⌋ + 1, n_c - q), with R_c ∝ n_c·exp(a_c) and
       a_c ~ U(`min_log_weight`, `max_log_weight`), ΣR_c = 1.
 
-    Triantafillou et al. (2020), "Meta-Dataset", section 3.2 and appendix.
+    Triantafillou et al. (2020), "Meta-Dataset", section 3.2 and appendix; `max_span` is the smallest number with which
+    every class of ILSVRC can be drawn.
 
     Attributes:
         min_way: fewest classes.
@@ -90,6 +122,8 @@ class VariableSampler:
         max_support_per_class: most support images that a class counts for in the total; it may get more.
         min_log_weight: lower bound of a_c.
         max_log_weight: upper bound of a_c.
+        hierarchy: whether to draw by a domain's groups or graph of classes, where it has one.
+        max_span: most classes that a node of a graph may span.
     """
 
     min_way: int = 5
@@ -99,11 +133,13 @@ class VariableSampler:
     max_support_per_class: int = 100
     min_log_weight: float = math.log(0.5)
     max_log_weight: float = math.log(2)
+    hierarchy: bool = True
+    max_span: int = 392
 
     def __post_init__(self) -> None:
         _at_least(2, min_way=self.min_way)
         _at_least(1, max_query=self.max_query, max_support_per_class=self.max_support_per_class)
-        _at_least(self.min_way, max_way=self.max_way)
+        _at_least(self.min_way, max_way=self.max_way, max_span=self.max_span)
         _at_least(self.max_way, max_support=self.max_support)
         if self.min_log_weight > self.max_log_weight:
             raise ConfigError(
@@ -111,15 +147,34 @@ class VariableSampler:
                 f"{self.max_log_weight}"
             )
 
-    def check(self, names: Sequence[str], sizes: Int[np.ndarray, " classes"], domain: str) -> None:
-        """Raise a `DataError` for fewer than `min_way` classes, or a class of fewer than 2 images."""
+    def check(
+        self,
+        names: Sequence[str],
+        sizes: Int[np.ndarray, " classes"],
+        domain: str,
+        groups: ClassGroups | None = None,
+    ) -> None:
+        """Raise a `DataError` for too few classes, or no large enough group, or a class of fewer than 2 images."""
         _check_classes(self.min_way, len(names), domain, field="min_way")
         _check_sizes(2, "a support and a query image", "add images", names, sizes, domain)
+        if groups and self.hierarchy and not self._eligible(groups):
+            what, need = (
+                ("nodes above its classes", f"spans {self.min_way} to {self.max_span} of them")
+                if groups.kind == "graph"
+                else ("groups of classes", f"has at least {self.min_way}")
+            )
+            counts = ", ".join(str(n) for n in sorted({len(members) for members in groups.members})) or "none"
+            raise DataError(
+                f"{domain} has {len(groups.members)} {what}, of which none {need} (they have: {counts}): lower "
+                "sampler.min_way, or set sampler.hierarchy to false to draw from all its classes"
+            )
 
-    def draw(self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator) -> Draw:
+    def draw(
+        self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator, groups: ClassGroups | None = None
+    ) -> Draw:
         """One episode's make-up by the rule above."""
-        way = int(rng.integers(self.min_way, min(self.max_way, len(sizes)), endpoint=True))
-        classes = rng.choice(len(sizes), way, replace=False)
+        classes = self._classes(len(sizes), rng, groups if self.hierarchy else None)
+        way = len(classes)
         chosen = sizes[classes]
         query = min(self.max_query, int(chosen.min()) // 2)
         left = chosen - query
@@ -129,6 +184,20 @@ class VariableSampler:
         # Dividing last keeps whole numbers whole: equal weights share the support exactly.
         shots = np.minimum(np.floor(weights * (support - way) / weights.sum()).astype(np.int64) + 1, left)
         return Draw(tuple(classes.tolist()), tuple(shots.tolist()), query)
+
+    def _classes(self, count: int, rng: np.random.Generator, groups: ClassGroups | None) -> Int[np.ndarray, " way"]:
+        members = np.arange(count)
+        if groups:
+            eligible = self._eligible(groups)
+            members = eligible[rng.integers(len(eligible))]
+        way = min(self.max_way, len(members))
+        if not groups or groups.kind == "groups":
+            way = int(rng.integers(self.min_way, way, endpoint=True))
+        return rng.choice(members, way, replace=False)
+
+    def _eligible(self, groups: ClassGroups) -> list[Int[np.ndarray, "_"]]:
+        most = self.max_span if groups.kind == "graph" else math.inf
+        return [members for members in groups.members if self.min_way <= len(members) <= most]
 
 
 def _at_least(least: int, **fields: int) -> None:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from smat.episodes.domain import Domain
 from smat.episodes.episode import Episode, EpisodePlan
-from smat.episodes.samplers import Sampler
+from smat.episodes.samplers import HIERARCHY_SETTINGS, Sampler
 from smat.episodes.transforms import TransformConfig, Triple, plain_transform, random_transform
 from smat.errors import ConfigError
 from smat.rng import numpy_generator, seeded_torch
 
 
 class EpisodeSource:
-    """An endless, numbered series of episodes.
+    """A numbered series of episodes, endless unless they are given as `plans`.
 
     Episode n is a function of the arguments here and n alone: not of what was asked for before, nor of the
     process that makes it.
@@ -34,6 +34,7 @@ class EpisodeSource:
         seed: the run's seed, 0 or more.
         weights: how often each domain is drawn, in proportion; None: all alike.
         joined: whether all images of an episode are both its support and its query.
+        plans: episodes of these domains that were drawn before: episode n is `plans[n]`. None: draw them.
 
     Raises:
         DataError: a domain has no such split, or too few classes or images for the sampler.
@@ -54,6 +55,7 @@ class EpisodeSource:
         seed: int = 0,
         weights: Sequence[float] | None = None,
         joined: bool = False,
+        plans: Sequence[EpisodePlan] | None = None,
     ) -> None:
         self.joined = joined
         self.domains = tuple(domains)
@@ -65,24 +67,30 @@ class EpisodeSource:
         self.train = train
         self.transforms = transforms or TransformConfig()
         self.seed = seed
+        self.plans = plans
         self._by_name = {domain.name: domain for domain in self.domains}
         self._shares = _shares(self.domains, weights)
         if len(self._by_name) < len(self.domains):
             raise ConfigError(f"two domains have one name: {[d.name for d in self.domains]}; give each its own")
         self._sizes: dict[str, np.ndarray] = {}
+        self._groups = {domain.name: domain.hierarchy(split) for domain in self.domains}
         for domain in self.domains:
             names = domain.classes(split)
+            if plans is not None:  # they need not be what the sampler could draw
+                continue
             sizes = np.array([len(domain.rows(name)) for name in names], dtype=np.int64)
             part = f"the {split} split of " if len(domain.splits) > 1 else ""
-            sampler.check(names, sizes, f"{part}domain '{domain.name}'")
+            sampler.check(names, sizes, f"{part}domain '{domain.name}'", self._groups[domain.name])
             self._sizes[domain.name] = sizes
 
     def plan(self, n: int) -> EpisodePlan:
         """Which images episode `n` is made of; reads no image."""
+        if self.plans is not None:
+            return self.plans[n]
         choice = numpy_generator(self.seed, "domain", n).choice(len(self.domains), p=self._shares)
         domain = self.domains[int(choice)]
         rng = numpy_generator(self.seed, f"episode/{self.split}/{domain.name}", n)
-        draw = self.sampler.draw(self._sizes[domain.name], rng)
+        draw = self.sampler.draw(self._sizes[domain.name], rng, self._groups[domain.name])
         names = domain.classes(self.split)
         support: list[np.ndarray] = []
         query: list[np.ndarray] = []
@@ -100,6 +108,12 @@ class EpisodeSource:
             query_rows=tuple(np.concatenate(query).tolist()),
             query_labels=_labels(query),
         )
+
+    def sampler_settings(self) -> dict[str, Any]:
+        """Name and settings of the sampler, for records; those of hierarchies only where a domain has one."""
+        settings = {"name": type(self.sampler).__name__, **vars(self.sampler)}
+        without = () if any(self._groups.values()) else HIERARCHY_SETTINGS
+        return {key: value for key, value in settings.items() if key not in without}
 
     def episode(self, n: int) -> Episode:
         """Episode `n` with its images.

@@ -14,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Features
+from datasets.table import MemoryMappedTable
 from jaxtyping import Int
 
-from smat.episodes.folders import class_folders, read_class_folders
+from smat.episodes.folders import SPLIT_FOLDERS, class_folders, read_class_folders
+from smat.episodes.hierarchy import Hierarchy
+from smat.episodes.importing.storage import IMAGES, open_images, read_imported
 from smat.errors import DataError
 
 _ENCODED = datasets.Image(decode=False)
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class ImageTable:
         identity: a hash of the content, or the file whose content is to be hashed.
         root: folder that relative paths in `images` start from.
         splits: class names by split, where the source itself says so; a class may be in several.
+        hierarchy: which classes lie together, where the source says so.
+        flip: whether a mirrored image is still of its class, where the source says so.
     """
 
     images: datasets.Dataset
@@ -44,6 +48,8 @@ class ImageTable:
     identity: str | Path
     root: Path | None = None
     splits: Mapping[str, tuple[str, ...]] | None = None
+    hierarchy: Hierarchy | None = None
+    flip: bool | None = None
 
     def encoded(self, row: int) -> bytes | Path:
         """A row's encoded image, or the file that holds it."""
@@ -69,8 +75,17 @@ class ImageTable:
         with self.identity.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    @cached_property
+    def _column(self) -> pa.ChunkedArray:
+        return self.images.data.column("image")
+
     def _item(self, row: int) -> dict[str, Any]:
-        return self.images[row]["image"] or {"bytes": None, "path": None}
+        # Past `datasets`, which takes several times as long for a row.
+        return self._column[row].as_py() or {"bytes": None, "path": None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Sent to another process, the images are mapped there from their file; the column would be copied.
+        return {name: value for name, value in vars(self).items() if name != "_column"}
 
 
 def parquet_table(path: Path) -> ImageTable:
@@ -101,6 +116,34 @@ def parquet_table(path: Path) -> ImageTable:
     return ImageTable(_renamed(images, image), labels, names, str(path), path)
 
 
+def imported_table(folder: Path) -> ImageTable:
+    """The table of a folder that `smat data import` made.
+
+    Raises:
+        DataError: the import was not finished, or its files are damaged.
+    """
+    imported = read_imported(folder)
+    rows = open_images(folder)
+    counts = list(imported.classes.values())
+    labels = rows.column("label").to_numpy()
+    if not np.array_equal(labels, np.repeat(np.arange(len(counts)), counts)):
+        raise DataError(f"'{folder}' has other images than its domain.json says: delete it and import it again")
+    # With its file's name, other processes map it too; without a fingerprint, `datasets` would hash all images.
+    images = datasets.Dataset(
+        MemoryMappedTable(rows, str((folder / IMAGES).resolve())), fingerprint=imported.sha256[:16]
+    )
+    return ImageTable(
+        images,
+        labels,
+        tuple(imported.classes),
+        str(folder),
+        imported.sha256,
+        splits=imported.splits,
+        flip=imported.flip,
+        hierarchy=imported.hierarchy,
+    )
+
+
 def folder_table(root: Path) -> ImageTable:
     """The table of a folder of class folders, or of `train`, `val` and `test` folders of class folders.
 
@@ -111,13 +154,13 @@ def folder_table(root: Path) -> ImageTable:
     splits: dict[str, tuple[str, ...]] | None = None
     paths: list[Path] = []
     found: list[str] = []
-    if parts and set(parts) <= set(_SPLIT_FOLDERS) and all(any(class_folders(root / part)) for part in parts):
+    if parts and set(parts) <= set(SPLIT_FOLDERS) and all(any(class_folders(root / part)) for part in parts):
         splits = {}
         for part in parts:
             some, labels, names = read_class_folders(root / part)
             paths += some
             found += [names[label] for label in labels]
-            splits[_SPLIT_FOLDERS[part]] = tuple(names)
+            splits[SPLIT_FOLDERS[part]] = tuple(names)
     else:
         paths, labels, names = read_class_folders(root)
         found = [names[label] for label in labels]

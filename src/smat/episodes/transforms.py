@@ -66,7 +66,12 @@ class TransformConfig:
 
 def normalise(images: Float[Tensor, "n 3 h w"], mean: Triple, std: Triple) -> Float[Tensor, "n 3 h w"]:
     """Images in 0..1 minus `mean`, over `std`, channel by channel."""
-    return (images - images.new_tensor(mean).view(3, 1, 1)) / images.new_tensor(std).view(3, 1, 1)
+    return _normalised(images.clone(), mean, std)
+
+
+def _normalised(images: Tensor, mean: Triple, std: Triple) -> Tensor:
+    """In place: new memory for each step takes three times as long."""
+    return images.sub_(images.new_tensor(mean).view(3, 1, 1)).div_(images.new_tensor(std).view(3, 1, 1))
 
 
 def plain_transform(
@@ -75,7 +80,7 @@ def plain_transform(
     """The centre `image_size` pixels of each square, normalised."""
     start = (canvases.shape[-1] - image_size) // 2
     stop = start + image_size
-    return normalise(canvases[:, :, start:stop, start:stop].float() / 255, mean, std)
+    return _normalised(canvases[:, :, start:stop, start:stop].float().div_(255), mean, std)
 
 
 def random_transform(
@@ -103,7 +108,7 @@ def random_transform(
     vary = nn.Sequential(*steps)
     with torch.no_grad():
         parts: list[Tensor] = [vary(part.float() / 255).clamp(0, 1) for part in canvases.split(_AT_ONCE)]
-    return normalise(torch.cat(parts), mean, std)
+    return _normalised(torch.cat(parts), mean, std)
 
 
 def prepare(

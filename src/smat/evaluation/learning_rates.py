@@ -66,7 +66,9 @@ def fine_tuned(
     if rule == "support":
         return contender
     split = "val" if rule == "validation" else source.split
-    loader = episode_loader(_of_split(source, split), 0, CHOOSING_EPISODES, workers=workers)
+    chosen = _of_split(source, split)
+    count = CHOOSING_EPISODES if chosen.plans is None else min(CHOOSING_EPISODES, len(chosen.plans))
+    loader = episode_loader(chosen, 0, count, workers=workers)
     episodes = (episode.to(pool.pretrained.device) for episode in loader)
     contender.rate = _median_rate(contender, episodes) if rule == "support-median" else _best_rate(contender, episodes)
     return contender
@@ -92,6 +94,8 @@ def _best_rate(contender: FineTuned, episodes: Iterable[Episode]) -> float:
 
 def _of_split(source: EpisodeSource, split: str) -> EpisodeSource:
     """Like episodes of other classes of the domain."""
+    if split == source.split:
+        return source
     return EpisodeSource(
         source.domains,
         split,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smat.backbones import BackboneSpec
-from smat.episodes import Domain, Episode, EpisodeSource, Sampler, TransformConfig, episode_loader
+from smat.episodes import Domain, Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
 from smat.errors import ConfigError
 from smat.experts import Precision, SparseInterpolatedExperts
 
@@ -112,8 +112,9 @@ def domain_sources(
     sampler: Sampler,
     transforms: TransformConfig,
     seed: int = 0,
+    plans: Mapping[str, Sequence[EpisodePlan]] | None = None,
 ) -> list[EpisodeSource]:
-    """Evaluation episodes of each domain, for a network.
+    """Evaluation episodes of each domain, for a network; drawn, or by domain those that are given.
 
     Raises:
         DataError: a domain that is too small for the sampler, or without the split.
@@ -130,6 +131,7 @@ def domain_sources(
             std=spec.std,
             transforms=transforms,
             seed=seed,
+            plans=None if plans is None else [plan for domain in members for plan in plans[domain.name]],
         )
 
     source(domains)  # for its checks of the domains together
@@ -142,16 +144,18 @@ def evaluate_domain(
     source: EpisodeSource,
     episodes: int,
     *,
+    first: int = 0,
     workers: int = 0,
     on_episode: Callable[[EpisodeRow], None] | None = None,
 ) -> list[EpisodeRow]:
-    """Classify the queries of episodes 0..episodes-1, by every contender the same ones.
+    """Classify the queries of episodes first..episodes-1, by every contender the same ones.
 
     Args:
         contenders: by name; all of networks that started from the frozen one.
         frozen: features that the contenders share.
         source: episodes with the plain test transform.
-        episodes: how many.
+        episodes: number of the last one, plus 1.
+        first: number of the first one.
         workers: processes that decode images ahead.
         on_episode: called with each row as soon as there is one.
 
@@ -164,12 +168,12 @@ def evaluate_domain(
     """
     if not contenders:
         raise ConfigError("there are no contenders; give one or more")
-    if episodes < 1:
-        raise ConfigError(f"episodes is {episodes}; give 1 or more (600 are usual)")
+    if episodes <= first:
+        raise ConfigError(f"episodes is {episodes}; give {first + 1} or more (600 are usual)")
     if source.train:
         raise ConfigError("the episodes' images are varied at random, as for training; make them with train=False")
     rows: list[EpisodeRow] = []
-    for n, episode in enumerate(episode_loader(source, 0, episodes, workers=workers)):
+    for n, episode in enumerate(episode_loader(source, first, episodes, workers=workers), start=first):
         episode = episode.to(frozen.device)
         features = frozen(episode)
         rows.append(

@@ -86,7 +86,7 @@ def bench(
         torch.set_num_threads(before)
     results = {w: {c: _summary(seconds[w], memory[w], c) for c in contenders[w]} for w in what}
     report = {
-        "machine": _machine(problem.threads),
+        "machine": machine(problem.threads),
         "problem": asdict(problem),
         "agreement": agreement,
         "results": results,
@@ -170,7 +170,8 @@ def _summary(
     }
 
 
-def _machine(threads: int) -> dict[str, Any]:
+def machine(threads: int) -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

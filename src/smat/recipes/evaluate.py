@@ -1,9 +1,10 @@
 """`smat evaluate`: few-shot accuracy of a checkpoint on domains, next to the untouched backbone's."""
 
+import inspect
 import json
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,10 +15,13 @@ from rich.console import Console
 from smat.adaptation import Adapt, Device, FineTuneConfig, open_model, pick_device
 from smat.episodes import (
     Domain,
+    EpisodePlan,
     FixedSampler,
+    Sampler,
     TransformConfig,
     VariableSampler,
     open_domains,
+    read_episodes,
 )
 from smat.errors import ConfigError
 from smat.evaluation import (
@@ -69,11 +73,12 @@ def evaluate(
     steps: int = FineTuneConfig.steps,
     grid: list[float] = list(FineTuneConfig.grid),  # noqa: B006
     split: Literal["train", "val", "test"] = "test",
-    episodes: int = 600,
+    episodes: int | None = None,
     way: int = 5,
     shot: int = 5,
     query: int = 15,
     sampler: Literal["fixed", "variable"] = "fixed",
+    episodes_from: str | None = None,
     margin: float | None = None,
     splits: str | None = None,
     skip_bad: bool = False,
@@ -102,11 +107,13 @@ def evaluate(
         steps: of fine-tuning.
         grid: learning rates to choose from, LoRA's times ten.
         split: whose classes.
-        episodes: how many a domain.
+        episodes: how many a domain; 600, or all those of the file, if not given.
         way: classes of an episode (fixed sampler).
         shot: support images a class (fixed sampler).
         query: query images a class (fixed sampler).
         sampler: `fixed`, or `variable`: ways and shots vary by Meta-Dataset's rule.
+        episodes_from: take the episodes of a file that `smat data episodes` wrote, which has its own split, way, shot,
+            query, sampler and seed.
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             that of the checkpoint's training by default.
         splits: a splits file for all domains; the one beside each otherwise.
@@ -128,11 +135,20 @@ def evaluate(
     leave_cores_to(workers)
     console = Console()
     path = check_writable(output) if output else None
-    draws = FixedSampler(way, shot, query) if sampler == "fixed" else VariableSampler()
+    draws: Sampler = FixedSampler(way, shot, query) if sampler == "fixed" else VariableSampler()
+    if episodes_from:
+        _check_left_to_the_file(settings)
     opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
+    part, plans = str(split), None
+    if episodes_from:
+        written = read_episodes(episodes_from, opened)
+        part, draws, seed, plans = written.split, written.sampler, written.seed, written.plans
+        settings |= {"split": part, "seed": seed, **_sampler_settings(draws)}
+    counts = _episodes(episodes, episodes_from, opened, plans)
+    settings["episodes"] = max(counts.values())
     pool = open_model(checkpoint, pick_device(device))
     transforms = TransformConfig(margin=pool.backbone.spec.margin if margin is None else margin)
-    sources = domain_sources(pool.backbone.spec, opened, split, draws, transforms, seed)
+    sources = domain_sources(pool.backbone.spec, opened, part, draws, transforms, seed, plans)
     pools = _pools(pool, method, adapt, checkpoint)
     if not pool.config.experts and method == "all":
         console.print(f"{checkpoint} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
@@ -142,7 +158,8 @@ def evaluate(
         frozen = FrozenFeatures(pool, precision)
         with episode_progress(console) as bar:
             for source in sources:
-                show = follow(bar, source.domains[0].name, episodes)
+                count = counts[source.domains[0].name]
+                show = follow(bar, source.domains[0].name, count)
 
                 def keep(row: EpisodeRow, show: Callable[[EpisodeRow], None] = show) -> None:
                     result.rows.append(row)
@@ -154,7 +171,7 @@ def evaluate(
                     else fine_tuned(tuned, adapt, tuning, learning_rate_from, source, precision, workers)
                     for name, tuned in pools.items()
                 }
-                evaluate_domain(contenders, frozen, source, episodes, workers=workers, on_episode=keep)
+                evaluate_domain(contenders, frozen, source, count, workers=workers, on_episode=keep)
         result.complete = True
     except KeyboardInterrupt:
         console.print("interrupted: what follows is what was done until then")
@@ -170,6 +187,38 @@ def evaluate(
     if path and result.rows:
         console.print(f"a row an episode: {path}", soft_wrap=True, markup=False)
     return result
+
+
+def _check_left_to_the_file(settings: dict[str, Any]) -> None:
+    usual = {name: parameter.default for name, parameter in inspect.signature(evaluate).parameters.items()}
+    given = [f for f in ("split", "sampler", "way", "shot", "query", "seed") if settings[f] != usual[f]]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} cannot be chosen where episodes come from a file, which has its own: leave out "
+            "episodes_from, or what is chosen"
+        )
+
+
+def _sampler_settings(sampler: Sampler) -> dict[str, Any]:
+    """What the sampler of a file of episodes is as this recipe's settings."""
+    if isinstance(sampler, FixedSampler):
+        return {"sampler": "fixed", **asdict(sampler)}
+    return {"sampler": "variable"}
+
+
+def _episodes(
+    wanted: int | None,
+    path: str | None,
+    domains: Sequence[Domain],
+    plans: Mapping[str, Sequence[EpisodePlan]] | None,
+) -> dict[str, int]:
+    """How many episodes of each domain."""
+    if plans is None:
+        return dict.fromkeys((domain.name for domain in domains), 600 if wanted is None else wanted)
+    few = {name: len(some) for name, some in plans.items() if len(some) < (wanted or 1)}
+    if few:
+        raise ConfigError(f"episodes is {wanted}, but '{path}' has only {few}: ask for fewer, or write more")
+    return {name: len(some) if wanted is None else wanted for name, some in plans.items()}
 
 
 def _pools(
@@ -208,7 +257,7 @@ def _title(settings: dict[str, Any]) -> str:
 
 def _report(result: Evaluation, settings: dict[str, Any], domains: Sequence[Domain]) -> dict[str, Any]:
     """Everything that was found and that it depends on, for JSON."""
-    packages = ("smat", "torch", "transformers", "torchmetrics", "datasets", "pillow")
+    packages = ("smat", "torch", "transformers", "datasets", "pillow")
     return {
         "complete": result.complete,
         "config": settings,

@@ -1,0 +1,1 @@
+"""From image collections as their authors distribute them to domains on disk."""
