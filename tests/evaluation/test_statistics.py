@@ -15,6 +15,7 @@ from smat.evaluation import (
     Summary,
     average,
     averages,
+    calibration_bins,
     calibration_error,
     interval,
     paired_difference,
@@ -87,9 +88,9 @@ def test_nothing_has_no_mean() -> None:
 
 def test_calibration_error_of_one_bin_is_the_gap() -> None:
     rows = [row([0.81] * 5, [1.0, 1.0, 1.0, 0.0, 0.0])]
-    assert calibration_error(rows, "pretrained") == pytest.approx(0.81 - 0.6, abs=1e-6)
+    assert calibration_error(calibration_bins(rows, "pretrained")) == pytest.approx(0.81 - 0.6, abs=1e-6)
     certain = [row([1.0] * 4, [1.0] * 4)]
-    assert calibration_error(certain, "pretrained") == pytest.approx(0, abs=1e-6)
+    assert calibration_error(calibration_bins(certain, "pretrained")) == pytest.approx(0, abs=1e-6)
 
 
 def test_calibration_error_is_the_multi_class_one_of_episodes_of_any_way() -> None:
@@ -103,7 +104,7 @@ def test_calibration_error_is_the_multi_class_one_of_episodes_of_any_way() -> No
         rows.append(row(confidence.tolist(), (choice == labels).float().tolist(), n))
         padded = torch.nn.functional.pad(probabilities, (0, 9 - way))
         widest.update(padded, labels)
-    assert calibration_error(rows, "pretrained") == pytest.approx(float(widest.compute()), abs=1e-6)
+    assert calibration_error(calibration_bins(rows, "pretrained")) == pytest.approx(float(widest.compute()), abs=1e-6)
 
 
 def test_summary_of_a_domain() -> None:

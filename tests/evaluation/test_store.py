@@ -25,16 +25,34 @@ def test_cells_come_back_as_they_were_and_only_by_their_own_key(tmp_path: Path) 
     again = Store(tmp_path / "new" / "cells.jsonl")
     assert len(again) == 3
     for cell in CELLS:
-        assert again.find(cell.key) == cell
-    for other in ({"checkpoint": "other"}, {"seed": 1}, {"data": "other"}, {"protocol": {"episodes": 3}}):
-        assert again.find(replace(CELLS[0].key, **other)) is None
+        assert again.find(cell.key, 2) == cell
+    for other in ({"checkpoint": "other"}, {"seed": 1}, {"data": "other"}, {"protocol": {"way": 3}}):
+        assert again.find(replace(CELLS[0].key, **other), 2) is None
+
+
+def test_cells_of_episodes_that_follow_one_another_are_found_as_one(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "cells.jsonl"), tmp_path / "cells.jsonl"
+    accuracies = [[0.0, 0.1], [0.2, 0.3], [0.4]]
+    for first, part in zip((2, 0, 4), (accuracies[1], accuracies[0], accuracies[2]), strict=True):
+        store.add(make_cell("smat", "birds", part, first=first))
+    store.add(make_cell("smat", "birds", [0.9], first=6))  # episode 5 is missing
+    store.add(make_cell("smat", "birds", [0.7], first=2))  # a smaller part of what there is
+    whole = [0.0, 0.1, 0.2, 0.3, 0.4]
+    for found in (store, Store(path)):
+        assert len(found) == 1
+        for most, expected in ((1, None), (2, whole[:2]), (3, [0.0, 0.1, 0.7]), (4, whole[:4]), (5, whole), (9, whole)):
+            cell = found.find(CELLS[0].key, most)
+            assert (cell and cell.accuracies) == expected
+    assert cell is not None
+    assert (cell.first, cell.seconds) == (0, 4.5)
+    assert cell.calibration == [[10.0, 5.0, pytest.approx(6.0)], [0.0, 0.0, 0.0]]
 
 
 def test_the_last_of_two_cells_of_one_key_counts(tmp_path: Path) -> None:
     store = filled(tmp_path / "cells.jsonl")
     store.add(replace(CELLS[0], accuracies=[0.5, 0.5]))
     for found in (store, Store(tmp_path / "cells.jsonl")):
-        cell = found.find(CELLS[0].key)
+        cell = found.find(CELLS[0].key, 2)
         assert cell is not None
         assert cell.accuracies == [0.5, 0.5]
 
@@ -47,9 +65,9 @@ def test_a_torn_last_line_is_dropped_with_a_note(tmp_path: Path, lost: int, capl
     with caplog.at_level(logging.WARNING):
         store = Store(path)
     assert "ends within a line" in caplog.text
-    assert [store.find(cell.key) for cell in CELLS] == [CELLS[0], CELLS[1], None]
+    assert [store.find(cell.key, 2) for cell in CELLS] == [CELLS[0], CELLS[1], None]
     store.add(CELLS[2])
-    assert Store(path).find(CELLS[2].key) == CELLS[2]
+    assert Store(path).find(CELLS[2].key, 2) == CELLS[2]
 
 
 def test_a_line_damaged_in_the_middle_is_named_and_nothing_is_lost(tmp_path: Path) -> None:

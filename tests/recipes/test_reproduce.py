@@ -15,6 +15,7 @@ from transformers import ViTConfig, ViTModel
 
 from smat.episodes.pocket import PocketDomain
 from smat.errors import CheckpointError, ConfigError, DataError
+from smat.evaluation import CellKey, Store
 from smat.experts import SparseInterpolatedExperts
 from smat.recipes.evaluate import evaluate
 from smat.recipes.reproduce import reproduce
@@ -125,6 +126,29 @@ def test_an_interrupted_comparison_goes_on(base: str, out: Path, monkeypatch: py
     reproduce("table1", base, **arguments, **SMALL)
     assert cells(out) == whole
     assert list(cells(out))[:6] == list(first)
+
+
+def test_an_interruption_keeps_what_is_done_on_a_domain_and_more_episodes_only_add(
+    base: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smat.recipes.reproduce_cells._BLOCK", 3)
+    whole = {key: cell["accuracies"] for key, cell in cells(out).items()}
+    (out / "cells.jsonl").unlink()
+    arguments: dict[str, Any] = {"out": str(out), "methods": ["pretrained", "knn", "smat"]}
+    images = 3 * (2 + 3)  # of an episode
+    with monkeypatch.context() as patch:
+        stop_at(patch, KeyboardInterrupt(), images=3 * images + 7)  # in the first domain's last episode
+        with pytest.raises(KeyboardInterrupt):
+            reproduce("table1", base, **arguments, **SMALL)
+    drawn = stop_at(monkeypatch, None, images=0)
+    reproduce("table1", base, **arguments, **SMALL)
+    assert len(drawn) == (1 + 4) * images
+    store = Store(out / "cells.jsonl")
+    found = {key: store.find(CellKey(**json.loads(key)), 4) for key in cells(out)}
+    assert len(found) == 3 * 2
+    assert all(cell and cell.accuracies == whole[key] for key, cell in found.items())
+    reproduce("table1", base, **arguments, **SMALL | {"episodes": 5})
+    assert len(drawn) == (1 + 4 + 1 + 1) * images
 
 
 def test_an_interrupted_training_goes_on_or_begins_anew(base: str, out: Path) -> None:

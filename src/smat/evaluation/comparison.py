@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.stats import rankdata
 
 from smat.errors import ConfigError, DataError
-from smat.evaluation.statistics import Interval, average, interval, paired_difference
+from smat.evaluation.statistics import Interval, average, calibration_error, interval, paired_difference
 from smat.evaluation.store import Cell
 
 AVERAGES = {"id": "ID average", "ood": "OOD average", "": "average"}
@@ -141,7 +142,7 @@ def _line(domain: str, role: str, cells: Sequence[Cell], methods: Sequence[str],
             accuracy=interval(episodes[method]),
             by_seed=tuple(statistics.fmean(cell.accuracies) for cell in group),
             difference=None if against in (None, method) else paired_difference(episodes[method], episodes[against]),
-            calibration_error=statistics.fmean(cell.calibration_error for cell in group),
+            calibration_error=statistics.fmean(calibration_error(torch.tensor(cell.calibration)) for cell in group),
         )
 
     return Line(domain, role, {method: entry(method) for method in methods})

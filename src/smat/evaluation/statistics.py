@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import binary_calibration_error
+from jaxtyping import Float
+from torch import Tensor
 
 from smat.errors import DataError
 from smat.evaluation.protocol import EpisodeRow
@@ -74,17 +75,23 @@ def average(intervals: Sequence[Interval]) -> Interval:
     return Interval(sum(i.mean for i in intervals) / k, half_width)
 
 
-def calibration_error(rows: Sequence[EpisodeRow], method: str) -> float:
-    """Expected calibration error over all queries of the episodes, in 0..1, with 15 bins.
+def calibration_bins(rows: Sequence[EpisodeRow], method: str) -> Float[Tensor, "bins 3"]:
+    """Queries, right answers and sum of the confidence in each of 15 equal bins of confidence.
 
-    The mean over bins of confidence of |accuracy - confidence|, bins weighted by their queries (Guo et al. 2017).
-    It depends on each query's highest probability and on whether that class was right, and on nothing else, so
-    that episodes of different ways can be pooled: torchmetrics' binary form, given these two, is its multi-class
-    form.
+    They depend on each query's highest probability and on whether that class was right, and on nothing else, so that
+    episodes of different ways can be pooled; bins of more episodes are the sums of theirs.
     """
-    confidence = torch.cat([row.outcomes[method].confidence for row in rows])
-    correct = torch.cat([row.outcomes[method].correct for row in rows])
-    return float(binary_calibration_error(confidence.clamp(0, 1), correct.long(), n_bins=CALIBRATION_BINS))
+    confidence = torch.cat([row.outcomes[method].confidence for row in rows]).double().clamp(0, 1)
+    correct = torch.cat([row.outcomes[method].correct for row in rows]).double()
+    places = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    each = torch.stack([torch.ones_like(confidence), correct, confidence], dim=1)
+    return torch.zeros(CALIBRATION_BINS, 3, dtype=torch.float64).index_add_(0, places, each)
+
+
+def calibration_error(bins: Float[Tensor, "bins 3"]) -> float:
+    """Expected calibration error, in 0..1: the bins' |accuracy - confidence|, weighted by queries (Guo et al. 2017)."""
+    queries, correct, confidence = bins.T
+    return float((correct - confidence).abs().sum() / queries.sum())
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def summarise(rows: Sequence[EpisodeRow], role: str = "") -> Summary:
         episodes=len(rows),
         accuracy={method: interval(values) for method, values in accuracies.items()},
         difference={method: paired_difference(accuracies[method], accuracies[BASELINE]) for method in others},
-        calibration_error={method: calibration_error(rows, method) for method in methods},
+        calibration_error={method: calibration_error(calibration_bins(rows, method)) for method in methods},
     )
 
 

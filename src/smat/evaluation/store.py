@@ -3,9 +3,11 @@
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from smat.errors import CheckpointError
 from smat.evaluation.files import check_writable
@@ -24,7 +26,7 @@ class CellKey:
         learning_rate: the rule that chose the fine-tuning's learning rate; `""` without fine-tuning.
         domain: name of the domain.
         split: whose classes.
-        protocol: the episodes' settings, and those of the fine-tuning.
+        protocol: the episodes' settings but for their number, and those of the fine-tuning.
         data: the domain's fingerprint.
         checkpoint: the pool's fingerprint.
     """
@@ -46,31 +48,42 @@ class CellKey:
 
 @dataclass(frozen=True)
 class Cell:
-    """The results of one method on one domain.
+    """The results of one method on episodes of one domain.
 
     Attributes:
         key: what they depend on.
         role: the domain's: `id`, `ood` or `""`.
+        first: number of the first episode.
         accuracies: of each episode, in order; the same episodes for all keys of one protocol and domain.
-        confidence: mean confidence over all queries.
-        calibration_error: expected calibration error, in 0..1.
+        calibration: queries, right answers and sum of the confidence by bins of confidence (`calibration_bins`).
         seconds: the method's own time, without the images and their frozen features.
         rates: learning rates of the episodes' fine-tuning, in order; none without.
     """
 
     key: CellKey
     role: str
+    first: int
     accuracies: list[float]
-    confidence: float
-    calibration_error: float
+    calibration: list[list[float]]
     seconds: float
     rates: list[float]
+
+    def __add__(self, more: "Cell") -> "Cell":
+        """Together with the episodes that follow."""
+        return replace(
+            self,
+            accuracies=self.accuracies + more.accuracies,
+            calibration=np.add(self.calibration, more.calibration).tolist(),
+            seconds=self.seconds + more.seconds,
+            rates=self.rates + more.rates,
+        )
 
 
 class Store:
     """Cells in a file, a line each; a cell that was added is there for good.
 
-    A line that was being written when its process died is dropped, with a note, so that it is computed again.
+    A cell can be of some of a method's episodes on a domain; those that follow one another are found as one. A line
+    that was being written when its process died is dropped, with a note, so that it is computed again.
 
     Args:
         path: the file; it and its folder are made where they are missing.
@@ -82,7 +95,7 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = check_writable(path)
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, dict[int, dict[int, Cell]]] = {}  # by key, first episode and number of episodes
         content = self.path.read_bytes() if self.path.exists() else b""
         *lines, torn = content.split(b"\n")
         for number, line in enumerate(lines, start=1):
@@ -99,14 +112,21 @@ class Store:
             os.truncate(self.path, len(content) - len(torn))
 
     def __len__(self) -> int:
+        """Number of methods on domains."""
         return len(self._cells)
 
     def _keep(self, cell: Cell) -> None:
-        self._cells[cell.key.text()] = cell
+        starts = self._cells.setdefault(cell.key.text(), {})
+        starts.setdefault(cell.first, {})[len(cell.accuracies)] = cell
 
-    def find(self, key: CellKey) -> Cell | None:
-        """The cell of that key, if it is finished."""
-        return self._cells.get(key.text())
+    def find(self, key: CellKey, episodes: int) -> Cell | None:
+        """What there is of that key's episodes from 0 on, at most so many; None if nothing."""
+        starts, found, done = self._cells.get(key.text(), {}), None, 0
+        while fitting := [n for n in starts.get(done, ()) if done + n <= episodes]:
+            cell = starts[done][max(fitting)]
+            found = found + cell if found else cell
+            done += max(fitting)
+        return found
 
     def add(self, cell: Cell) -> None:
         """Write a cell, by one call of the system, and make sure that it is on the disk."""

@@ -29,16 +29,23 @@ def episode_progress(console: Console) -> Progress:
     )
 
 
-def follow(bar: Progress, description: str, episodes: int) -> Callable[[EpisodeRow], None]:
-    """A new bar; it moves on with every row that it is called with, and says how accuracy stands."""
-    task = bar.add_task(description, total=episodes, status="")
+def follow(bar: Progress, description: str, episodes: int, first: int = 0) -> Callable[[EpisodeRow], None]:
+    """A new bar; it moves on with every row that it is called with, and says how accuracy stands.
+
+    Args:
+        bar: the display that it is added to.
+        description: what is evaluated.
+        episodes: how many there are.
+        first: how many of them were done before.
+    """
+    task = bar.add_task(description, total=episodes, completed=first, status="")
     sums: dict[str, float] = {}
 
     def show(row: EpisodeRow) -> None:
         for name, outcome in row.outcomes.items():
             sums[name] = sums.get(name, 0.0) + outcome.accuracy
         bar.update(task, advance=1)
-        done = bar.tasks[bar.task_ids.index(task)].completed
+        done = bar.tasks[bar.task_ids.index(task)].completed - first
         shown = list(sums.items())[:2]  # a line has no room for more
         bar.update(task, status="  ".join(f"{name} {100 * total / done:.1f} %" for name, total in shown))
 

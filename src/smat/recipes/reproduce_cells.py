@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from smat.adaptation import Adapt, FineTuneConfig
 from smat.episodes import Domain, EpisodeSource
 from smat.evaluation import (
@@ -20,7 +18,7 @@ from smat.evaluation import (
     FrozenFeatures,
     Rule,
     Store,
-    calibration_error,
+    calibration_bins,
     evaluate_domain,
     fine_tuned,
     rule_for,
@@ -32,6 +30,7 @@ from smat.recipes.reproduce_plan import Setting
 from smat.recipes.reproduce_training import Workshop
 
 _AT_ONCE = 8  # pools in memory
+_BLOCK = 25  # episodes between two saves; where it changes, stored blocks still fit together
 
 
 def fingerprint(pool: SparseInterpolatedExperts) -> str:
@@ -114,19 +113,24 @@ class Evaluator:
         found = []
         for source in self.sources:
             keys = {entrant: self.key(entrant, source, prints[entrant]) for entrant in entrants}
-            missing = {e: pools[e] for e, key in keys.items() if not self.store.find(key)}
-            if missing:
-                self._evaluate(missing, keys, source)
-            found += [cell for key in keys.values() if (cell := self.store.find(key))]
+            done = {entrant: self.done(key) for entrant, key in keys.items()}
+            for first in sorted(set(done.values()) - {self.episodes}):
+                missing = {entrant: pools[entrant] for entrant in entrants if done[entrant] == first}
+                self._evaluate(missing, keys, source, first)
+            found += [cell for key in keys.values() if (cell := self.store.find(key, self.episodes))]
         return found
+
+    def done(self, key: CellKey) -> int:
+        """How many of its episodes are stored."""
+        cell = self.store.find(key, self.episodes)
+        return len(cell.accuracies) if cell else 0
 
     def key(self, entrant: Entrant, source: EpisodeSource, checkpoint: str) -> CellKey:
         """Everything that the entrant's result on a domain depends on."""
         tuned = entrant.adapt != "none"
         protocol: dict[str, Any] = {
-            "episodes": self.episodes,
             "seed": source.seed,
-            "sampler": {"name": type(source.sampler).__name__, **vars(source.sampler)},
+            "sampler": source.sampler_settings(),
             "margin": source.transforms.margin,
             "image_size": source.image_size,
             "precision": self.precision,
@@ -149,24 +153,28 @@ class Evaluator:
         pools: Mapping[Entrant, SparseInterpolatedExperts],
         keys: Mapping[Entrant, CellKey],
         source: EpisodeSource,
+        first: int,
     ) -> None:
+        """Evaluate episodes from `first` on; what is done is stored every few episodes."""
         domain, workers = source.domains[0], self.workshop.workers
+        contenders = {e: self._contender(e, pool, source) for e, pool in pools.items()}
+        rows: list[EpisodeRow] = []
+
+        def keep(row: EpisodeRow) -> None:
+            follower(row)
+            rows.append(row)
+            if row.n + 1 == self.episodes or (row.n + 1) % _BLOCK == 0:
+                for entrant, contender in contenders.items():
+                    rates = contender.rates[-len(rows) :] if isinstance(contender, FineTuned) else []
+                    self.store.add(cell(keys[entrant], domain, rows, entrant.name, rates))
+                rows.clear()
+
         with episode_progress(self.workshop.console) as bar:
             names = [entrant.name for entrant in pools]
             who = names[0] if len(names) == 1 else f"{len(names)} methods"
-            follower = follow(bar, f"{domain.name}: {who}", self.episodes)
-            contenders = {e: self._contender(e, pool, source) for e, pool in pools.items()}
-            rows = evaluate_domain(
-                {entrant.name: contender for entrant, contender in contenders.items()},
-                self.frozen,
-                source,
-                self.episodes,
-                workers=workers,
-                on_episode=follower,
-            )
-        for entrant, contender in contenders.items():
-            rates = contender.rates if isinstance(contender, FineTuned) else []
-            self.store.add(cell(keys[entrant], domain, rows, entrant.name, rates))
+            follower = follow(bar, f"{domain.name}: {who}", self.episodes, first)
+            by_name = {entrant.name: contender for entrant, contender in contenders.items()}
+            evaluate_domain(by_name, self.frozen, source, self.episodes, first=first, workers=workers, on_episode=keep)
 
     def _contender(self, entrant: Entrant, pool: SparseInterpolatedExperts, source: EpisodeSource) -> Contender:
         if entrant.adapt != "none":
@@ -183,9 +191,9 @@ def cell(key: CellKey, domain: Domain, rows: Sequence[EpisodeRow], name: str, ra
     return Cell(
         key=key,
         role=domain.role,
+        first=rows[0].n,
         accuracies=[outcome.accuracy for outcome in outcomes],
-        confidence=float(torch.cat([outcome.confidence for outcome in outcomes]).mean()),
-        calibration_error=calibration_error(rows, name),
+        calibration=calibration_bins(rows, name).tolist(),
         seconds=sum(outcome.seconds for outcome in outcomes),
         rates=list(rates),
     )
