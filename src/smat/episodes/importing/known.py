@@ -29,7 +29,7 @@ _SOURCES = {
     ("aircraft",): Known("FGVC-Aircraft", 100, 10_000, 100, (70, 15, 15)),
     ("cub", "cubirds"): Known("CU Birds 200-2011", 200, 11_788, splits=(140, 30, 30)),
     ("dtd",): Known("Describable Textures", 47, 5_640, 120, (33, 7, 7)),
-    ("quickdraw",): Known("Quick, Draw!", 345, splits=(241, 52, 52)),
+    ("quickdraw",): Known("Quick, Draw!", 345, 50_426_266, splits=(241, 52, 52)),
     ("fungi",): Known("FGVCx Fungi", 1394, 89_760, splits=(994, 200, 200)),
     ("flowers", "vggflower"): Known("VGG Flower 102", 102, 8_189, splits=(71, 15, 16)),
     ("gtsrb", "trafficsign", "trafficsigns"): Known("GTSRB, training images", 43, 39_209, splits=(0, 0, 43)),
@@ -42,7 +42,9 @@ _SOURCES = {
     ("food", "food101"): Known("Food-101", 101, 101_000, 1_000),
     ("pets",): Known("Oxford-IIIT Pet", 37, 7_349),
     ("cars",): Known("Stanford Cars", 196, 16_185),
-    ("sketch", "clipart", "infograph", "painting", "real", "domainnet"): Known("DomainNet", 345),
+    ("sketch",): Known("DomainNet's Sketch", 345, 69_128),
+    ("clipart",): Known("DomainNet's Clipart", 345, 48_129),
+    ("infograph", "painting", "real", "domainnet"): Known("DomainNet", 345),
 }
 KNOWN: Mapping[str, Known] = {name: known for names, known in _SOURCES.items() for name in names}
 

@@ -24,7 +24,7 @@ def stored_image(image: bytes | np.ndarray | Image.Image, max_side: int | None) 
 
     Returns:
         The bytes that were given where the image is not larger; of pixels and cut-outs that are not, a PNG file, or a
-        JPEG file of cut-outs in colour: they are of photographs, and a third as large. Without `max_side` always PNG.
+        JPEG file of cut-outs in colour, which are of photographs. Without `max_side` always PNG.
 
     Raises:
         DataError: it cannot be decoded, or has more pixels than an image can be meant to have (Pillow's limit).
