@@ -26,8 +26,6 @@ SMALL: dict[str, Any] = {
     "repeats": 2,
 }
 
-pytest.importorskip("h5py")
-
 
 def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, file = tmp_path / "place", tmp_path / "new" / "bench.json"

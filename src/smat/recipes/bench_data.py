@@ -21,7 +21,7 @@ from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
 from smat.evaluation import check_writable
 from smat.recipes.bench import machine
-from smat.recipes.bench_data_stores import Hdf5, ImageSet, Stored, decode, h5py, usage, write_hdf5
+from smat.recipes.bench_data_stores import Hdf5, ImageSet, Stored, decode, usage, write_hdf5
 
 _NAMES = {"smat": "smat", "hdf5": "HDF5, a file a class", "decode": "decoding alone"}
 _Seconds = dict[str, list[float]]
@@ -65,10 +65,9 @@ def bench_data(
         What is written to `output`.
 
     Raises:
-        ConfigError: numbers that do not fit together, or no h5py.
+        ConfigError: numbers that do not fit together.
     """
     _check(images, classes, size, image_size, way, per_class, repeats)
-    h5py()  # before the images are made
     path = check_writable(output) if output else None
     processes = (os.cpu_count() or 1) if processes is None else processes
     console, threads = Console(), torch.get_num_threads()
@@ -173,7 +172,6 @@ def _grown(kind: str, store: dict[str, Path], made: ImageSet, side: int) -> dict
 def _read_every_class(kind: str, store: Path, made: ImageSet, side: int) -> dict[str, float]:
     """By how much this process grows when it opens a store and reads an image of every class, one after the other."""
     decode([made.example()], side)  # what is loaded for the first image is not the store's
-    h5py()
     before = usage()
     reader = Stored(store) if kind == "smat" else Hdf5(store, made.images)
     for label in range(made.classes):

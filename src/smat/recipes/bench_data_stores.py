@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import importlib
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -19,7 +19,6 @@ from torch import Tensor
 from smat.episodes import ImageDomain, canvas, open_domain
 from smat.episodes.importing.engine import import_domain
 from smat.episodes.importing.listing import Found, Listing, Part
-from smat.errors import ConfigError
 from smat.rng import numpy_generator
 
 # Cells across an image and how strongly they show: together about as smooth, and as large a JPEG, as a photo.
@@ -95,25 +94,13 @@ def write_hdf5(domain: ImageDomain, folder: Path) -> Path:
     """One file a class as PMF's are: a group an image, with its pixels `[height, width, 3]`, label and name."""
     folder.mkdir()
     for label, name in enumerate(domain.classes("test")):
-        with h5py().File(folder / f"{label}.h5", "w") as file:
+        with h5py.File(folder / f"{label}.h5", "w") as file:
             for number, row in enumerate(domain.rows(name).tolist()):
                 group = file.create_group(str(number))
                 group.create_dataset("image", data=np.asarray(domain.image(row)))
                 group.create_dataset("label", data=label)
                 group.create_dataset("id", data=domain.image_name(row))
     return folder
-
-
-def h5py() -> Any:
-    """The library of that name.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        return importlib.import_module("h5py")
-    except ImportError as error:
-        raise ConfigError("smat bench data compares with HDF5 files: install h5py (pip install h5py)") from error
 
 
 class Stored:
@@ -146,7 +133,6 @@ class Hdf5:
     def __init__(self, folder: Path, images: int) -> None:
         self.folder = folder
         self.images = images
-        self.open = h5py().File
         self.files: dict[int, Any] = {}
 
     def read(self, rows: Sequence[int], side: int) -> UInt8[Tensor, "n 3 {side} {side}"]:
@@ -154,7 +140,7 @@ class Hdf5:
         found = []
         for label, number in (divmod(row, self.images) for row in rows):
             if label not in self.files:
-                self.files[label] = self.open(self.folder / f"{label}.h5", "r")
+                self.files[label] = h5py.File(self.folder / f"{label}.h5", "r")
             found.append(canvas(Image.fromarray(self.files[label][str(number)]["image"][()]), side))
         return torch.stack(found)
 
