@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smat.episodes import FixedSampler, VariableSampler
+from smat.episodes import FixedSampler, VariableSampler, make_sampler, sampler_settings
 from smat.errors import ConfigError, DataError
 
 class_sizes = st.lists(st.integers(2, 1500), min_size=5, max_size=70).map(np.array)
@@ -163,3 +163,12 @@ def test_too_few_images_name_the_classes_and_counts() -> None:
 def test_settings_that_cannot_work(kind, settings: dict, field: str) -> None:
     with pytest.raises(ConfigError, match=rf"sampler\.{field} is"):
         kind(**settings)
+
+
+def test_settings_for_records_make_the_same_sampler_again() -> None:
+    for sampler in (FixedSampler(3, 2, 4), VariableSampler(min_way=2, max_way=3, hierarchy=False)):
+        settings = sampler_settings(sampler)
+        assert settings.pop("name") == type(sampler).__name__
+        assert type(sampler)(**settings) == sampler
+    assert make_sampler("fixed", 3, 2, 4) == FixedSampler(3, 2, 4)
+    assert make_sampler("variable", 3, 2, 4, hierarchy=False) == VariableSampler(hierarchy=False)

@@ -49,7 +49,7 @@ def test_rows_are_those_of_the_dataset(tmp_path: Path, kind: str) -> None:
     rows = datasets.Dataset(domain._table.images.data).cast_column("image", datasets.Image(decode=False))
     assert len(rows) == len(domain._table.labels) > 8
     for row in range(len(rows)):
-        item, found = rows[row]["image"], domain._table.encoded(row)
+        item, found = rows[row]["image"], domain.encoded(row)
         assert found == (item["bytes"] if item["bytes"] is not None else tmp_path / "d" / item["path"])
         assert domain.image_name(row) == item["path"]
     with pytest.raises(IndexError):
@@ -79,7 +79,7 @@ def test_another_process_gets_the_file_and_not_the_images(tmp_path: Path, kind: 
         domain = open_domain(imported(tmp_path, "d", [30, 30, 30]))
     assert domain.canvas(5, 8).shape == (3, 8, 8)  # what reading has left in memory is not sent either
     sent = pickle.dumps(domain)
-    content = sum(len(part) for row in range(90) if isinstance(part := domain._table.encoded(row), bytes))
+    content = sum(len(part) for row in range(90) if isinstance(part := domain.encoded(row), bytes))
     assert len(sent) < content / 8
     again = pickle.loads(sent)
     assert isinstance(again, ImageDomain)
@@ -126,16 +126,3 @@ def test_an_imported_hierarchy_is_drawn_from(tmp_path: Path) -> None:
     groups = divided.hierarchy("test")
     assert groups is not None
     assert [members.tolist() for members in groups.members] == [[0], [1], [2, 3]]
-
-
-def test_settings_for_records_name_the_hierarchy_only_where_there_is_one(tmp_path: Path) -> None:
-    """Results that were kept before there were hierarchies are found by these settings."""
-    sampler = VariableSampler(min_way=2, max_way=3)
-    hierarchy = Hierarchy("groups", {"test": {"all": ("c1", "c2")}})
-    flat = EpisodeSource([open_domain(imported(tmp_path / "a", "d", [4] * 3))], "test", sampler, **CONSTANTS)
-    deep = EpisodeSource([open_domain(imported(tmp_path / "b", "d", [4] * 3, hierarchy))], "test", sampler, **CONSTANTS)
-    before = {"min_way", "max_way", "max_query", "max_support", "max_support_per_class"}
-    before |= {"name", "min_log_weight", "max_log_weight"}
-    assert set(flat.sampler_settings()) == before
-    assert set(deep.sampler_settings()) == before | {"hierarchy", "max_span"}
-    assert flat.sampler_settings()["name"] == "VariableSampler"

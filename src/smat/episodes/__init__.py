@@ -8,7 +8,15 @@ from smat.episodes.folders import list_images, read_class_folders
 from smat.episodes.image_domain import BadImage, ImageDomain, check_images, open_domain
 from smat.episodes.images import ImageSource, canvas, load_image
 from smat.episodes.loader import episode_loader
-from smat.episodes.samplers import Draw, FixedSampler, Sampler, VariableSampler
+from smat.episodes.samplers import (
+    Draw,
+    FixedSampler,
+    Sampler,
+    SamplerKind,
+    VariableSampler,
+    make_sampler,
+    sampler_settings,
+)
 from smat.episodes.source import EpisodeSource
 from smat.episodes.transforms import TransformConfig, normalise, plain_transform, prepare, random_transform
 
@@ -25,6 +33,7 @@ __all__ = [
     "ImageDomain",
     "ImageSource",
     "Sampler",
+    "SamplerKind",
     "TransformConfig",
     "VariableSampler",
     "WrittenEpisodes",
@@ -35,6 +44,7 @@ __all__ = [
     "episode_loader",
     "list_images",
     "load_image",
+    "make_sampler",
     "normalise",
     "open_domain",
     "open_domains",
@@ -43,4 +53,5 @@ __all__ = [
     "random_transform",
     "read_class_folders",
     "read_episodes",
+    "sampler_settings",
 ]

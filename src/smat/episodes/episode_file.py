@@ -13,7 +13,7 @@ from typing import Any
 
 from smat.episodes.domain import SPLITS, Domain
 from smat.episodes.episode import EpisodePlan
-from smat.episodes.samplers import FixedSampler, Sampler, VariableSampler
+from smat.episodes.samplers import FixedSampler, Sampler, VariableSampler, sampler_settings
 from smat.episodes.source import EpisodeSource
 from smat.errors import DataError, SmatError
 
@@ -51,7 +51,7 @@ def episode_lines(sources: Sequence[EpisodeSource], episodes: int) -> Iterator[s
         "version": _VERSION,
         "split": first.split,
         "seed": first.seed,
-        "sampler": {"name": type(first.sampler).__name__, **vars(first.sampler)},
+        "sampler": sampler_settings(first.sampler),
         "domains": {domain.name: {"fingerprint": domain.fingerprint, "episodes": episodes} for domain in domains},
     }
     for content in (header, *(source.trace(n) for source in sources for n in range(episodes))):

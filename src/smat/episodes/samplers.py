@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -11,8 +11,8 @@ from jaxtyping import Int
 from smat.episodes.hierarchy import ClassGroups
 from smat.errors import ConfigError, DataError
 
-HIERARCHY_SETTINGS = ("hierarchy", "max_span")
-"""Settings of `VariableSampler` that change nothing where a domain's classes have no hierarchy."""
+SamplerKind = Literal["fixed", "variable"]
+"""`fixed`: always the same ways and shots; `variable`: by Meta-Dataset's rule."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,16 @@ class VariableSampler:
     def _eligible(self, groups: ClassGroups) -> list[Int[np.ndarray, "_"]]:
         most = self.max_span if groups.kind == "graph" else math.inf
         return [members for members in groups.members if self.min_way <= len(members) <= most]
+
+
+def make_sampler(kind: SamplerKind, way: int, shot: int, query: int, *, hierarchy: bool = True) -> Sampler:
+    """The sampler of that kind, with way, shot and query where they are fixed and `hierarchy` where they vary."""
+    return FixedSampler(way, shot, query) if kind == "fixed" else VariableSampler(hierarchy=hierarchy)
+
+
+def sampler_settings(sampler: Sampler) -> dict[str, Any]:
+    """Name and settings of a sampler, for records."""
+    return {"name": type(sampler).__name__, **vars(sampler)}
 
 
 def _at_least(least: int, **fields: int) -> None:

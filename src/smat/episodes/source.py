@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smat.episodes.domain import Domain
 from smat.episodes.episode import Episode, EpisodePlan
-from smat.episodes.samplers import HIERARCHY_SETTINGS, Sampler
+from smat.episodes.samplers import Sampler
 from smat.episodes.transforms import TransformConfig, Triple, plain_transform, random_transform
 from smat.errors import ConfigError
 from smat.rng import numpy_generator, seeded_torch
@@ -108,12 +108,6 @@ class EpisodeSource:
             query_rows=tuple(np.concatenate(query).tolist()),
             query_labels=_labels(query),
         )
-
-    def sampler_settings(self) -> dict[str, Any]:
-        """Name and settings of the sampler, for records; those of hierarchies only where a domain has one."""
-        settings = {"name": type(self.sampler).__name__, **vars(self.sampler)}
-        without = () if any(self._groups.values()) else HIERARCHY_SETTINGS
-        return {key: value for key, value in settings.items() if key not in without}
 
     def episode(self, n: int) -> Episode:
         """Episode `n` with its images.

@@ -8,7 +8,6 @@ from smat.evaluation.comparison_tables import (
     comparison_table,
 )
 from smat.evaluation.contenders import BASELINES, Experts, FineTuned, logistic_regression, nearest_neighbours, untouched
-from smat.evaluation.files import check_writable, write_whole
 from smat.evaluation.learning_rates import PUBLISHED_WARNING, Rule, fine_tuned, rule_for
 from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
 from smat.evaluation.statistics import (
@@ -48,7 +47,6 @@ __all__ = [
     "averages",
     "calibration_bins",
     "calibration_error",
-    "check_writable",
     "compare",
     "comparison_csv",
     "comparison_latex",
@@ -68,5 +66,4 @@ __all__ = [
     "rule_for",
     "summarise",
     "untouched",
-    "write_whole",
 ]

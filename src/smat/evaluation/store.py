@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from smat.errors import CheckpointError
-from smat.evaluation.files import check_writable
+from smat.files import check_writable
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
-from smat.evaluation import check_writable
+from smat.files import check_writable
 from smat.recipes.bench import machine
 from smat.recipes.bench_data_stores import Hdf5, ImageSet, Stored, decode, usage, write_hdf5
 

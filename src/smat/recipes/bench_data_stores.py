@@ -119,7 +119,7 @@ class Stored:
 
     def encoded(self, rows: Sequence[int]) -> list[bytes]:
         """Some images as they are stored."""
-        return [content for row in rows if isinstance(content := self.domain._table.encoded(row), bytes)]
+        return [content for row in rows if isinstance(content := self.domain.encoded(row), bytes)]
 
 
 class Hdf5:

@@ -5,9 +5,15 @@ from typing import Literal
 
 from rich.console import Console
 
-from smat.episodes import EpisodeSource, FixedSampler, Sampler, VariableSampler, episode_lines, open_domains
+from smat.episodes import (
+    EpisodeSource,
+    SamplerKind,
+    episode_lines,
+    make_sampler,
+    open_domains,
+)
 from smat.errors import ConfigError
-from smat.evaluation import check_writable, write_whole
+from smat.files import check_writable, write_whole
 
 
 def data_episodes(
@@ -19,7 +25,7 @@ def data_episodes(
     way: int = 5,
     shot: int = 5,
     query: int = 15,
-    sampler: Literal["fixed", "variable"] = "fixed",
+    sampler: SamplerKind = "fixed",
     flat: bool = False,
     splits: str | None = None,
     skip_bad: bool = False,
@@ -55,7 +61,7 @@ def data_episodes(
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}; give 1 or more (600 are usual)")
     path = check_writable(output)
-    draws: Sampler = FixedSampler(way, shot, query) if sampler == "fixed" else VariableSampler(hierarchy=not flat)
+    draws = make_sampler(sampler, way, shot, query, hierarchy=not flat)
     opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
     # Which images does not depend on how they are shown, so any size and normalisation will do.
     common = {"image_size": 1, "mean": (0.0,) * 3, "std": (1.0,) * 3, "seed": seed}

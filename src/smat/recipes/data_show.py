@@ -14,14 +14,13 @@ from torch import Tensor
 from smat.episodes import (
     Domain,
     EpisodeSource,
-    FixedSampler,
-    Sampler,
+    SamplerKind,
     TransformConfig,
-    VariableSampler,
+    make_sampler,
     open_domains,
 )
 from smat.errors import ConfigError
-from smat.evaluation import check_writable
+from smat.files import check_writable
 from smat.recipes.contact_sheet import Row, contact_sheet, letters_missing
 from smat.rng import numpy_generator
 
@@ -39,7 +38,7 @@ def data_show(
     way: int = 5,
     shot: int = 5,
     query: int = 15,
-    sampler: Literal["fixed", "variable"] = "fixed",
+    sampler: SamplerKind = "fixed",
     varied: bool = False,
     image_size: int = 224,
     margin: float = TransformConfig.margin,
@@ -97,7 +96,7 @@ def data_show(
     if episode is None:
         sheet = _classes(domain, split, classes, images, tile, seed)
     else:
-        draws: Sampler = FixedSampler(way, shot, query) if sampler == "fixed" else VariableSampler()
+        draws = make_sampler(sampler, way, shot, query)
         transforms = TransformConfig(margin=margin)
         source = EpisodeSource(
             [domain],

@@ -18,8 +18,9 @@ from smat.episodes import (
     EpisodePlan,
     FixedSampler,
     Sampler,
+    SamplerKind,
     TransformConfig,
-    VariableSampler,
+    make_sampler,
     open_domains,
     read_episodes,
 )
@@ -34,16 +35,15 @@ from smat.evaluation import (
     Rule,
     Summary,
     averages,
-    check_writable,
     domain_sources,
     evaluate_domain,
     fine_tuned,
     results_table,
     summarise,
     untouched,
-    write_whole,
 )
 from smat.experts import Precision, SparseInterpolatedExperts
+from smat.files import check_writable, write_whole
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.episode_progress import episode_progress, follow
 
@@ -77,7 +77,7 @@ def evaluate(
     way: int = 5,
     shot: int = 5,
     query: int = 15,
-    sampler: Literal["fixed", "variable"] = "fixed",
+    sampler: SamplerKind = "fixed",
     episodes_from: str | None = None,
     margin: float | None = None,
     splits: str | None = None,
@@ -135,7 +135,7 @@ def evaluate(
     leave_cores_to(workers)
     console = Console()
     path = check_writable(output) if output else None
-    draws: Sampler = FixedSampler(way, shot, query) if sampler == "fixed" else VariableSampler()
+    draws = make_sampler(sampler, way, shot, query)
     if episodes_from:
         _check_left_to_the_file(settings)
     opened = open_domains(domains, splits=splits, skip_bad=skip_bad)

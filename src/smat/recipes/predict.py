@@ -17,8 +17,8 @@ from rich.table import Table
 from smat.adaptation import Adapt, Device, FewShotClassifier, LearningRate, open_model, pick_device
 from smat.episodes import TransformConfig, canvas, list_images, load_image, read_class_folders
 from smat.errors import DataError
-from smat.evaluation import check_writable, write_whole
 from smat.experts import Precision
+from smat.files import check_writable, write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from smat.adaptation import Adapt, FineTuneConfig
-from smat.episodes import Domain, EpisodeSource
+from smat.episodes import Domain, EpisodeSource, sampler_settings
 from smat.evaluation import (
     BASELINES,
     Cell,
@@ -130,7 +130,7 @@ class Evaluator:
         tuned = entrant.adapt != "none"
         protocol: dict[str, Any] = {
             "seed": source.seed,
-            "sampler": source.sampler_settings(),
+            "sampler": sampler_settings(source.sampler),
             "margin": source.transforms.margin,
             "image_size": source.image_size,
             "precision": self.precision,

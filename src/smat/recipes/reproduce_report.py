@@ -14,8 +14,8 @@ from smat.evaluation import (
     comparison_markdown,
     comparison_table,
     role_lines,
-    write_whole,
 )
+from smat.files import write_whole
 from smat.recipes.reproduce_plan import Setting
 
 

@@ -16,11 +16,11 @@ from smat.episodes import (
     Domain,
     DomainConfig,
     EpisodeSource,
-    FixedSampler,
     Sampler,
+    SamplerKind,
     TransformConfig,
-    VariableSampler,
     domain_weights,
+    make_sampler,
     open_domains,
 )
 from smat.errors import CheckpointError, ConfigError
@@ -44,7 +44,7 @@ class EpisodeConfig:
         transforms: how images are cut and varied.
     """
 
-    sampler: Literal["fixed", "variable"] = "fixed"
+    sampler: SamplerKind = "fixed"
     way: int = 5
     shot: int = 5
     query: int = 15
@@ -53,7 +53,7 @@ class EpisodeConfig:
 
     def build_sampler(self) -> Sampler:
         """The sampler of these settings."""
-        return FixedSampler(self.way, self.shot, self.query) if self.sampler == "fixed" else VariableSampler()
+        return make_sampler(self.sampler, self.way, self.shot, self.query)
 
 
 @dataclass(frozen=True)

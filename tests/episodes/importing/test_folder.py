@@ -38,7 +38,7 @@ def test_class_folders_become_a_domain_for_testing(tmp_path: Path) -> None:
     assert [domain.image_name(row) for row in domain.rows("owl").tolist()] == ["owl/0.png", "owl/deeper/x.PNG"]
     assert np.array_equal(np.asarray(domain.image(int(domain.rows("owl")[1]))), np.asarray(noise(77)))
     assert np.array_equal(np.asarray(domain.image(int(domain.rows("海鷗")[2]))), np.asarray(noise(2)))
-    assert domain._table.encoded(0) == (tmp_path / "birds" / "Weiß kopf" / "0.png").read_bytes()
+    assert domain.encoded(0) == (tmp_path / "birds" / "Weiß kopf" / "0.png").read_bytes()
 
 
 def test_folders_of_splits_divide_the_classes(tmp_path: Path) -> None:

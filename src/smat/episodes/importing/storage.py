@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -15,6 +14,7 @@ import pyarrow as pa
 from smat.episodes.hierarchy import Hierarchy
 from smat.episodes.importing.listing import Refused
 from smat.errors import DataError
+from smat.files import write_whole
 
 IMAGES = "images.arrow"
 DESCRIPTION = "domain.json"
@@ -117,13 +117,7 @@ def write_imported(folder: Path, imported: Imported) -> None:
         "notes": list(imported.notes),
         "refused": [{"place": entry.place, "reason": entry.reason} for entry in imported.refused],
     }
-    beside = folder / f".{DESCRIPTION}"
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(content, file, ensure_ascii=False, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(folder / DESCRIPTION)
+    write_whole(folder / DESCRIPTION, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def _tuples(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from smat.errors import ConfigError
-from smat.evaluation import check_writable, write_whole
+from smat.files import check_writable, write_whole
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path: Path) -> None:

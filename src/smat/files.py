@@ -1,4 +1,4 @@
-"""Results as files that are whole or not there."""
+"""Files that are whole or not there."""
 
 import os
 import tempfile
@@ -28,10 +28,13 @@ def check_writable(path: str | Path) -> Path:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that nobody ever sees half of it: beside it first, then renamed."""
+    """Write a text file so that nobody ever sees half of it: beside it first and to the disk, then renamed."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8", newline="")
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
