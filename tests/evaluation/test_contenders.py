@@ -126,6 +126,11 @@ def test_the_rate_of_a_domain_is_the_best_on_the_rules_episodes(source: Source, 
     assert chosen.rate == max(means, key=lambda rate: means[rate])
 
 
+def test_a_grid_of_one_rate_is_not_searched(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FineTuned, "probabilities", None)
+    assert fine_tuned(make_pool(), "lora", FineTuneConfig(grid=(1e-3,)), "validation", source()).rate == 1e-2
+
+
 def test_equal_rates_mean_the_smallest_and_characters_are_not_mirrored(source: Source) -> None:
     pool = make_pool(experts=0)
     still = fine_tuned(pool, "full", FineTuneConfig(steps=1, grid=(1e-9, 0.0)), "validation", source("glyphs"))

@@ -57,7 +57,7 @@ def fine_tune(
         prototypes = class_prototypes(features[: len(labels)], labels, way)
         return cross_entropy(head(features[-len(labels) :], prototypes), labels)
 
-    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=lr)
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=lr, fused=True)
     for step in range(steps):
         inputs = images if views is None else torch.cat([images, views(step)])
         passes = [

@@ -29,6 +29,8 @@ class Backbone(nn.Module):
         self.spec = spec
         self.fixed_size = fixed_size
         self.network = network.float()
+        convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
+        self._channels_last = spec.kind != "module" and convolutions > 1  # a transformer has one, of its patches
         self.eval()
         for parameter in network.parameters():
             parameter.requires_grad_(True)
@@ -62,6 +64,8 @@ class Backbone(nn.Module):
                 f"was loaded for {size} x {size}: load it with image_size={images.shape[-1]}, or resize the "
                 "images"
             )
+        if self._channels_last:  # as convolutions compute fastest; a caller's own module may not expect it
+            images = images.contiguous(memory_format=torch.channels_last)
         return _pick(self.network(images), self.spec.feature)
 
     def _probe(self) -> Tensor:

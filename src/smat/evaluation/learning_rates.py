@@ -50,7 +50,8 @@ def fine_tuned(
     """A contender whose learning rate is that of the domain; with `support` each episode has its own.
 
     With `validation` and `published` that is the one of the grid with the best mean query accuracy over 5 episodes,
-    among equals the smallest. Images are mirrored where the domain's can be.
+    among equals the smallest. A grid of one rate leaves nothing to choose. Images are mirrored where the domain's can
+    be.
 
     Args:
         pool: on the device to use.
@@ -62,8 +63,10 @@ def fine_tuned(
         workers: processes that decode images ahead.
     """
     contender = FineTuned(pool, kind, replace(config, flip=source.domains[0].flip), precision=precision)
-    rule = rule_for(rule, source)
-    if rule == "support":
+    rates, rule = config.learning_rates(kind), rule_for(rule, source)
+    if len(rates) == 1:
+        contender.rate = rates[0]
+    if len(rates) == 1 or rule == "support":
         return contender
     split = "val" if rule == "validation" else source.split
     chosen = _of_split(source, split)

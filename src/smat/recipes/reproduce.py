@@ -140,7 +140,7 @@ def reproduce(
         compare(
             sorted((c for c in cells if c.key.adapt == kind), key=lambda c: order.index(c.key.method)),
             against=against,
-            title=_title(name or what, kind, learning_rate_from, sources[0], episodes, seeds),
+            title=_title(name or what, _tuned(kind, tuning, learning_rate_from), sources[0], episodes, seeds),
             paper=published[kind],
         )
         for kind in adapt
@@ -175,13 +175,17 @@ def _sources(
     return domain_sources(pool.backbone.spec, domains, "test", sampler, config.episodes.transforms)
 
 
-def _title(name: str, kind: Adapt, rule: Rule, source: EpisodeSource, episodes: int, seeds: Sequence[int]) -> str:
+def _tuned(kind: Adapt, tuning: FineTuneConfig, rule: Rule) -> str:
+    """What is done on a support set, for a title."""
+    if kind == "none":
+        return "no fine-tuning"
+    rates = tuning.learning_rates(kind)
+    chosen = f"{rates[0]:g}" if len(rates) == 1 else f"by {_RULES[rule]}"
+    return f"{'LoRA' if kind == 'lora' else 'full fine-tuning'} (learning rate {chosen})"
+
+
+def _title(name: str, tuned: str, source: EpisodeSource, episodes: int, seeds: Sequence[int]) -> str:
     sampler = source.sampler
     task = f"{sampler.way}-way {sampler.shot}-shot" if isinstance(sampler, FixedSampler) else "variable way and shot"
-    tuned = {
-        "none": "no fine-tuning",
-        "full": "full fine-tuning",
-        "lora": "LoRA",
-    }[kind] + ("" if kind == "none" else f" (learning rate by {_RULES[rule]})")
     trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
     return f"{name}, {tuned}: {task}, {source.image_size} px, {episodes} episodes a domain, {trained}"
