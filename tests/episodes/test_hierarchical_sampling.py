@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from smat.episodes import Domain, EpisodeSource, FixedSampler, VariableSampler
+from smat.episodes import Domain, EpisodeSource, FixedSampler, Sampler, SplitClasses, VariableSampler
 from smat.episodes.hierarchy import ClassGroups, Hierarchy
 from smat.errors import ConfigError, DataError
 from smat.rng import numpy_generator
@@ -28,9 +28,13 @@ def groups_of(kind: str, *members: Sequence[int]) -> ClassGroups:
     return ClassGroups(kind, tuple(np.array(m, dtype=np.int64) for m in members))  # type: ignore[arg-type]
 
 
-def draws(sampler: VariableSampler, sizes: Sequence[int], groups: ClassGroups | None, count: int, seed: int = 0):
+def classes(sizes: Sequence[int], groups: ClassGroups | None = None, owner: str = "domain 'scripts'") -> SplitClasses:
+    return SplitClasses(owner, [f"c{i}" for i in range(len(sizes))], np.array(sizes), groups)
+
+
+def draws(sampler: Sampler, sizes: Sequence[int], groups: ClassGroups | None, count: int, seed: int = 0):
     rng = np.random.default_rng(seed)
-    return [sampler.draw(np.array(sizes), rng, groups) for _ in range(count)]
+    return [sampler.draw(classes(sizes, groups), rng) for _ in range(count)]
 
 
 def assert_distributed(found: Sequence[object], expected: dict[object, Fraction]) -> None:
@@ -245,10 +249,10 @@ def test_a_graphs_bounds() -> None:
 
 def test_flat_draws_are_what_they_were() -> None:
     """Results are kept by seeds: these were drawn before there were hierarchies."""
-    sizes = np.array([30, 8, 500, 21, 64, 12, 90, 300, 17])
-    draw = VariableSampler().draw(sizes, np.random.default_rng(0))
+    flat = classes([30, 8, 500, 21, 64, 12, 90, 300, 17])
+    draw = VariableSampler().draw(flat, np.random.default_rng(0))
     assert (draw.classes, draw.shots, draw.query) == FLAT_VARIABLE
-    draw = FixedSampler(way=3, shot=1, query=2).draw(sizes, np.random.default_rng(0))
+    draw = FixedSampler(way=3, shot=1, query=2).draw(flat, np.random.default_rng(0))
     assert (draw.classes, draw.shots, draw.query) == FLAT_FIXED
 
 
@@ -257,10 +261,8 @@ FLAT_FIXED = ((7, 4, 5), (1, 1, 1), 2)
 
 
 def test_a_fixed_way_takes_any_classes() -> None:
-    groups = SPECS["groups"]
-    rng, same = np.random.default_rng(0), np.random.default_rng(0)
-    sampler, sizes = FixedSampler(way=3, shot=1, query=1), np.array(SIZES)
-    assert [sampler.draw(sizes, rng, groups) for _ in range(20)] == [sampler.draw(sizes, same) for _ in range(20)]
+    sampler = FixedSampler(way=3, shot=1, query=1)
+    assert draws(sampler, SIZES, SPECS["groups"], 20) == draws(sampler, SIZES, None, 20)
 
 
 def test_without_the_hierarchy_draws_are_flat() -> None:
@@ -269,18 +271,18 @@ def test_without_the_hierarchy_draws_are_flat() -> None:
 
 
 def test_groups_that_are_too_small_say_what_to_do() -> None:
-    names, sizes = [f"c{i}" for i in range(8)], np.array(SIZES)
+    scripts = classes(SIZES, SPECS["groups"])
     with pytest.raises(DataError) as error:
-        VariableSampler().check(names, sizes, "domain 'scripts'", SPECS["groups"])
+        VariableSampler().check(scripts)
     assert str(error.value) == (
         "domain 'scripts' has 4 groups of classes, of which none has at least 5 (they have: 1, 2, 3, 4): lower "
         "sampler.min_way, or set sampler.hierarchy to false to draw from all its classes"
     )
     graph = groups_of("graph", range(4), range(8))
     with pytest.raises(DataError, match=r"2 nodes .* none spans 5 to 6 of them \(they have: 4, 8\)"):
-        VariableSampler(max_span=6, max_way=6).check(names, sizes, "domain 'things'", graph)
-    VariableSampler(hierarchy=False).check(names, sizes, "domain 'scripts'", SPECS["groups"])
-    FixedSampler(way=5, shot=1, query=1).check(names, sizes, "domain 'scripts'", SPECS["groups"])
+        VariableSampler(max_span=6, max_way=6).check(classes(SIZES, graph))
+    VariableSampler(hierarchy=False).check(scripts)
+    FixedSampler(way=5, shot=1, query=1).check(scripts)
     with pytest.raises(ConfigError, match=r"sampler\.max_span is 4"):
         VariableSampler(max_span=4)
 

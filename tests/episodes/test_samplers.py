@@ -7,21 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smat.episodes import FixedSampler, VariableSampler, make_sampler, sampler_settings
+from smat.episodes import FixedSampler, SplitClasses, VariableSampler, make_sampler, sampler_settings
 from smat.errors import ConfigError, DataError
 
 class_sizes = st.lists(st.integers(2, 1500), min_size=5, max_size=70).map(np.array)
 
 
+def classes(sizes, names=None, owner="domain 'zoo'"):
+    return SplitClasses(owner, names or [f"c{i}" for i in range(len(sizes))], np.asarray(sizes))
+
+
 def draws(sampler, sizes, count, seed=0):
     rng = np.random.default_rng(seed)
-    return [sampler.draw(np.asarray(sizes), rng) for _ in range(count)]
+    return [sampler.draw(classes(sizes), rng) for _ in range(count)]
 
 
 @settings(deadline=None, max_examples=150)
 @given(sizes=class_sizes, seed=st.integers(0, 2**32 - 1))
 def test_variable_draws_keep_the_rules_bounds(sizes: np.ndarray, seed: int) -> None:
-    draw = VariableSampler().draw(sizes, np.random.default_rng(seed))
+    draw = VariableSampler().draw(classes(sizes), np.random.default_rng(seed))
     chosen, way = sizes[list(draw.classes)], len(draw.classes)
     assert 5 <= way <= min(50, len(sizes))
     assert len(set(draw.classes)) == way
@@ -36,7 +40,7 @@ def test_variable_draws_keep_the_rules_bounds(sizes: np.ndarray, seed: int) -> N
 def test_variable_shots_follow_from_the_draws_the_rule_names(sizes: np.ndarray, seed: int) -> None:
     """Without random weights the shots are a function of β alone: some β must explain them."""
     sampler = VariableSampler(min_log_weight=0.0, max_log_weight=0.0)
-    draw = sampler.draw(sizes, np.random.default_rng(seed))
+    draw = sampler.draw(classes(sizes), np.random.default_rng(seed))
     chosen = sizes[list(draw.classes)].astype(object)
     way, left = len(chosen), [int(size) - draw.query for size in chosen]
     totals = range(way, min(500, sum(min(100, n) for n in left)) + 1)
@@ -127,24 +131,24 @@ def test_fixed_draws() -> None:
 
 
 def test_too_few_classes_say_what_to_do() -> None:
-    names, sizes = [f"c{i}" for i in range(9)], np.full(9, 60)
+    dogs = classes([60] * 9, owner="domain 'dogs'")
     with pytest.raises(DataError) as error:
-        FixedSampler(way=10).check(names, sizes, "domain 'dogs'")
+        FixedSampler(way=10).check(dogs)
     assert str(error.value) == (
         "domain 'dogs' has 9 classes; 10-way episodes need at least 10: lower sampler.way or drop the domain"
     )
     with pytest.raises(DataError, match=r"4 classes.*sampler\.min_way"):
-        VariableSampler().check(names[:4], sizes[:4], "domain 'dogs'")
-    VariableSampler().check(names, sizes, "domain 'dogs'")
+        VariableSampler().check(classes([60] * 4))
+    VariableSampler().check(dogs)
 
 
 def test_too_few_images_name_the_classes_and_counts() -> None:
-    names, sizes = ["ant", "bee", "cat"], np.array([20, 3, 19])
+    zoo = classes([20, 3, 19], ["ant", "bee", "cat"])
     with pytest.raises(DataError, match=r"'bee' \(3\), 'cat' \(19\); lower sampler\.shot") as error:
-        FixedSampler(way=2).check(names, sizes, "domain 'zoo'")
+        FixedSampler(way=2).check(zoo)
     assert "'ant'" not in str(error.value)
     with pytest.raises(DataError, match=r"'b' \(1\)"):
-        VariableSampler(min_way=2).check(["a", "b"], np.array([2, 1]), "domain 'zoo'")
+        VariableSampler(min_way=2).check(classes([2, 1], ["a", "b"]))
 
 
 @pytest.mark.parametrize(

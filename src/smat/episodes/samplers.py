@@ -30,24 +30,33 @@ class Draw:
     query: int
 
 
+@dataclass(frozen=True)
+class SplitClasses:
+    """What episodes of one split of a domain are drawn from.
+
+    Attributes:
+        owner: the split and the domain, as an error names them.
+        names: of the classes.
+        sizes: images of each.
+        groups: which of the classes lie together; None where there is no hierarchy.
+    """
+
+    owner: str
+    names: Sequence[str]
+    sizes: Int[np.ndarray, " classes"]
+    groups: ClassGroups | None = None
+
+
 @runtime_checkable
 class Sampler(Protocol):
-    """Draws the make-up of an episode from the sizes of the classes there are, and how they lie together."""
+    """Draws the make-up of an episode from the classes there are."""
 
-    def check(
-        self,
-        names: Sequence[str],
-        sizes: Int[np.ndarray, " classes"],
-        domain: str,
-        groups: ClassGroups | None = None,
-    ) -> None:
-        """Raise a `DataError` if some episode could not be drawn from classes of these names, sizes and groups."""
+    def check(self, classes: SplitClasses) -> None:
+        """Raise a `DataError` if some episode could not be drawn from these classes."""
         ...
 
-    def draw(
-        self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator, groups: ClassGroups | None = None
-    ) -> Draw:
-        """One episode's make-up, for `sizes` and `groups` that `check` has passed."""
+    def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
+        """One episode's make-up, of classes that `check` has passed."""
         ...
 
 
@@ -72,24 +81,16 @@ class FixedSampler:
         _at_least(2, way=self.way)
         _at_least(1, shot=self.shot, query=self.query)
 
-    def check(
-        self,
-        names: Sequence[str],
-        sizes: Int[np.ndarray, " classes"],
-        domain: str,
-        groups: ClassGroups | None = None,
-    ) -> None:
+    def check(self, classes: SplitClasses) -> None:
         """Raise a `DataError` for fewer than `way` classes, or one of fewer than `shot + query` images."""
-        _check_classes(self.way, len(names), domain)
+        _check_count(self.way, classes, "way")
         reason = f"{self.shot} support and {self.query} query images"
-        _check_sizes(self.shot + self.query, reason, "lower sampler.shot or sampler.query", names, sizes, domain)
+        _check_sizes(self.shot + self.query, reason, "lower sampler.shot or sampler.query", classes)
 
-    def draw(
-        self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator, groups: ClassGroups | None = None
-    ) -> Draw:
+    def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
         """`way` classes, each set of them as likely as any other."""
-        classes = rng.choice(len(sizes), self.way, replace=False)
-        return Draw(tuple(classes.tolist()), (self.shot,) * self.way, self.query)
+        chosen = rng.choice(len(classes.sizes), self.way, replace=False)
+        return Draw(tuple(chosen.tolist()), (self.shot,) * self.way, self.query)
 
 
 @dataclass(frozen=True)
@@ -147,17 +148,12 @@ class VariableSampler:
                 f"{self.max_log_weight}"
             )
 
-    def check(
-        self,
-        names: Sequence[str],
-        sizes: Int[np.ndarray, " classes"],
-        domain: str,
-        groups: ClassGroups | None = None,
-    ) -> None:
+    def check(self, classes: SplitClasses) -> None:
         """Raise a `DataError` for too few classes, or no large enough group, or a class of fewer than 2 images."""
-        _check_classes(self.min_way, len(names), domain, field="min_way")
-        _check_sizes(2, "a support and a query image", "add images", names, sizes, domain)
-        if groups and self.hierarchy and not self._eligible(groups):
+        _check_count(self.min_way, classes, "min_way")
+        _check_sizes(2, "a support and a query image", "add images", classes)
+        groups = self._groups(classes)
+        if groups and not self._eligible(groups):
             what, need = (
                 ("nodes above its classes", f"spans {self.min_way} to {self.max_span} of them")
                 if groups.kind == "graph"
@@ -165,27 +161,27 @@ class VariableSampler:
             )
             counts = ", ".join(str(n) for n in sorted({len(members) for members in groups.members})) or "none"
             raise DataError(
-                f"{domain} has {len(groups.members)} {what}, of which none {need} (they have: {counts}): lower "
+                f"{classes.owner} has {len(groups.members)} {what}, of which none {need} (they have: {counts}): lower "
                 "sampler.min_way, or set sampler.hierarchy to false to draw from all its classes"
             )
 
-    def draw(
-        self, sizes: Int[np.ndarray, " classes"], rng: np.random.Generator, groups: ClassGroups | None = None
-    ) -> Draw:
+    def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
         """One episode's make-up by the rule above."""
-        classes = self._classes(len(sizes), rng, groups if self.hierarchy else None)
-        way = len(classes)
-        chosen = sizes[classes]
-        query = min(self.max_query, int(chosen.min()) // 2)
-        left = chosen - query
+        places = self._places(len(classes.sizes), rng, self._groups(classes))
+        way, sizes = len(places), classes.sizes[places]
+        query = min(self.max_query, int(sizes.min()) // 2)
+        left = sizes - query
         beta = 1 - rng.random()
         support = min(self.max_support, int(np.ceil(beta * np.minimum(self.max_support_per_class, left)).sum()))
-        weights = chosen * np.exp(rng.uniform(self.min_log_weight, self.max_log_weight, way))
+        weights = sizes * np.exp(rng.uniform(self.min_log_weight, self.max_log_weight, way))
         # Dividing last keeps whole numbers whole: equal weights share the support exactly.
         shots = np.minimum(np.floor(weights * (support - way) / weights.sum()).astype(np.int64) + 1, left)
-        return Draw(tuple(classes.tolist()), tuple(shots.tolist()), query)
+        return Draw(tuple(places.tolist()), tuple(shots.tolist()), query)
 
-    def _classes(self, count: int, rng: np.random.Generator, groups: ClassGroups | None) -> Int[np.ndarray, " way"]:
+    def _groups(self, classes: SplitClasses) -> ClassGroups | None:
+        return classes.groups if self.hierarchy else None
+
+    def _places(self, count: int, rng: np.random.Generator, groups: ClassGroups | None) -> Int[np.ndarray, " way"]:
         members = np.arange(count)
         if groups:
             eligible = self._eligible(groups)
@@ -216,25 +212,20 @@ def _at_least(least: int, **fields: int) -> None:
             raise ConfigError(f"sampler.{name} is {value}; it is at least {least}")
 
 
-def _check_classes(way: int, classes: int, domain: str, field: str = "way") -> None:
-    if classes < way:
+def _check_count(way: int, classes: SplitClasses, field: str) -> None:
+    count = len(classes.names)
+    if count < way:
         raise DataError(
-            f"{domain} has {classes} classes; {way}-way episodes need at least {way}: "
+            f"{classes.owner} has {count} classes; {way}-way episodes need at least {way}: "
             f"lower sampler.{field} or drop the domain"
         )
 
 
-def _check_sizes(
-    least: int,
-    reason: str,
-    advice: str,
-    names: Sequence[str],
-    sizes: Int[np.ndarray, " classes"],
-    domain: str,
-) -> None:
-    small = [f"'{name}' ({size})" for name, size in zip(names, sizes, strict=True) if size < least]
+def _check_sizes(least: int, reason: str, advice: str, classes: SplitClasses) -> None:
+    pairs = zip(classes.names, classes.sizes, strict=True)
+    small = [f"'{name}' ({size})" for name, size in pairs if size < least]
     if small:
         raise DataError(
-            f"{domain} has classes of fewer than {least} images ({reason}): {', '.join(small)}; "
+            f"{classes.owner} has classes of fewer than {least} images ({reason}): {', '.join(small)}; "
             f"{advice}, or leave these classes out of the split"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smat.episodes.domain import Domain
 from smat.episodes.episode import Episode, EpisodePlan
-from smat.episodes.samplers import Sampler
+from smat.episodes.samplers import Sampler, SplitClasses
 from smat.episodes.transforms import TransformConfig, Triple, plain_transform, random_transform
 from smat.errors import ConfigError
 from smat.rng import numpy_generator, seeded_torch
@@ -72,16 +72,10 @@ class EpisodeSource:
         self._shares = _shares(self.domains, weights)
         if len(self._by_name) < len(self.domains):
             raise ConfigError(f"two domains have one name: {[d.name for d in self.domains]}; give each its own")
-        self._sizes: dict[str, np.ndarray] = {}
-        self._groups = {domain.name: domain.hierarchy(split) for domain in self.domains}
-        for domain in self.domains:
-            names = domain.classes(split)
-            if plans is not None:  # they need not be what the sampler could draw
-                continue
-            sizes = np.array([len(domain.rows(name)) for name in names], dtype=np.int64)
-            part = f"the {split} split of " if len(domain.splits) > 1 else ""
-            sampler.check(names, sizes, f"{part}domain '{domain.name}'", self._groups[domain.name])
-            self._sizes[domain.name] = sizes
+        self._classes = {domain.name: _classes(domain, split) for domain in self.domains}
+        if plans is None:  # given ones need not be what the sampler could draw
+            for classes in self._classes.values():
+                sampler.check(classes)
 
     def plan(self, n: int) -> EpisodePlan:
         """Which images episode `n` is made of; reads no image."""
@@ -90,8 +84,8 @@ class EpisodeSource:
         choice = numpy_generator(self.seed, "domain", n).choice(len(self.domains), p=self._shares)
         domain = self.domains[int(choice)]
         rng = numpy_generator(self.seed, f"episode/{self.split}/{domain.name}", n)
-        draw = self.sampler.draw(self._sizes[domain.name], rng, self._groups[domain.name])
-        names = domain.classes(self.split)
+        names = self._classes[domain.name].names
+        draw = self.sampler.draw(self._classes[domain.name], rng)
         support: list[np.ndarray] = []
         query: list[np.ndarray] = []
         for place, shot in zip(draw.classes, draw.shots, strict=True):
@@ -151,6 +145,13 @@ class EpisodeSource:
             "support": images(plan.support_rows, plan.support_labels),
             "query": images(plan.query_rows, plan.query_labels),
         }
+
+
+def _classes(domain: Domain, split: str) -> SplitClasses:
+    names = domain.classes(split)
+    part = f"the {split} split of " if len(domain.splits) > 1 else ""
+    sizes = np.array([len(domain.rows(name)) for name in names], dtype=np.int64)
+    return SplitClasses(f"{part}domain '{domain.name}'", names, sizes, domain.hierarchy(split))
 
 
 def _labels(groups: Sequence[np.ndarray]) -> tuple[int, ...]:
