@@ -62,6 +62,13 @@ def class_folders(root: Path) -> Iterator[Path]:
     return iter(sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
+def split_folders(root: Path) -> list[Path]:
+    """The `train`, `val` and `test` folders in `root`; none where there are others, or one without class folders."""
+    tops = list(class_folders(root))
+    divided = all(top.name in SPLIT_FOLDERS and any(class_folders(top)) for top in tops)
+    return tops if divided else []
+
+
 def _existing(folder: str | Path) -> Path:
     root = Path(folder)
     if not root.is_dir():

@@ -17,7 +17,7 @@ from datasets import ClassLabel, Features
 from datasets.table import MemoryMappedTable
 from jaxtyping import Int
 
-from smat.episodes.folders import SPLIT_FOLDERS, class_folders, read_class_folders
+from smat.episodes.folders import SPLIT_FOLDERS, read_class_folders, split_folders
 from smat.episodes.hierarchy import Hierarchy
 from smat.episodes.importing.storage import IMAGES, open_images, read_imported
 from smat.errors import DataError
@@ -150,17 +150,17 @@ def folder_table(root: Path) -> ImageTable:
     Raises:
         DataError: no images there, images outside class folders, or empty class folders.
     """
-    parts = [folder.name for folder in class_folders(root)]
     splits: dict[str, tuple[str, ...]] | None = None
     paths: list[Path] = []
     found: list[str] = []
-    if parts and set(parts) <= set(SPLIT_FOLDERS) and all(any(class_folders(root / part)) for part in parts):
+    if parts := split_folders(root):
         splits = {}
         for part in parts:
-            some, labels, names = read_class_folders(root / part)
+            some, labels, names = read_class_folders(part)
             paths += some
             found += [names[label] for label in labels]
-            splits[SPLIT_FOLDERS[part]] = tuple(names)
+            split = SPLIT_FOLDERS[part.name]
+            splits[split] = splits.get(split, ()) + tuple(names)  # `val` and `valid` may both be there
     else:
         paths, labels, names = read_class_folders(root)
         found = [names[label] for label in labels]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from smat.episodes.domain import SPLITS
-from smat.episodes.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS, class_folders
+from smat.episodes.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS, class_folders, split_folders
 from smat.episodes.importing.files import class_files, file_parts, printable, read_file_part
 from smat.episodes.importing.listing import Listing, Refused
 from smat.episodes.splits import check_known, splits_beside
@@ -21,15 +21,14 @@ def list_domains(source: Path) -> list[Listing]:
     """
     if not source.is_dir():
         raise DataError(f"'{source}' is no folder; give one that holds a folder for each class")
-    tops = list(class_folders(source))
-    divided = bool(tops) and all(top.name in SPLIT_FOLDERS and any(class_folders(top)) for top in tops)
+    divided = split_folders(source)
     refused: list[Refused] = []
     images: dict[str, list[Path]] = {}
     splits: dict[str, list[str]] = {}
     loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in source.iterdir() if path.is_file())
     if loose:
         refused.append(Refused(".", f"{loose} images lie outside class folders"))
-    for top in tops if divided else [source]:
+    for top in divided or [source]:
         for folder in class_folders(top):
             name = folder.name
             if name != printable(name):
@@ -51,7 +50,7 @@ def list_domains(source: Path) -> list[Listing]:
     classes = tuple(sorted(images))
     parts = [part for label, name in enumerate(classes) for part in file_parts(label, source, images[name])]
     name = source.resolve().name
-    by_split, note = _splits(source, name, classes, splits, divided)
+    by_split, note = _splits(source, name, classes, splits, bool(divided))
     return [
         Listing(
             name=name,
