@@ -71,6 +71,16 @@ def test_constants_and_type_come_from_the_checkpoint(family: str, tmp_path: Path
     assert {p.dtype for p in build(backbone.spec).parameters()} == {torch.float32}
 
 
+def test_only_networks_of_convolutions_get_channels_last(family: str, tmp_path: Path) -> None:
+    save(family, tmp_path)
+    backbone = load(str(tmp_path), image_size=SIZE)
+    seen: list[bool] = []
+    first = next(module for module in backbone.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0].stride(1) == 1))
+    backbone(images(SIZE))
+    assert seen == [family.startswith(("conv", "dinov3_conv", "mobilenet", "regnet", "resnet"))]
+
+
 def test_statistics_and_dropout_stay_frozen(family: str, tmp_path: Path) -> None:
     dropout = {"hidden_dropout_prob": 0.5} if family.startswith(("vit", "dinov2")) else {}
     save(family, tmp_path, **dropout)
