@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -17,6 +19,8 @@ from smat.evaluation import (
 )
 from smat.files import write_whole
 from smat.recipes.reproduce_plan import Setting
+
+_CLOSE = 14  # pixels
 
 
 def write_tables(comparisons: Sequence[Comparison], stem: Path, console: Console) -> list[Path]:
@@ -54,6 +58,7 @@ def draw_curves(comparison: Comparison, settings: Sequence[Setting], path: Path)
         found = [lines[role].entries[name].accuracy for name in names]
         return [100 * i.mean for i in found], [100 * i.half_width for i in found]
 
+    curves: list[tuple[list[str], np.ndarray, Any]] = []
     for curve in dict.fromkeys(setting.curve for setting in settings):
         points = [setting for setting in settings if setting.curve == curve]
         (x, dx), (y, dy) = (of([p.name for p in points], role) for role in ("ood", "id"))
@@ -61,11 +66,29 @@ def draw_curves(comparison: Comparison, settings: Sequence[Setting], path: Path)
         drawn = axes.errorbar(x, y, xerr=dx, yerr=dy, label=curve or points[0].name, linewidth=1, **style)
         for bars in drawn.lines[2]:
             bars.set(alpha=0.35, linewidth=0.8)
-        for point, place in zip(points, zip(x, y, strict=True), strict=True):
-            axes.annotate(point.label, place, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        if curve:
+            curves.append(([p.label for p in points], np.column_stack([x, y]), drawn.lines[0].get_color()))
     axes.set_xlabel("accuracy out of distribution, per cent")
     axes.set_ylabel("accuracy in distribution, per cent")
     axes.set_title(comparison.title, fontsize=9, wrap=True)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
+    figure.draw_without_rendering()  # only now is known where on the picture a point lies
+    for number, (labels, places, color) in enumerate(curves):
+        side = (4, -9) if number % 2 else (4, 4)
+        for label, place in shared_labels(labels, places, axes.transData.transform(places)):
+            axes.annotate(label, (place[0], place[1]), textcoords="offset points", xytext=side, fontsize=7, color=color)
     figure.savefig(path, dpi=150)
+
+
+def shared_labels(labels: Sequence[str], places: np.ndarray, pixels: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Texts and their places: one for points that are so close to each other that their labels would overlap."""
+    groups: list[list[int]] = []
+    for n in range(len(labels)):
+        near = (group for group in groups if np.abs(pixels[group] - pixels[n]).max(axis=1).min() < _CLOSE)
+        group = next(near, None)
+        if group is None:
+            groups.append([n])
+        else:
+            group.append(n)
+    return [(", ".join(labels[n] for n in group), places[group[0]]) for group in groups]
