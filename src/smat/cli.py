@@ -10,6 +10,7 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import docstring_parser
@@ -157,17 +158,20 @@ def _underscored(argument: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
 
 
-def _with_method_file(arguments: Sequence[str]) -> list[str]:
-    """`train --method NAME` as `--config` of the method's file, so that its settings lie over those given before it."""
-    given = [part for a in arguments for part in (a.split("=", 1) if a.startswith("--method=") else [a])]
+def _with_method_files(arguments: Sequence[str]) -> list[str]:
+    """`train --method NAME` as `--config` of the method's files, so that these lie over what was given before it."""
+    split = ("--method=", "--config=")
+    given = [part for a in arguments for part in (a.split("=", 1) if a.startswith(split) else [a])]
     if given[:1] != ["train"] or "--method" not in given:
         return list(arguments)
-    from smat.recipes.methods import method_file
+    from smat.recipes.methods import method_files
 
     place = given.index("--method")
     if place + 1 == len(given):
         raise ConfigError("--method needs a name: `smat methods` lists them")
-    return [*given[:place], "--config", str(method_file(given[place + 1])), *given[place + 2 :]]
+    bases = [path for option, path in pairwise(given[:place]) if option == "--config"]
+    configs = [part for path in method_files(given[place + 1], *bases) for part in ("--config", str(path))]
+    return [*given[:place], *configs, *given[place + 2 :]]
 
 
 def _run(arguments: Sequence[str]) -> Any:
@@ -175,7 +179,7 @@ def _run(arguments: Sequence[str]) -> Any:
     group = first if first and (first in _GROUPS or (two != first and two in COMMANDS)) else None
     used = two if group else next((a for a in arguments if a in COMMANDS), None)
     parser = build_parser(used, group)
-    given = _with_method_file([_underscored(a) for a in arguments])
+    given = _with_method_files([_underscored(a) for a in arguments])
     options = parser.instantiate(parser.parse_args(given[1:] if group else given))
     values = vars(options[options["command"]])
     command = two if group else options["command"]

@@ -8,7 +8,7 @@ import yaml
 from smat.cli import main
 from smat.errors import ConfigError
 from smat.experts import SparseInterpolatedExperts
-from smat.recipes.methods import METHODS, method_config, method_file
+from smat.recipes.methods import METHODS, method_config, method_files
 from smat.recipes.train import train
 
 TRAINED = [name for name, method in METHODS.items() if method.trained]
@@ -34,7 +34,7 @@ def test_every_file_is_a_method_and_every_method_has_a_file() -> None:
     shipped = {f.name.removesuffix(".yaml") for f in (files("smat") / "configs" / "methods").iterdir()}
     assert shipped == set(TRAINED)
     for name in TRAINED:
-        assert yaml.safe_load(method_file(name).read_text())["pool"]["method"] == name
+        assert yaml.safe_load(method_files(name)[0].read_text())["pool"]["method"] == name
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -61,6 +61,19 @@ def test_a_method_on_the_command_line(base: Path, tmp_path: Path, capsys: pytest
             main(["train", "--config", str(base), "--out", str(out), *arguments])
         assert stopped.value.code == 2
         assert "smat-dense" in capsys.readouterr().err or len(arguments) == 1
+
+
+def test_what_a_method_needs_over_a_base_lies_in_the_bases_folder(base: Path, tmp_path: Path) -> None:
+    own = base.with_suffix("") / "pmf.yaml"
+    own.parent.mkdir()
+    own.write_text("tuning: {tasks: 3, optimizers: {delta: {lr: 0.125}}}")
+    delta = method_config("pmf", base).tuning.optimizers.delta
+    assert (delta.rule, delta.lr) == ("sgd", 0.125)
+    assert method_config("smat", base).tuning.tasks == 2
+    out = tmp_path / "run"
+    main(["train", f"--config={base}", "--method", "pmf", "--tuning.optimizers.delta.lr", "0.25", "--out", str(out)])
+    tuning = yaml.safe_load((out / "config.yaml").read_text())["tuning"]
+    assert (tuning["tasks"], tuning["optimizers"]["delta"]["lr"]) == (3, 0.25)
 
 
 def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,8 +63,11 @@ def methods() -> None:
     Console().print(table)
 
 
-def method_file(name: str) -> Path:
-    """The YAML file of a trained method's own settings.
+def method_files(name: str, *bases: str | Path) -> list[Path]:
+    """The YAML files of a trained method's settings over base configurations.
+
+    First what makes the method; then what it needs to go with a base, such as a learning rate for another backbone: of
+    each `BASE.yaml` that is `BASE/NAME.yaml`, where it is there.
 
     Raises:
         ConfigError: an unknown method, or one that is not trained.
@@ -75,7 +78,8 @@ def method_file(name: str) -> Path:
         raise ConfigError(
             f"method {name!r} is not trained: {known}" if name in METHODS else f"method {name!r} is unknown: {known}"
         )
-    return Path(str(files("smat") / "configs" / "methods" / f"{name}.yaml"))
+    own = Path(str(files("smat") / "configs" / "methods" / f"{name}.yaml"))
+    return [own, *(path for base in bases if (path := Path(base).with_suffix("") / own.name).is_file())]
 
 
 def method_config(name: str, base: str | Path, *overrides: str) -> TrainConfig:
@@ -89,4 +93,4 @@ def method_config(name: str, base: str | Path, *overrides: str) -> TrainConfig:
     Raises:
         ConfigError: an unknown method, or settings that do not fit.
     """
-    return load_config([base, method_file(name)], *overrides)
+    return load_config([base, *method_files(name, base)], *overrides)
