@@ -138,7 +138,9 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
     if name == "train":
         parser.add_argument(
-            "--method", metavar="NAME", help="a method's settings over those before it: see smat methods"
+            "--method",
+            metavar="NAME",
+            help="a method's settings over those before it (of BASE.yaml also BASE/NAME.yaml): see smat methods",
         )
     if config is not None:
         settings = {f.name for f in fields(config) if f.default is False}

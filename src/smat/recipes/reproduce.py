@@ -72,7 +72,8 @@ def reproduce(
     Args:
         what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts) or
             `wise-ft` (a trained update, scaled or kept in part).
-        base: YAML file of the base configuration: backbone, domains to tune on, episodes, length.
+        base: YAML file of the base configuration: backbone, domains to tune on, episodes, length. What a method needs
+            otherwise over BASE.yaml, such as a learning rate, is in BASE/METHOD.yaml, where it is there.
         out: folder of all results; several comparisons can share it, and then the trained pools.
         name: of the tables and figures; `what` by default.
         checkpoint: METHOD=PATH of pools that are trained already, one for each seed.
