@@ -242,10 +242,11 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
 
 def test_folders_of_splits(tmp_path: Path) -> None:
     write_folders(tmp_path / "d" / "train", {"a": 2, "b": 3})
-    write_folders(tmp_path / "d" / "validation", {"c": 1})
+    write_folders(tmp_path / "d" / "val", {"c": 1})
+    write_folders(tmp_path / "d" / "validation", {"d": 1})
     write_folders(tmp_path / "d" / "test", {"e": 2})
     domain = open_domain(tmp_path / "d")
-    assert domain.splits == {"train": ("a", "b"), "val": ("c",), "test": ("e",)}
+    assert domain.splits == {"train": ("a", "b"), "val": ("c", "d"), "test": ("e",)}
     assert domain.image_name(int(domain.rows("e")[0])) == "test/e/0.png"
 
 

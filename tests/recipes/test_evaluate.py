@@ -97,8 +97,10 @@ def test_fine_tuning_changes_both_methods(checkpoint: str, capsys: pytest.Captur
     screen = capsys.readouterr().out
     assert "fine-tuning: full" in screen
     assert "Warning" not in screen
-    evaluate(checkpoint, DOMAINS[2:], adapt="lora", steps=1, grid=[1e-2], learning_rate_from="published", **small)
-    assert "Warning: the learning rates were chosen by the query labels" in capsys.readouterr().out
+    for grid in ([0.0, 1e-2], [1e-2]):  # of one rate nothing is chosen, so not by query labels either
+        evaluate(checkpoint, DOMAINS[2:], adapt="lora", steps=1, grid=grid, learning_rate_from="published", **small)
+        screen = capsys.readouterr().out
+        assert ("Warning: the learning rates were chosen by the query labels" in screen) == (len(grid) > 1)
 
 
 def test_an_untouched_backbone_needs_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def cross_validated_lr(
     rates = config.learning_rates(kind)
     folds = _deal(labels, config.folds, seed)
     parts = int(folds.max()) + 1
-    if len(rates) == 1 or parts == 0 or kind == "none" or config.steps == 0:
+    if config.one_rate or parts == 0 or kind == "none" or config.steps == 0:
         return rates[0]
     features = plain_features(model.backbone, images, precision, config.batch_size)
     start = copy.deepcopy(model)

@@ -53,6 +53,11 @@ class FineTuneConfig:
         for rate in self.grid:
             check_learning_rate(rate)
 
+    @property
+    def one_rate(self) -> bool:
+        """Whether the grid leaves nothing to choose."""
+        return len(set(self.grid)) == 1
+
     def learning_rates(self, kind: Adapt) -> list[float]:
         """The learning rates to choose from, smallest first."""
         return sorted({10 * rate if kind == "lora" else rate for rate in self.grid})

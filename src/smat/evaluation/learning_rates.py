@@ -63,10 +63,11 @@ def fine_tuned(
         workers: processes that decode images ahead.
     """
     contender = FineTuned(pool, kind, replace(config, flip=source.domains[0].flip), precision=precision)
-    rates, rule = config.learning_rates(kind), rule_for(rule, source)
-    if len(rates) == 1:
-        contender.rate = rates[0]
-    if len(rates) == 1 or rule == "support":
+    if config.one_rate:
+        contender.rate = config.learning_rates(kind)[0]
+        return contender
+    rule = rule_for(rule, source)
+    if rule == "support":
         return contender
     split = "val" if rule == "validation" else source.split
     chosen = _of_split(source, split)

@@ -182,7 +182,7 @@ def evaluate(
     if result.summaries:
         console.print(f"\n{_title(settings)}", soft_wrap=True, markup=False)
         console.print(results_table(result.summaries))
-    if adapt != "none" and learning_rate_from == "published":
+    if adapt != "none" and learning_rate_from == "published" and not tuning.one_rate:
         console.print(f"Warning: {PUBLISHED_WARNING}", soft_wrap=True, style="bold red")
     if path and result.rows:
         console.print(f"a row an episode: {path}", soft_wrap=True, markup=False)

@@ -150,7 +150,7 @@ def reproduce(
     for comparison, kind in zip(comparisons, adapt, strict=True) if what in _FIGURES else ():
         paths.append(folder / (f"{name or what}.png" if kind == "none" else f"{name or what}-{kind}.png"))
         draw_curves(comparison, settings, paths[-1])
-    if learning_rate_from == "published" and set(adapt) != {"none"}:
+    if learning_rate_from == "published" and set(adapt) != {"none"} and not tuning.one_rate:
         console.print(f"[bold red]Warning:[/] {PUBLISHED_WARNING}", soft_wrap=True)
     console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
     return comparisons
@@ -180,8 +180,7 @@ def _tuned(kind: Adapt, tuning: FineTuneConfig, rule: Rule) -> str:
     """What is done on a support set, for a title."""
     if kind == "none":
         return "no fine-tuning"
-    rates = tuning.learning_rates(kind)
-    chosen = f"{rates[0]:g}" if len(rates) == 1 else f"by {_RULES[rule]}"
+    chosen = f"{tuning.learning_rates(kind)[0]:g}" if tuning.one_rate else f"by {_RULES[rule]}"
     return f"{'LoRA' if kind == 'lora' else 'full fine-tuning'} (learning rate {chosen})"
 
 
