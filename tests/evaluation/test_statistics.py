@@ -33,7 +33,7 @@ def row(
 def test_interval_of_four_values() -> None:
     found = interval([0.2, 0.4, 0.6, 0.8])  # s² = (0.09 + 0.01 + 0.01 + 0.09) / 3
     assert found.mean == pytest.approx(0.5)
-    assert found.half_width == pytest.approx(1.96 * math.sqrt(0.2 / 3) / 2)
+    assert found.half_width == pytest.approx(3.1824 * math.sqrt(0.2 / 3) / 2, rel=1e-4)  # 97.5 % of Student's t, dof 3
 
 
 @pytest.mark.filterwarnings("error")
@@ -44,10 +44,18 @@ def test_one_value_has_no_interval() -> None:
     assert math.isnan(average([found, Interval(0.5, 0.1)]).half_width)
 
 
-def test_the_interval_covers_the_mean_19_times_in_20() -> None:
+@pytest.mark.parametrize(("domains", "episodes"), [(1, 600), (1, 3), (5, 3)])
+def test_the_interval_covers_the_mean_19_times_in_20(domains: int, episodes: int) -> None:
     rng = np.random.default_rng(0)
-    samples = rng.binomial(75, 0.6, (2000, 600)) / 75
-    found = [interval(sample) for sample in samples]
+    samples = rng.normal(0.6, 0.1, (2000, domains, episodes))
+    found = [average([interval(domain) for domain in sample]) for sample in samples]
+    covered = np.mean([abs(i.mean - 0.6) <= i.half_width for i in found])
+    assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / 2000) < covered < 0.95 + 4 * math.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_the_interval_of_many_right_and_wrong_answers_covers_their_rate_19_times_in_20() -> None:
+    rng = np.random.default_rng(0)
+    found = [interval(sample) for sample in rng.binomial(75, 0.6, (2000, 600)) / 75]
     covered = np.mean([abs(i.mean - 0.6) <= i.half_width for i in found])
     assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / 2000) < covered < 0.95 + 4 * math.sqrt(0.95 * 0.05 / 2000)
 
@@ -57,7 +65,7 @@ def test_paired_difference_is_free_of_what_the_pairs_share() -> None:
     gain = np.tile([0.01, 0.03], 25)
     found = paired_difference(difficulty + gain, difficulty)
     assert found.mean == pytest.approx(0.02)
-    assert found.half_width == pytest.approx(1.96 * 0.01 * math.sqrt(50 / 49) / math.sqrt(50))
+    assert found.half_width == pytest.approx(2.0096 * 0.01 * math.sqrt(50 / 49) / math.sqrt(50), rel=1e-4)
     assert found.half_width < interval(difficulty).half_width / 10
     back = paired_difference(difficulty, difficulty + gain)
     assert (back.mean, back.half_width) == (pytest.approx(-found.mean), pytest.approx(found.half_width))
@@ -113,7 +121,7 @@ def test_summary_of_a_domain() -> None:
     found = summarise(rows, "ood")
     assert (found.name, found.role, found.episodes) == ("birds", "ood", 2)
     assert found.accuracy["pretrained"].mean == pytest.approx(0.25)
-    assert found.accuracy["smat"] == Interval(1.0, 0.0)
+    assert found.accuracy["smat"] == Interval(1.0, 0.0, dof=1.0)
     assert found.difference == {"smat": paired_difference([1.0, 1.0], [0.5, 0.0])}
     assert found.calibration_error["smat"] == pytest.approx(0.1, abs=1e-6)
     assert summarise([row([0.5], [1.0])]).difference == {}

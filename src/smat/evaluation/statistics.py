@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.stats import t
 from torch import Tensor
 
 from smat.errors import DataError
 from smat.evaluation.protocol import EpisodeRow
 
-Z = 1.96
 BASELINE = "pretrained"
 CALIBRATION_BINS = 15
 
@@ -23,17 +23,20 @@ class Interval:
 
     Attributes:
         mean: the mean.
-        half_width: 1.96 standard errors; NaN where there is one value only, which says nothing of the spread.
+        half_width: by Student's t; NaN where there is one value only, which says nothing of the spread.
+        dof: degrees of freedom of the half width; infinite where the spread is known.
     """
 
     mean: float
     half_width: float
+    dof: float = math.inf
 
 
 def interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Mean and 95 % interval of independent values, such as episodes' accuracies.
 
-    The half width is 1.96·s/√n, s² = Σ(x - mean)²/(n - 1): the normal approximation, as the field reports it.
+    The half width is t·s/√n, s² = Σ(x - mean)²/(n - 1), with t of n - 1 degrees of freedom: 1.96 for the hundreds of
+    episodes that the field reports, more for few, whose spread is itself a guess (Student 1908).
 
     Raises:
         DataError: no values.
@@ -41,8 +44,15 @@ def interval(values: Sequence[float] | np.ndarray) -> Interval:
     x = np.asarray(values, dtype=np.float64)
     if not len(x):
         raise DataError("there are no values to take a mean of; evaluate at least one episode")
-    half_width = Z * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else math.nan
-    return Interval(float(x.mean()), float(half_width))
+    if len(x) == 1:
+        return Interval(float(x[0]), math.nan, math.nan)
+    dof = float(len(x) - 1)
+    return Interval(float(x.mean()), _quantile(dof) * float(x.std(ddof=1)) / math.sqrt(len(x)), dof)
+
+
+def _quantile(dof: float) -> float:
+    """How many standard errors the half width is."""
+    return float(t.ppf(0.975, dof))
 
 
 def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray) -> Interval:
@@ -62,8 +72,9 @@ def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[f
 def average(intervals: Sequence[Interval]) -> Interval:
     """The mean of k domains' means, each domain counting alike, with its 95 % interval.
 
-    Domains are independent samples, so the squares of their standard errors add up: half width √(Σ h²)/k. It
-    covers the choice of episodes; the domains are taken as given, not as a sample of all the domains there are.
+    Domains are independent samples, so the squares of their standard errors add up; the degrees of freedom of the sum
+    are those of Welch (1947). The interval covers the choice of episodes; the domains are taken as given, not as a
+    sample of all the domains there are.
 
     Raises:
         DataError: no intervals.
@@ -71,8 +82,11 @@ def average(intervals: Sequence[Interval]) -> Interval:
     if not intervals:
         raise DataError("there are no domains to average over; give at least one")
     k = len(intervals)
-    half_width = math.sqrt(sum(i.half_width**2 for i in intervals)) / k
-    return Interval(sum(i.mean for i in intervals) / k, half_width)
+    variances = [(i.half_width / _quantile(i.dof)) ** 2 for i in intervals]
+    unsure = sum(variance**2 / i.dof for variance, i in zip(variances, intervals, strict=True))
+    dof = sum(variances) ** 2 / unsure if unsure else math.inf
+    half_width = _quantile(dof) * math.sqrt(sum(variances)) / k
+    return Interval(sum(i.mean for i in intervals) / k, half_width, dof)
 
 
 def calibration_bins(rows: Sequence[EpisodeRow], method: str) -> Float[Tensor, "bins 3"]:

@@ -278,7 +278,7 @@ def _row(row: EpisodeRow) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """NaN, which JSON does not have, as null."""
+    """NaN and infinity, which JSON does not have, as null."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
