@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -21,8 +22,22 @@ def test_help_of_a_command_teaches_by_example(name: str, capsys: pytest.CaptureF
     assert stopped.value.code == 0
     text = capsys.readouterr().out
     assert COMMANDS[name].example.splitlines()[0] in text
-    undocumented = [line for line in text.splitlines() if line.strip().startswith("--") and line.rstrip().endswith(":")]
-    assert undocumented == []
+    lines = text.splitlines()
+    alone = [
+        option
+        for option, below in pairwise([*lines, ""])
+        if option.startswith("  --") and "  " not in option.strip() and not below.startswith(20 * " ")
+    ]
+    assert alone == []
+
+
+def test_help_says_what_happens_without_an_option(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--steps STEPS of the fine-tuning. (default: 50)" in text
+    assert "(default: None)" not in text
+    assert "(default: False)" not in text
 
 
 def test_an_unknown_command_ends_in_a_message(capsys: pytest.CaptureFixture) -> None:

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import logging
 import sys
-from argparse import RawDescriptionHelpFormatter
+from argparse import Action, ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -95,6 +95,14 @@ _GROUPS = {
 }
 
 
+class _HelpFormatter(RawDescriptionHelpFormatter, ArgumentDefaultsHelpFormatter):
+    """Descriptions with their own line breaks, and the default of each option that has one."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        nothing = action.default in (None, []) or action.nargs == 0  # of a switch it is always off
+        return action.help if nothing else super()._get_help_string(action)
+
+
 def build_parser(used: str | None = None, group: str | None = None) -> ArgumentParser:
     """The parser of all commands; only the one that is used gets its arguments, so that the others import nothing.
 
@@ -107,14 +115,14 @@ def build_parser(used: str | None = None, group: str | None = None) -> ArgumentP
         description=_GROUPS.get(group or ""),
         epilog=f"Every command explains itself: smat {'data import' if group else 'evaluate'} --help",
         version=smat.__version__,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     shown = {name: name.removeprefix(f"{group} ") for name in COMMANDS if not group or name.startswith(f"{group} ")}
     for name, command in ((name, COMMANDS[name]) for name in shown):
         child = ArgumentParser(
             description=f"{command.summary[0].upper()}{command.summary[1:]}.\n\nfor example:\n  {command.example}",
-            formatter_class=RawDescriptionHelpFormatter,
+            formatter_class=_HelpFormatter,
         )
         if name == used:
             _add_arguments(child, name, command)

@@ -75,7 +75,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         margin: float | None = None,
         adapt: Adapt = "none",
         learning_rate: LearningRate = "support",
-        steps: int = 50,
+        steps: int = FineTuneConfig.steps,
         seed: int = 0,
         progress: bool = False,
     ) -> None:

@@ -15,7 +15,13 @@ from smat.errors import ConfigError
 
 @dataclass(frozen=True)
 class HardConcrete:
-    """The distribution's temperature β and its stretch (γ, ζ) beyond [0, 1]; γ < 0 and ζ > 1 give exact 0s and 1s."""
+    """The hard-concrete distribution (Louizos et al. 2018).
+
+    Attributes:
+        beta: temperature β of training, above 0.
+        gamma: lower end γ of the stretch beyond [0, 1], below 0, so that gates can be exactly 0.
+        zeta: upper end ζ, above 1, so that gates can be exactly 1.
+    """
 
     beta: float = 2 / 3
     gamma: float = -0.1

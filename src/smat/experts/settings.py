@@ -14,7 +14,13 @@ from smat.experts.structure import Structure
 
 @dataclass(frozen=True)
 class TemperatureSchedule:
-    """The routing temperature: from `start` down to `end`, linearly over the first `tasks` training tasks."""
+    """The routing temperature, which falls linearly.
+
+    Attributes:
+        start: at the first task.
+        end: from the last of `tasks` on; above 0.
+        tasks: number of training tasks over which it falls.
+    """
 
     start: float = 5.0
     end: float = 0.5

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from smat.adaptation import Adapt, Device, FewShotClassifier, LearningRate, open_model, pick_device
+from smat.adaptation import Adapt, Device, FewShotClassifier, FineTuneConfig, LearningRate, open_model, pick_device
 from smat.episodes import TransformConfig, canvas, list_images, load_image, read_class_folders
 from smat.errors import DataError
 from smat.experts import Precision
@@ -55,7 +55,7 @@ def predict(
     skip_bad: bool = False,
     adapt: Adapt = "none",
     learning_rate: LearningRate = "support",
-    steps: int = 50,
+    steps: int = FineTuneConfig.steps,
     precision: Precision = "32-true",
     device: Device = "auto",
 ) -> Predictions:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
+from smat.adaptation import Adapt
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES
 from smat.experts import SparseInterpolatedExperts
@@ -154,7 +155,7 @@ def given_checkpoints(given: Sequence[str], settings: Sequence[Setting], seeds: 
 
 def check_adaptable(settings: Sequence[Setting], adapt: Sequence[str]) -> None:
     """Raise a `ConfigError` for kinds of adaptation that are unknown or given twice, or that nothing can take."""
-    kinds = ("none", "full", "lora")
+    kinds = get_args(Adapt)
     if not adapt or len(set(adapt)) < len(adapt) or set(adapt) - set(kinds):
         raise ConfigError(f"adapt is {list(adapt)}; give one or more of {', '.join(kinds)}, each once")
     if "none" not in adapt and all(s.method in BASELINES for s in settings):
