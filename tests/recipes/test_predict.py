@@ -78,9 +78,9 @@ def test_fine_tuning_is_that_of_the_classifier(
 ) -> None:
     support = sorted(Path(folders["support"]).rglob("*.png"))
     queries = sorted(Path(folders["query"]).rglob("*.png"))
-    classifier = FewShotClassifier(checkpoint, device="cpu", adapt=adapt, learning_rate=1e-2, steps=3)
+    classifier = FewShotClassifier(checkpoint, device="cpu", adapt=adapt, learning_rate=1e-2, steps=3, flip=False)
     classifier.fit(support, [file.parent.name for file in support])
-    result = predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=3, **folders)
+    result = predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=3, flip=False, **folders)
     np.testing.assert_allclose(result.probabilities, classifier.predict_proba(queries), atol=1e-6)
     assert not np.allclose(result.probabilities, predict(checkpoint, **folders).probabilities, atol=1e-3)
     assert f"fine-tuned ({adapt}) for 3 steps at learning rate 0.01" in capsys.readouterr().out

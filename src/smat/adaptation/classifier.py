@@ -48,6 +48,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         learning_rate: of the fine-tuning; `"support"` chooses one by cross-validation among the labelled images, which
             takes about 15 times as long as the fine-tuning itself.
         steps: of the fine-tuning.
+        flip: whether the fine-tuning may mirror images; not for letters, signs, or left and right hands.
         seed: of the fine-tuning.
         progress: show a progress bar while fine-tuning.
 
@@ -76,6 +77,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         adapt: Adapt = "none",
         learning_rate: LearningRate = "support",
         steps: int = FineTuneConfig.steps,
+        flip: bool = True,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
@@ -87,6 +89,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.adapt = adapt
         self.learning_rate = learning_rate
         self.steps = steps
+        self.flip = flip
         self.seed = seed
         self.progress = progress
 
@@ -136,7 +139,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """The fine-tuned model and the learning rate."""
         settings: dict[str, Any] = {
             "kind": self.adapt,
-            "config": FineTuneConfig(steps=self.steps, batch_size=self.batch_size),
+            "config": FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size),
             "seed": self.seed,
             "precision": self.precision,
         }

@@ -56,6 +56,7 @@ def predict(
     adapt: Adapt = "none",
     learning_rate: LearningRate = "support",
     steps: int = FineTuneConfig.steps,
+    flip: bool = True,
     precision: Precision = "32-true",
     device: Device = "auto",
 ) -> Predictions:
@@ -76,6 +77,7 @@ def predict(
         learning_rate: of the fine-tuning; `support` chooses one by cross-validation among the support images, which
             takes about 15 times as long as the fine-tuning itself.
         steps: of the fine-tuning.
+        flip: whether the fine-tuning may mirror images; not for letters, signs, or left and right hands.
         precision: `32-true` or `bf16-mixed`.
         device: `auto`, `cpu` or `cuda`.
 
@@ -102,6 +104,7 @@ def predict(
         adapt=adapt,
         learning_rate=learning_rate,
         steps=steps,
+        flip=flip,
         progress=True,
     )
     labelled = reader.read(list(names))
