@@ -44,20 +44,23 @@ def test_one_value_has_no_interval() -> None:
     assert math.isnan(average([found, Interval(0.5, 0.1)]).half_width)
 
 
+def check_19_in_20(found: list[Interval], mean: float) -> None:
+    covered = np.mean([abs(i.mean - mean) <= i.half_width for i in found])
+    assert abs(covered - 0.95) < 4 * math.sqrt(0.95 * 0.05 / len(found))
+
+
 @pytest.mark.parametrize(("domains", "episodes"), [(1, 600), (1, 3), (5, 3)])
 def test_the_interval_covers_the_mean_19_times_in_20(domains: int, episodes: int) -> None:
     rng = np.random.default_rng(0)
     samples = rng.normal(0.6, 0.1, (2000, domains, episodes))
     found = [average([interval(domain) for domain in sample]) for sample in samples]
-    covered = np.mean([abs(i.mean - 0.6) <= i.half_width for i in found])
-    assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / 2000) < covered < 0.95 + 4 * math.sqrt(0.95 * 0.05 / 2000)
+    check_19_in_20(found, 0.6)
 
 
 def test_the_interval_of_many_right_and_wrong_answers_covers_their_rate_19_times_in_20() -> None:
     rng = np.random.default_rng(0)
     found = [interval(sample) for sample in rng.binomial(75, 0.6, (2000, 600)) / 75]
-    covered = np.mean([abs(i.mean - 0.6) <= i.half_width for i in found])
-    assert 0.95 - 4 * math.sqrt(0.95 * 0.05 / 2000) < covered < 0.95 + 4 * math.sqrt(0.95 * 0.05 / 2000)
+    check_19_in_20(found, 0.6)
 
 
 def test_paired_difference_is_free_of_what_the_pairs_share() -> None:
