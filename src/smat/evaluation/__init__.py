@@ -8,7 +8,7 @@ from smat.evaluation.comparison_tables import (
     comparison_table,
 )
 from smat.evaluation.contenders import BASELINES, Experts, FineTuned, logistic_regression, nearest_neighbours, untouched
-from smat.evaluation.learning_rates import PUBLISHED_WARNING, Rule, fine_tuned, rule_for
+from smat.evaluation.learning_rates import Rule, fine_tuned, published_warning, rule_for
 from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
 from smat.evaluation.statistics import (
     Interval,
@@ -26,7 +26,6 @@ from smat.evaluation.tables import markdown_table, results_table
 
 __all__ = [
     "BASELINES",
-    "PUBLISHED_WARNING",
     "Cell",
     "CellKey",
     "Comparison",
@@ -61,6 +60,7 @@ __all__ = [
     "nearest_neighbours",
     "paired_difference",
     "paper_averages",
+    "published_warning",
     "results_table",
     "role_lines",
     "rule_for",

@@ -17,10 +17,22 @@ set; for all episodes of a domain the median of what that gives in the first 5, 
 published numbers were made, the query labels of the first 5 test episodes, which no user would have."""
 
 CHOOSING_EPISODES = 5
-PUBLISHED_WARNING = (
-    "the learning rates were chosen by the query labels of test episodes, as those of published numbers were: these "
-    "accuracies are higher than what can be had without these labels"
-)
+
+
+def published_warning(rule: Rule, kinds: Iterable[Adapt], config: FineTuneConfig) -> str | None:
+    """What must be said beside accuracies whose learning rates were chosen by query labels of test episodes.
+
+    Args:
+        rule: how they were chosen.
+        kinds: of adaptation.
+        config: of the fine-tuning.
+    """
+    if rule != "published" or set(kinds) == {"none"} or config.one_rate:
+        return None
+    return (
+        "Warning: the learning rates were chosen by the query labels of test episodes, as those of published numbers "
+        "were: these accuracies are higher than what can be had without these labels"
+    )
 
 
 def rule_for(rule: Rule, source: EpisodeSource) -> Rule:

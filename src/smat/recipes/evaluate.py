@@ -27,7 +27,6 @@ from smat.episodes import (
 from smat.errors import ConfigError
 from smat.evaluation import (
     BASELINES,
-    PUBLISHED_WARNING,
     Contender,
     EpisodeRow,
     Experts,
@@ -38,6 +37,7 @@ from smat.evaluation import (
     domain_sources,
     evaluate_domain,
     fine_tuned,
+    published_warning,
     results_table,
     summarise,
     untouched,
@@ -182,8 +182,8 @@ def evaluate(
     if result.summaries:
         console.print(f"\n{_title(settings)}", soft_wrap=True, markup=False)
         console.print(results_table(result.summaries))
-    if adapt != "none" and learning_rate_from == "published" and not tuning.one_rate:
-        console.print(f"Warning: {PUBLISHED_WARNING}", soft_wrap=True, style="bold red")
+    if warning := published_warning(learning_rate_from, [adapt], tuning):
+        console.print(warning, soft_wrap=True, style="bold red")
     if path and result.rows:
         console.print(f"a row an episode: {path}", soft_wrap=True, markup=False)
     return result

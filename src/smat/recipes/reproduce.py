@@ -10,13 +10,13 @@ from smat.adaptation import Adapt, Device, FineTuneConfig
 from smat.episodes import Domain, EpisodeSource, FixedSampler, open_domains
 from smat.errors import ConfigError
 from smat.evaluation import (
-    PUBLISHED_WARNING,
     Comparison,
     Rule,
     Store,
     compare,
     domain_sources,
     paper_averages,
+    published_warning,
 )
 from smat.experts import Precision, SparseInterpolatedExperts
 from smat.process import keep_freed_memory, leave_cores_to
@@ -150,8 +150,8 @@ def reproduce(
     for comparison, kind in zip(comparisons, adapt, strict=True) if what in _FIGURES else ():
         paths.append(folder / (f"{name or what}.png" if kind == "none" else f"{name or what}-{kind}.png"))
         draw_curves(comparison, settings, paths[-1])
-    if learning_rate_from == "published" and set(adapt) != {"none"} and not tuning.one_rate:
-        console.print(f"[bold red]Warning:[/] {PUBLISHED_WARNING}", soft_wrap=True)
+    if warning := published_warning(learning_rate_from, adapt, tuning):
+        console.print(warning, soft_wrap=True, style="bold red")
     console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
     return comparisons
 

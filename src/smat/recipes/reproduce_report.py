@@ -71,7 +71,7 @@ def draw_curves(comparison: Comparison, settings: Sequence[Setting], path: Path)
     axes.set_xlabel("accuracy out of distribution, per cent")
     axes.set_ylabel("accuracy in distribution, per cent")
     axes.set_title(comparison.title, fontsize=9, wrap=True)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")  # curves lead from the lower left to the upper right
     axes.grid(alpha=0.3)
     figure.draw_without_rendering()  # only now is known where on the picture a point lies
     for number, (labels, places, color) in enumerate(curves):
