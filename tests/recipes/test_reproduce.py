@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 from tiny_checkpoint import save_checkpoint
-from transformers import ViTConfig, ViTModel
+from transformers import MobileNetV2Config, MobileNetV2Model, ViTConfig, ViTModel
 
 from smat.episodes.pocket import PocketDomain
 from smat.errors import CheckpointError, ConfigError, DataError
@@ -295,6 +295,12 @@ def test_data_and_checkpoints_are_looked_at_before_the_work(base: str, tmp_path:
     large.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"image_size": 32}))
     with pytest.raises(CheckpointError, match=r"is for images of 16 pixels, and .* says 32"):
         reproduce("table1", str(large), out=out, checkpoint=[f"smat={other}"], **SMALL)
+    MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.25, image_size=32)).save_pretrained(tmp_path / "cnn")
+    shutil.copy(Path(base).parent / "vit" / "preprocessor_config.json", tmp_path / "cnn")
+    cnn = tmp_path / "cnn.yaml"
+    cnn.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"backbone": str(tmp_path / "cnn")}))
+    with pytest.raises(ConfigError, match="LoRA adapts an attention's linear layers"):
+        reproduce("table1", str(cnn), out=out, adapt=["none", "lora"], **SMALL)
     assert not (tmp_path / "out" / "training").exists()
 
 

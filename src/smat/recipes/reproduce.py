@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smat.adaptation import Adapt, Device, FineTuneConfig
+from smat.adaptation import Adapt, Device, FineTuneConfig, adapted_layers
 from smat.episodes import Domain, EpisodeSource, FixedSampler, open_domains
 from smat.errors import ConfigError
 from smat.evaluation import (
@@ -123,6 +123,8 @@ def reproduce(
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])
     untouched_pool = workshop.untouched_pool()
+    if "lora" in adapt:
+        adapted_layers(untouched_pool.backbone)  # for its error, before anything is trained
     sources = _sources(config, opened, untouched_pool, way, shot, query)
     workshop.check(settings, untouched_pool)
     missing = workshop.trainings(settings)
