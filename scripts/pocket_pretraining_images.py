@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smat.episodes.pocket.drawing import Mask, Pixels, Rng, Sheet, finish, paint, palette, pose
-from smat.episodes.pocket.fractals import System, define_fractals, draw_fractal
+from smat.domains.pocket.drawing import Mask, Pixels, Rng, Sheet, finish, paint, palette, pose
+from smat.domains.pocket.fractals import System, define_fractals, draw_fractal
 from smat.rng import numpy_generator
 
 SIZE = 32

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from jaxtyping import install_import_hook
 
 from shared import SHARED
+from small_images import write_parquet
 
 install_import_hook("smat", "beartype.beartype")
 torch.set_num_threads(1)
@@ -14,3 +16,14 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", type=Path, default=SHARED / "golden", help="folder of golden cases")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf_cache"))
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Path:
+    """8 classes, `c0`..`c7`, of 10 images each; the rows go through the classes in turn."""
+    return write_parquet(tmp_path / "small.parquet", [i % 8 for i in range(80)], [f"c{i}" for i in range(8)])

@@ -94,6 +94,6 @@ def test_a_command_that_another_begins_with_stays_itself(arguments: list[str], m
         """
         found.append(repeats)
 
-    monkeypatch.setattr("smat.recipes.bench.bench", bench)
+    monkeypatch.setattr("smat.recipes.bench.run.bench", bench)
     main(arguments)
     assert found == [7 if len(arguments) > 1 else 3]

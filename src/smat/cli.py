@@ -1,7 +1,4 @@
-"""The command line: one function of `smat.recipes` a command.
-
-A command of two words, such as `data import`, is the function `data_import` of the module of that name.
-"""
+"""The command line: one function of `smat.recipes` for each command."""
 
 import importlib
 import inspect
@@ -24,8 +21,12 @@ from smat.errors import ConfigError, SmatError
 
 @dataclass(frozen=True)
 class Command:
-    """A command: the recipe of its name, which arguments it takes as a list, and an example for its help."""
+    """A command: its function (`module:name` in `smat.recipes`), a summary, an example, and what it takes a list of.
 
+    Only the command that is used is imported.
+    """
+
+    function: str
     summary: str
     example: str
     many: str | None = None
@@ -33,10 +34,12 @@ class Command:
 
 COMMANDS = {
     "quickstart": Command(
+        "quickstart:quickstart",
         "meta-tune and evaluate a small network on images made by formulas: no download, a few minutes",
         "smat quickstart",
     ),
     "train": Command(
+        "train:train",
         "meta-tune a backbone on several domains",
         "smat train --config src/smat/configs/real_small.yaml --out runs/first\n"
         "  smat train --config src/smat/configs/real_small.yaml --method pmf --out runs/pmf\n"
@@ -44,45 +47,54 @@ COMMANDS = {
         "  smat train --config src/smat/configs/pocket.yaml --tuning.tasks 200 --out runs/short",
     ),
     "evaluate": Command(
+        "evaluate:evaluate",
         "measure a checkpoint, and the untouched backbone, on few-shot tasks of domains",
         "smat evaluate runs/first/best ../shared/data/flowers.parquet ../shared/data/cars.parquet --output two.json\n"
         "  smat evaluate runs/first/best pocket-ood --episodes 100",
         many="domains",
     ),
     "predict": Command(
+        "predict:predict",
         "label a folder of images, given a few labelled ones",
         "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv\n"
         "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
     ),
     "reproduce": Command(
+        "reproduce.run:reproduce",
         "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",
         "smat reproduce table1 src/smat/configs/real_small.yaml --out runs/compare --workers 0\n"
         "  smat reproduce table2 src/smat/configs/real_small.yaml --checkpoint [smat=runs/first/best]",
     ),
-    "methods": Command("list the systems that can be trained and compared", "smat methods"),
+    "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
     "bench": Command(
+        "bench.run:bench",
         "time training tasks, evaluation episodes and the interpolation against plain eager code",
         "smat bench --output bench.json\n  smat bench data --help",
     ),
     "bench data": Command(
+        "bench.data:bench_data",
         "time reading episodes of images from disk, against one HDF5 file a class",
         "smat bench data --output bench_data.json",
     ),
     "data import": Command(
+        "data.imports:data_import",
         "bring in Meta-Dataset and other image collections as they are on disk",
         "smat data import metadataset /data/records data/\n"
         "  smat data import cifar downloads/cifar-100-python data/\n"
         "  smat data import folder photos/birds data/ --max-side 512",
     ),
     "data doctor": Command(
+        "data.doctor:data_doctor",
         "look for what is wrong with a domain, and say how to mend it",
         "smat data doctor data/cifar100",
     ),
     "data show": Command(
+        "data.show:data_show",
         "a contact sheet of a domain's classes, or of an episode as the network sees it",
         "smat data show data/cifar100 --output sheet.png\n  smat data show data/cifar100 --episode 3",
     ),
     "data episodes": Command(
+        "data.episodes:data_episodes",
         "write down which images episodes are made of, so that two systems see the same tasks",
         "smat data episodes data/cifar100 --episodes 600 --output cifar100.jsonl\n"
         "  smat evaluate runs/first/best data/cifar100 --episodes-from cifar100.jsonl",
@@ -131,8 +143,8 @@ def build_parser(used: str | None = None, group: str | None = None) -> ArgumentP
 
 
 def _recipe(name: str) -> Callable[..., Any]:
-    name = name.replace(" ", "_")
-    return getattr(importlib.import_module(f"smat.recipes.{name}"), name)
+    module, _, function = COMMANDS[name].function.partition(":")
+    return getattr(importlib.import_module(f"smat.recipes.{module}"), function)
 
 
 def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
@@ -174,7 +186,7 @@ def _with_method_files(arguments: Sequence[str]) -> list[str]:
     given = [part for a in arguments for part in (a.split("=", 1) if a.startswith(split) else [a])]
     if given[:1] != ["train"] or "--method" not in given:
         return list(arguments)
-    from smat.recipes.methods import method_files
+    from smat.metatuning.methods import method_files
 
     place = given.index("--method")
     if place + 1 == len(given):

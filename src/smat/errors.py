@@ -30,3 +30,19 @@ class CheckpointError(SmatError, ValueError):
 
 class NonFiniteError(SmatError, ArithmeticError):
     """A loss that is not a finite number; the message names the episode that gave it."""
+
+
+class SomethingWrong(SmatError):
+    """What a command was asked to look for is there; the command line ends with exit status 1."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A command that was stopped; nothing that it finished is lost.
+
+    Attributes:
+        result: what it had found until then, of the type that it returns; None where all is in files.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from tiny_images import COLOURS, SIZE, image, labelled, make_pool
 
 from small_pools import vit_pool
 from smat.adaptation import Adapt, FewShotClassifier, FineTuneConfig, adapt, cross_validated_lr
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.experts import TaskModel
+from tiny_images import COLOURS, SIZE, image, labelled, make_pool
 
 
 def classifier(**settings: Any) -> FewShotClassifier:

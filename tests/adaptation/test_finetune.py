@@ -5,7 +5,6 @@ import weakref
 
 import pytest
 import torch
-from tasks import task
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -14,6 +13,7 @@ from smat.adaptation import Adapt, FineTuneConfig, adapt, fine_tune
 from smat.errors import ConfigError, DataError, NonFiniteError
 from smat.experts import TaskModel, class_prototypes, cosine_logits
 from smat.rng import seeded_torch
+from tasks import task
 
 KINDS: list[Adapt] = ["full", "lora"]
 

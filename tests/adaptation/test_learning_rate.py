@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tasks import family_task, task
 from torch import Tensor, nn
 
 from smat.adaptation import FineTuneConfig, adapt, cross_validated_lr
@@ -10,6 +9,7 @@ from smat.adaptation.learning_rate import _deal
 from smat.backbones import load
 from smat.errors import ConfigError, DataError
 from smat.experts import PoolConfig, SparseInterpolatedExperts, TaskModel
+from tasks import family_task, task
 
 
 class Pixels(nn.Module):

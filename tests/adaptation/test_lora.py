@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tasks import CONFIGS, backbone, family_task, task
 
 from smat.adaptation import FineTuneConfig, adapt, adapted_layers
 from smat.errors import ConfigError
+from tasks import CONFIGS, backbone, family_task, task
 
 ATTENTION = [name for name in CONFIGS if name != "mobilenet"]
 

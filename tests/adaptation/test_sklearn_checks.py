@@ -16,9 +16,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import check_is_fitted, validate_data
-from tiny_images import make_pool
 
 from smat.adaptation import FewShotClassifier
+from tiny_images import make_pool
 
 INTERFACE = [
     estimator_checks.check_estimator_cloneable,

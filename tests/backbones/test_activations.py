@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_checkpoints import save
 from torch import Tensor, nn
 
 from smat import backbones
 from smat.backbones import recomputed_activations, shared_casts
+from tiny_checkpoints import save
 
 
 def gradients(network: nn.Module, images: Tensor) -> list[Tensor]:

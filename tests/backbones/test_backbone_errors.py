@@ -11,10 +11,10 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import MEAN, images, plain_feature, save
 
 from smat.backbones import BackboneSpec, build, load
 from smat.errors import BackboneError
+from tiny_checkpoints import MEAN, images, plain_feature, save
 
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
 

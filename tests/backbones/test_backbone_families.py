@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_checkpoints import FAMILIES, MEAN, POSITIONS, STD, images, plain_feature, save
 from torch.func import functional_call
 
 from shared import SHARED
 from smat.backbones import POCKET, Backbone, BackboneSpec, build, load
+from tiny_checkpoints import FAMILIES, MEAN, POSITIONS, STD, images, plain_feature, save
 
 SIZE = 32
 

@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_checkpoints import images
 from torch import nn
 
 from smat.backbones import build, load
 from smat.errors import BackboneError
+from tiny_checkpoints import images
 
 
 class Net(nn.Module):

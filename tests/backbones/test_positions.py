@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_checkpoints import POSITIONS, images, plain_feature, save
 
 from smat.backbones import PositionRule, load
 from smat.backbones.positions import resize_positions
 from smat.errors import BackboneError
+from tiny_checkpoints import POSITIONS, images, plain_feature, save
 
 RULES: list[PositionRule] = ["exact", "dino"]
 

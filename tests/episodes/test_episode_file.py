@@ -5,16 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from smat.episodes import (
-    EpisodeSource,
-    FixedSampler,
-    Sampler,
-    VariableSampler,
-    episode_lines,
-    open_domain,
-    read_episodes,
-)
-from smat.episodes.pocket import pocket_domains
+from smat.domains import open_domain
+from smat.domains.pocket import pocket_domains
+from smat.episodes import EpisodeSource, FixedSampler, Sampler, VariableSampler, episode_lines, read_episodes
 from smat.errors import DataError
 
 CONSTANTS = {"image_size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -142,7 +135,7 @@ def test_lost_and_added_lines_are_noticed(tmp_path: Path) -> None:
 
 
 def test_class_names_of_any_language(tmp_path: Path) -> None:
-    from .conftest import write_folders
+    from small_images import write_folders
 
     names = {"Красный гриб": 4, "赤い 花": 4, "été": 4}
     domain = open_domain(write_folders(tmp_path / "photos", names))

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from smat.episodes import Domain, EpisodeSource, FixedSampler, Sampler, SplitClasses, VariableSampler
-from smat.episodes.hierarchy import ClassGroups, Hierarchy
+from smat.domains import Domain
+from smat.domains.hierarchy import ClassGroups, Hierarchy
+from smat.episodes import EpisodeSource, FixedSampler, Sampler, SplitClasses, VariableSampler
 from smat.errors import ConfigError, DataError
 from smat.rng import numpy_generator
 

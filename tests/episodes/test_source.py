@@ -11,18 +11,10 @@ import torch
 from PIL import Image
 
 from shared import SHARED
-from smat.episodes import (
-    EpisodeSource,
-    FixedSampler,
-    TransformConfig,
-    VariableSampler,
-    episode_loader,
-    open_domain,
-    prepare,
-)
+from small_images import encode, write_parquet
+from smat.domains import open_domain
+from smat.episodes import EpisodeSource, FixedSampler, TransformConfig, VariableSampler, episode_loader, prepare
 from smat.errors import ConfigError, DataError
-
-from .conftest import encode, write_parquet
 
 SHARED_DATA = SHARED / "data"
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -262,7 +254,7 @@ def test_an_error_ends_the_process_though_workers_wait() -> None:
     """Workers do not listen to SIGTERM, by which Python would end them at exit."""
     code = """if True:
         from smat.episodes import EpisodeSource, FixedSampler, episode_loader
-        from smat.episodes.pocket import pocket_domains
+        from smat.domains.pocket import pocket_domains
         domains = [d for d in pocket_domains(image_size=16) if d.name == "glyphs"]
         sampler = FixedSampler(way=3, shot=1, query=1)
         constants = dict(mean=(0.5,) * 3, std=(0.5,) * 3)

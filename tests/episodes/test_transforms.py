@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from smat.episodes import TransformConfig, canvas, normalise, plain_transform, prepare, random_transform
+from small_images import noise
+from smat.domains import canvas
+from smat.episodes import TransformConfig, normalise, plain_transform, prepare, random_transform
 from smat.errors import ConfigError
 from smat.rng import seeded_torch
-
-from .conftest import noise
 
 ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 STILL = TransformConfig(margin=1.0, crop_scale=(1.0, 1.0), brightness=0.0, contrast=0.0, saturation=0.0)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from tiny_pool import SIZE
 
+from smat.domains.pocket import pocket_domains
 from smat.episodes import EpisodeSource, FixedSampler, Sampler
-from smat.episodes.pocket import pocket_domains
+from tiny_pool import SIZE
 
 
 @pytest.fixture

@@ -8,23 +8,21 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tiny_cells import make_cell
 
 from smat.errors import ConfigError, DataError
 from smat.evaluation import (
     Cell,
     Comparison,
-    average,
     compare,
     comparison_csv,
     comparison_latex,
     comparison_markdown,
     comparison_table,
-    interval,
-    paired_difference,
     paper_averages,
     role_lines,
 )
+from smat.statistics import average, interval, paired_difference
+from tiny_cells import make_cell
 
 BASE = {"birds": [0.2, 0.4, 0.6], "cars": [0.5, 0.5, 0.8], "fashion_mnist": [0.9, 0.7, 0.5]}
 FIRST = {"birds": [0.4, 0.5, 0.9], "cars": [0.5, 0.7, 0.6], "fashion_mnist": [0.6, 0.6, 0.3]}

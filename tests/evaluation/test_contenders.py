@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_pool import make_pool
 
 from smat.adaptation import FineTuneConfig, adapt
 from smat.episodes import Episode, EpisodeSource, FixedSampler
@@ -23,6 +22,7 @@ from smat.evaluation import (
     untouched,
 )
 from smat.rng import derive_seed
+from tiny_pool import make_pool
 
 Source = Callable[..., EpisodeSource]
 STEPS = FineTuneConfig(steps=3, grid=(0.0, 1e-2))

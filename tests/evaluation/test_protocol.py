@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_pool import images_seen, make_pool
 
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
 from smat.evaluation import EpisodeRow, Experts, FrozenFeatures, evaluate_domain, protocol, untouched
 from smat.experts import Precision, SparseInterpolatedExperts
+from tiny_pool import images_seen, make_pool
 
 Source = Callable[..., EpisodeSource]
 BOTH = ("smat", "pretrained")

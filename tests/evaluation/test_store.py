@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_cells import make_cell
 
 from smat.errors import CheckpointError, ConfigError
 from smat.evaluation import Store
+from tiny_cells import make_cell
 
 CELLS = [make_cell("smat", "birds", [0.1, 1 / 3]), make_cell("smat", "cars", [0.2, 0.7]), make_cell("pmf", "cars", [0])]
 

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from smat.errors import DataError
-from smat.evaluation import Interval, Summary, markdown_table, results_table
+from smat.evaluation import Summary, markdown_table, results_table
 from smat.evaluation.tables import percent
+from smat.statistics import Interval
 
 
 def summary(name: str, role: str, pretrained: float, smat: float) -> Summary:

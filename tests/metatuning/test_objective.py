@@ -10,12 +10,13 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from shared import SHARED
 from small_pools import random_episode, vit_pool
 from smat import backbones
-from smat.episodes import EpisodeSource, FixedSampler, open_domain
+from smat.domains import open_domain
+from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts, cosine_logits
 from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, distillation_loss, train_task
-from smat.recipes import eager_reference
-from smat.recipes.eager_reference import EagerExperts
+from smat.recipes.bench import eager_reference
+from smat.recipes.bench.eager_reference import EagerExperts
 from smat.rng import seeded_torch
 
 # Large steps, so that a wrong sign or a missing one cannot hide.

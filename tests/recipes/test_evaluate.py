@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny_checkpoint import save_checkpoint
 from transformers import ViTConfig, ViTModel
 
-from smat.episodes.pocket import PocketDomain, pocket_domains
+from smat.domains.pocket import PocketDomain, pocket_domains
 from smat.errors import CheckpointError, ConfigError, DataError
-from smat.evaluation import paired_difference
 from smat.recipes.evaluate import evaluate
+from smat.statistics import paired_difference
+from tiny_checkpoint import save_checkpoint
 
 DOMAINS = ["pocket:polygons", "pocket:strokes", "pocket:mosaics"]
 SMALL: dict[str, Any] = {"way": 3, "shot": 1, "query": 2, "episodes": 4, "workers": 0, "device": "cpu"}

@@ -8,7 +8,7 @@ import yaml
 from smat.cli import main
 from smat.errors import ConfigError
 from smat.experts import SparseInterpolatedExperts
-from smat.recipes.methods import METHODS, method_config, method_files
+from smat.metatuning.methods import METHODS, method_config, method_files
 from smat.recipes.train import train
 
 TRAINED = [name for name, method in METHODS.items() if method.trained]
@@ -84,7 +84,7 @@ def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_joined_episodes_are_support_and_query_at_once(base: Path) -> None:
     from smat import backbones
-    from smat.episodes import open_domains
+    from smat.domains import open_domains
     from smat.recipes.train import episode_sources
 
     config = method_config("smat-no-episodes", base)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_checkpoint import save_checkpoint
 
 from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
 from smat.recipes.predict import predict
+from tiny_checkpoint import save_checkpoint
 
 COLOURS = {"blue": (20, 20, 200), "green": (20, 200, 20), "red [dark]": (200, 20, 20)}
 

@@ -17,8 +17,9 @@ from smat.cli import main
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import load_state
+from smat.metatuning.run_config import TrainConfig
 from smat.recipes.quickstart import shipped_config
-from smat.recipes.train import TrainConfig, train
+from smat.recipes.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(

@@ -20,7 +20,8 @@ from smat.adaptation.learning_rate import cross_validated_lr
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
 from smat.adaptation.settings import Adapt, FineTuneConfig, LearningRate, check_kind, check_learning_rate
 from smat.backbones import BackboneSpec
-from smat.episodes import TransformConfig, load_image, prepare
+from smat.domains import load_image
+from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
 from smat.experts import Precision, TaskModel
 

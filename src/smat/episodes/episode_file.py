@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smat.episodes.domain import SPLITS, Domain
+from smat.domains.domain import SPLITS, Domain
 from smat.episodes.episode import EpisodePlan
 from smat.episodes.samplers import FixedSampler, Sampler, VariableSampler, sampler_settings
 from smat.episodes.source import EpisodeSource

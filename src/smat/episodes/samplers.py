@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
-from smat.episodes.hierarchy import ClassGroups
+from smat.domains.hierarchy import ClassGroups
 from smat.errors import ConfigError, DataError
 
 SamplerKind = Literal["fixed", "variable"]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from smat.episodes.domain import Domain
+from smat.domains.domain import Domain
 from smat.episodes.episode import Episode, EpisodePlan
 from smat.episodes.samplers import Sampler, SplitClasses
 from smat.episodes.transforms import TransformConfig, Triple, plain_transform, random_transform

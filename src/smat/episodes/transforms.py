@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from smat.episodes.images import canvas
+from smat.domains.images import canvas
 from smat.errors import ConfigError
 
 Triple = tuple[float, float, float]

@@ -10,18 +10,8 @@ from smat.evaluation.comparison_tables import (
 from smat.evaluation.contenders import BASELINES, Experts, FineTuned, logistic_regression, nearest_neighbours, untouched
 from smat.evaluation.learning_rates import Rule, fine_tuned, published_warning, rule_for
 from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
-from smat.evaluation.statistics import (
-    Interval,
-    Summary,
-    average,
-    averages,
-    calibration_bins,
-    calibration_error,
-    interval,
-    paired_difference,
-    summarise,
-)
 from smat.evaluation.store import Cell, CellKey, Store
+from smat.evaluation.summaries import Summary, averages, calibration_bins, summarise
 from smat.evaluation.tables import markdown_table, results_table
 
 __all__ = [
@@ -35,17 +25,14 @@ __all__ = [
     "Experts",
     "FineTuned",
     "FrozenFeatures",
-    "Interval",
     "Line",
     "Outcome",
     "Rule",
     "Store",
     "Summary",
-    "average",
     "average_line",
     "averages",
     "calibration_bins",
-    "calibration_error",
     "compare",
     "comparison_csv",
     "comparison_latex",
@@ -54,11 +41,9 @@ __all__ = [
     "domain_sources",
     "evaluate_domain",
     "fine_tuned",
-    "interval",
     "logistic_regression",
     "markdown_table",
     "nearest_neighbours",
-    "paired_difference",
     "paper_averages",
     "published_warning",
     "results_table",

@@ -12,8 +12,8 @@ import torch
 from scipy.stats import rankdata
 
 from smat.errors import ConfigError, DataError
-from smat.evaluation.statistics import Interval, average, calibration_error, interval, paired_difference
 from smat.evaluation.store import Cell
+from smat.statistics import Interval, average, calibration_error, interval, paired_difference
 
 AVERAGES = {"id": "ID average", "ood": "OOD average", "": "average"}
 

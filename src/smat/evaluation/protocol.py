@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smat.backbones import BackboneSpec
-from smat.episodes import Domain, Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
+from smat.domains import Domain
+from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
 from smat.errors import ConfigError
 from smat.experts import Precision, SparseInterpolatedExperts
 

@@ -6,7 +6,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from smat.errors import DataError
-from smat.evaluation.statistics import BASELINE, Interval, Summary, averages
+from smat.evaluation.summaries import BASELINE, Summary, averages
+from smat.statistics import Interval
 
 _ROLES = {"id": "ID", "ood": "OOD", "": ""}
 

@@ -13,17 +13,8 @@ from typing import Any, Literal
 from rich.console import Console
 
 from smat.adaptation import Adapt, Device, FineTuneConfig, open_model, pick_device
-from smat.episodes import (
-    Domain,
-    EpisodePlan,
-    FixedSampler,
-    Sampler,
-    SamplerKind,
-    TransformConfig,
-    make_sampler,
-    open_domains,
-    read_episodes,
-)
+from smat.domains import Domain, open_domains
+from smat.episodes import EpisodePlan, FixedSampler, Sampler, SamplerKind, TransformConfig, make_sampler, read_episodes
 from smat.errors import ConfigError
 from smat.evaluation import (
     BASELINES,

@@ -15,7 +15,8 @@ from rich.progress import track
 from rich.table import Table
 
 from smat.adaptation import Adapt, Device, FewShotClassifier, FineTuneConfig, LearningRate, open_model, pick_device
-from smat.episodes import TransformConfig, canvas, list_images, load_image, read_class_folders
+from smat.domains import canvas, list_images, load_image, read_class_folders
+from smat.episodes import TransformConfig
 from smat.errors import DataError
 from smat.experts import Precision
 from smat.files import check_writable, write_whole

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smat.episodes.pocket import pocket_domains
+from smat.domains.pocket import pocket_domains
 from smat.errors import ConfigError
+from smat.metatuning.run_config import TrainConfig, load_config
 from smat.recipes.evaluate import evaluate
 from smat.recipes.predict import predict
-from smat.recipes.train import TrainConfig, load_config, train
+from smat.recipes.train import train
 
 PHOTO_DOMAIN, PHOTO_CLASSES, PHOTO_SHOTS, PHOTO_QUERIES = "molecules", 4, 5, 15
 

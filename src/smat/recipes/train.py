@@ -2,115 +2,24 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 from lightning.fabric import Fabric, seed_everything
 
 from smat import backbones
-from smat.episodes import (
-    Domain,
-    DomainConfig,
-    EpisodeSource,
-    Sampler,
-    SamplerKind,
-    TransformConfig,
-    domain_weights,
-    make_sampler,
-    open_domains,
-)
+from smat.domains import Domain, domain_weights, open_domains
+from smat.episodes import EpisodeSource
 from smat.errors import CheckpointError, ConfigError
-from smat.experts import PoolConfig, SparseInterpolatedExperts
-from smat.metatuning import MetaTuner, TuningConfig
+from smat.experts import SparseInterpolatedExperts
+from smat.metatuning import MetaTuner
+from smat.metatuning.run_config import TrainConfig
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
-
-
-@dataclass(frozen=True)
-class EpisodeConfig:
-    """What tasks are like.
-
-    Attributes:
-        sampler: `fixed` ways and shots, or `variable`, Meta-Dataset's rule.
-        way: classes of a task (fixed).
-        shot: support images a class (fixed).
-        query: query images a class (fixed).
-        split: whether support and query are different images in training; if not, a task's images are both.
-        transforms: how images are cut and varied.
-    """
-
-    sampler: SamplerKind = "fixed"
-    way: int = 5
-    shot: int = 5
-    query: int = 15
-    split: bool = True
-    transforms: TransformConfig = TransformConfig()
-
-    def build_sampler(self) -> Sampler:
-        """The sampler of these settings."""
-        return make_sampler(self.sampler, self.way, self.shot, self.query)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """A meta-tuning run.
-
-    Attributes:
-        domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains.
-        backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`.
-        image_size: side of its images in pixels; the checkpoint's own where none is given.
-        splits: a splits file for all domains; the one beside each otherwise.
-        skip_bad: go on without images that cannot be read.
-        episodes: what tasks are like.
-        pool: experts, gates and router.
-        tuning: objective, optimizers, schedule.
-        compat: `official` turns every setting that the authors' code treats otherwise to theirs.
-        workers: processes that make episodes.
-        accelerator: `auto`, `cpu`, `cuda`.
-        devices: number of devices, one task each at a time.
-    """
-
-    domains: list[str | DomainConfig]
-    backbone: str = "pocket"
-    image_size: int | None = None
-    splits: str | None = None
-    skip_bad: bool = False
-    episodes: EpisodeConfig = EpisodeConfig()
-    pool: PoolConfig = PoolConfig()
-    tuning: TuningConfig = TuningConfig()
-    compat: Literal["none", "official"] = "none"
-    workers: int = 1
-    accelerator: str = "auto"
-    devices: int = 1
-
-    def resolved(self) -> "TrainConfig":
-        """With `compat` carried out in the settings that it stands for."""
-        if self.compat == "none":
-            return self
-        tuning = replace(self.tuning, objective=self.tuning.objective.official())
-        return replace(self, pool=self.pool.official(), tuning=tuning)
-
-
-def load_config(configs: Sequence[str | Path], *overrides: str) -> TrainConfig:
-    """A run's settings from YAML files, later ones over earlier ones, and overrides (`--tuning.tasks=100`).
-
-    Raises:
-        ConfigError: a file that cannot be read, or settings that there are not.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(TrainConfig)
-    try:
-        options = parser.instantiate(parser.parse_args([*(f"--config={path}" for path in configs), *overrides]))
-    except ArgumentError as error:
-        raise ConfigError(f"{' and '.join(map(str, configs))} {' '.join(overrides)}: {error}") from error
-    return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
-
 
 # Settings that a resumed run may change: they do not change its numbers.
 _FREE = ("workers", "accelerator", "devices")

@@ -1,0 +1,267 @@
+"""Domains of stored images: an imported domain, a parquet file, class folders, or a dataset of the hub."""
+
+import hashlib
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from smat.domains.domain import Domain
+from smat.domains.hierarchy import ClassGroups
+from smat.domains.images import GREY_MODES, canvas, image_mode, load_image, why_unreadable
+from smat.domains.imported import is_imported
+from smat.domains.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
+from smat.domains.tables import ImageTable, folder_table, hub_table, imported_table, parquet_table
+from smat.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+_LOOKS = 8  # images whose mode decides the default of `flip`
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be used, and why."""
+
+    row: int
+    name: str
+    class_name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (row {self.row}, class '{self.class_name}'): {self.reason}"
+
+
+class ImageDomain(Domain):
+    """Images in a table, decoded where they are used. Made by `open_domain`.
+
+    Args:
+        table: the images and labels.
+        name: as for `Domain`.
+        splits: as for `Domain`; every class has images in the table.
+        flip: as for `Domain`.
+        role: as for `Domain`.
+        skip_bad: leave out rows without a valid label and images that cannot be read; reads every image once.
+
+    Raises:
+        DataError: as for `Domain`; a class without images; or, unless `skip_bad`, rows without a valid label.
+    """
+
+    def __init__(
+        self,
+        table: ImageTable,
+        name: str,
+        splits: Mapping[str, Sequence[str]],
+        *,
+        flip: bool,
+        role: str = "",
+        skip_bad: bool = False,
+    ) -> None:
+        super().__init__(name, splits, flip=flip, role=role)
+        self._table = table
+        self._places = {label: place for place, label in enumerate(table.names)}
+        self.left_out: tuple[int, ...] = ()
+        self._index(table.labels)
+        wrong = np.flatnonzero((table.labels < 0) | (table.labels >= len(table.names)))
+        if len(wrong):
+            message = _wrong_labels(table, name, wrong)
+            if not skip_bad:
+                raise DataError(f"{message}: correct them, or go on without these rows with skip_bad (--skip-bad)")
+            logger.warning("%s; left out", message)
+        check_known(self.splits, self.counts(), name)
+        if skip_bad:
+            self._leave_out(check_images(self), wrong)
+
+    def _index(self, labels: np.ndarray) -> None:
+        self._order = np.argsort(labels, kind="stable")
+        self._starts = np.searchsorted(labels[self._order], np.arange(len(self._table.names) + 1))
+
+    def _leave_out(self, bad: Sequence[BadImage], wrong: np.ndarray) -> None:
+        if bad:
+            listing = "\n".join(f"  {image}" for image in bad)
+            logger.warning("domain '%s' goes on without %d images:\n%s", self.name, len(bad), listing)
+        labels = self._table.labels.copy()
+        labels[[image.row for image in bad]] = -1
+        self.left_out = tuple(sorted([*(image.row for image in bad), *wrong.tolist()]))
+        self._index(labels)
+        check_known(self.splits, self.counts(), self.name)
+
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class, whether or not it is in a split."""
+        return dict(zip(self._table.names, np.diff(self._starts).tolist(), strict=True))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the file (or the folder's file names and sizes), splits, rows left out and hierarchy."""
+        parts: list[Any] = [self._table.digest, sorted(self.splits.items()), self.left_out]
+        if self._table.hierarchy:
+            parts.append(asdict(self._table.hierarchy))
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def hierarchy(self, split: str) -> ClassGroups | None:
+        """Which classes of a split lie together, by their places in `classes(split)`; None: any of them."""
+        return self._table.hierarchy.within(self.classes(split)) if self._table.hierarchy else None
+
+    def rows(self, class_name: str) -> np.ndarray:
+        """Rows of a class's images, int64, ascending."""
+        if class_name not in self._places:
+            raise DataError(f"domain '{self.name}' has no class '{class_name}'; see its `classes`")
+        place = self._places[class_name]
+        return self._order[self._starts[place] : self._starts[place + 1]]
+
+    def image(self, row: int) -> Image.Image:
+        """One image, RGB, at its own size.
+
+        Raises:
+            DataError: it cannot be read; all images are then looked at, and the message lists every bad one.
+        """
+        return self._load(row, None)
+
+    def canvas(self, row: int, size: int) -> UInt8[Tensor, "3 {size} {size}"]:
+        """One image as a square of `size` pixels, raises as `image`; a large JPEG is decoded smaller."""
+        return canvas(self._load(row, size), size)
+
+    def encoded(self, row: int) -> bytes | Path:
+        """One image as it is stored, or the file that holds it."""
+        return self._table.encoded(row)
+
+    def image_name(self, row: int) -> str:
+        """The image's path as the data have it, or its row."""
+        return self._table.path(row) or super().image_name(row)
+
+    def _load(self, row: int, size: int | None) -> Image.Image:
+        try:
+            return load_image(self.encoded(row), size)
+        except DataError as error:
+            logger.warning("domain '%s': row %d cannot be read; looking at all its images", self.name, row)
+            listing = "\n".join(f"  {image}" for image in check_images(self))
+            raise DataError(
+                f"domain '{self.name}' ({self._table.origin}) has images that cannot be read:\n{listing}\n"
+                "Mend or remove them, or go on without them with skip_bad (--skip-bad)"
+            ) from error
+
+
+def check_images(domain: ImageDomain) -> list[BadImage]:
+    """Read every image of the domain's splits, and list those that cannot be read, by row."""
+    bad: list[BadImage] = []
+    for label in (label for classes in domain.splits.values() for label in classes):
+        for row in domain.rows(label).tolist():
+            try:
+                load_image(domain.encoded(row), size=1)
+            except DataError as error:
+                bad.append(BadImage(row, domain.image_name(row), label, why_unreadable(error.__cause__)))
+    return sorted(bad, key=lambda image: image.row)
+
+
+def open_domain(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    splits: str | Path | Mapping[str, Sequence[str]] | None = None,
+    fractions: Fractions | None = None,
+    seed: int = 0,
+    flip: bool | None = None,
+    skip_bad: bool = False,
+) -> ImageDomain:
+    """A domain of stored images.
+
+    The split of the classes is the first of these that there is: `splits` or `fractions`; the source's own, of an
+    imported domain or as `train`, `val` and `test` folders; a `splits.json` next to the source that has this
+    domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on. That
+    `splits.json` also says the role, unless `splits` is another file.
+
+    Args:
+        source: a folder made by `smat data import`; a parquet file with an image and a label column, as Hugging
+            Face `datasets` writes it; a folder of class folders, or of `train`, `val` and `test` folders of
+            these; or a dataset of the hub, as `hub:owner/name`, or `owner/name` where there is no such path.
+        name: what to call it; None: the name of the file or folder.
+        splits: a splits file that has the domain by its name (see `splits.read_splits`), or the class names
+            of each split.
+        fractions: shares of train, val and test classes, to be drawn at random.
+        seed: for `fractions`.
+        flip: whether a mirrored image is still of its class. None: as an imported domain says; otherwise yes,
+            unless the images are stored as grey ones, as characters, digits and drawings mostly are. Say False
+            for colour images of signs or text.
+        skip_bad: go on without rows that have no valid label and images that cannot be read; reads every
+            image once, here.
+
+    Raises:
+        DataError: no such source; no images or classes in it; labels outside the class names; splits that do
+            not fit it.
+        ConfigError: both `splits` and `fractions`, or fractions that do not sum to 1.
+    """
+    if splits is not None and fractions is not None:
+        raise ConfigError(f"'{source}' is given both splits and fractions; give one of them")
+    table, path, default_name = _open_table(source)
+    name = name or default_name
+    beside = splits_beside(path, name) if path and not isinstance(splits, str | Path) else None
+    role = beside[1] if beside else ""
+    if isinstance(splits, Mapping):
+        classes: ClassSplits = {split: tuple(labels) for split, labels in splits.items()}
+    elif splits is not None:
+        classes, role = read_splits(splits, name)
+    elif fractions is not None:
+        classes = draw_splits(table.used_names(), fractions, seed)
+    elif table.splits is not None:
+        classes = _own_splits(table)
+    else:
+        classes = (beside and beside[0]) or {"test": table.used_names()}
+    flip = table.flip if flip is None else flip
+    flip = not _is_grey(table) if flip is None else flip
+    return ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad)
+
+
+def _open_table(source: str | Path) -> tuple[ImageTable, Path | None, str]:
+    """The table, the path where there is one, and what the domain is called unless it is given a name."""
+    path = Path(source)
+    if path.is_dir() and is_imported(path):
+        return imported_table(path), path, path.resolve().name
+    if path.is_dir():
+        return folder_table(path), path, path.resolve().name
+    if path.is_file():
+        return parquet_table(path), path, path.stem
+    hub = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)|([\w-][\w.-]*/[\w.-]+)", str(source))
+    if hub and path.suffix != ".parquet":
+        origin = hub[1] or hub[2]
+        return hub_table(origin), None, origin.rpartition("/")[2]
+    raise DataError(
+        f"there is no file or folder '{source}'; give a parquet file, a folder of class folders, or hub:owner/name"
+    )
+
+
+def _own_splits(table: ImageTable) -> ClassSplits:
+    splits = dict(table.splits or {})
+    times = Counter(label for classes in splits.values() for label in classes)
+    twice = sorted(label for label, count in times.items() if count > 1)
+    if twice:
+        raise DataError(
+            f"'{table.origin}' has {len(twice)} classes in more than one of its folders {', '.join(splits)}, "
+            f"such as '{twice[0]}': they divide images, not classes. Give fractions (or splits): images are "
+            "then joined by class"
+        )
+    return splits
+
+
+def _is_grey(table: ImageTable) -> bool:
+    """Whether the images looked at, across the table, are all stored as grey ones."""
+    rows = np.linspace(0, len(table.images), _LOOKS, endpoint=False).astype(int).tolist()
+    modes = {image_mode(table.encoded(row)) for row in rows} - {None}
+    return bool(modes) and modes <= GREY_MODES
+
+
+def _wrong_labels(table: ImageTable, name: str, wrong: np.ndarray) -> str:
+    shown = ", ".join(f"row {row}: {table.labels[row]}" for row in wrong[:20])
+    more = f" and {len(wrong) - 20} more" if len(wrong) > 20 else ""
+    return (
+        f"domain '{name}' ({table.origin}) has {len(table.names)} class names, but labels outside "
+        f"0..{len(table.names) - 1} (-1: none) in {len(wrong)} rows ({shown}{more})"
+    )

@@ -1,0 +1,197 @@
+"""An imported domain on disk: `images.arrow`, sorted by class, and `domain.json`, which says what it is."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from smat.domains.hierarchy import Hierarchy
+from smat.errors import DataError
+from smat.files import write_whole
+
+IMAGES = "images.arrow"
+DESCRIPTION = "domain.json"
+PROGRESS = "progress.jsonl"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Something that is left out, and why.
+
+    Attributes:
+        place: the file, and where there is one the record or line.
+        reason: what is wrong with it, and what to do where that is not plain.
+    """
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What `domain.json` says.
+
+    Attributes:
+        name: of the domain.
+        classes: number of images of each class, in the order of the labels; 0 where all were refused.
+        splits: names of the classes of `train`, `val` and `test` that have images.
+        hierarchy: of these classes.
+        flip: whether a mirrored image is still of its class; None: not said.
+        sha256: hash of the images, their names and labels in order, the class names and the options.
+        options: how images were brought in: `{"max_side": 256}` or `{"keep": true}`.
+        source: kind, folder, the state of its files and versions of the software at the time of the import.
+        refused: what was left out.
+        notes: what to know of the import besides.
+    """
+
+    name: str
+    classes: Mapping[str, int]
+    splits: Mapping[str, tuple[str, ...]]
+    hierarchy: Hierarchy | None
+    flip: bool | None
+    sha256: str
+    options: Mapping[str, Any]
+    source: Mapping[str, Any]
+    refused: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(self.classes.values())
+
+
+def is_imported(folder: Path) -> bool:
+    """Whether the folder is an imported domain, finished or not."""
+    return any((folder / name).is_file() for name in (DESCRIPTION, PROGRESS))
+
+
+def read_imported(folder: Path) -> Imported:
+    """What `domain.json` of an imported domain says.
+
+    Raises:
+        DataError: the import was not finished, or the file is damaged.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise DataError(
+            f"the import of '{folder}' was not finished: run the same `smat data import` again and it goes on"
+            if (folder / PROGRESS).is_file()
+            else f"'{folder}' is no imported domain: it has no {DESCRIPTION}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT or content["complete"] is not True:
+            raise ValueError(f"format {content['format']}, complete {content['complete']}; expected {_FORMAT}, True")
+        hierarchy = content["hierarchy"]
+        return Imported(
+            name=content["name"],
+            classes=content["classes"],
+            splits=_tuples(content["splits"]),
+            hierarchy=hierarchy
+            and Hierarchy(hierarchy["kind"], {split: _tuples(groups) for split, groups in hierarchy["groups"].items()}),
+            flip=content["flip"],
+            sha256=content["sha256"],
+            options=content["options"],
+            source=content["source"],
+            refused=tuple(Refused(entry["place"], entry["reason"]) for entry in content["refused"]),
+            notes=tuple(content["notes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"'{path}' cannot be used ({type(error).__name__}: {error}): delete the folder and import it again"
+        ) from error
+
+
+def write_imported(folder: Path, imported: Imported) -> None:
+    """Write `domain.json`, whole or not at all; from then on the import is finished."""
+    hierarchy = imported.hierarchy
+    content = {
+        "format": _FORMAT,
+        "complete": True,
+        "name": imported.name,
+        "sha256": imported.sha256,
+        "images": imported.images,
+        "options": dict(imported.options),
+        "source": dict(imported.source),
+        "flip": imported.flip,
+        "splits": dict(imported.splits),
+        "classes": dict(imported.classes),
+        "hierarchy": hierarchy
+        and {"kind": hierarchy.kind, "groups": {s: dict(g) for s, g in hierarchy.groups.items()}},
+        "notes": list(imported.notes),
+        "refused": [{"place": entry.place, "reason": entry.reason} for entry in imported.refused],
+    }
+    write_whole(folder / DESCRIPTION, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def _tuples(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(values) for key, values in names.items()}
+
+
+def image_schema(classes: Sequence[str]) -> pa.Schema:
+    """Columns of `images.arrow`, with the names in the form that `datasets` understands."""
+    return datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes))}
+    ).arrow_schema
+
+
+def image_batch(label: int, names: Sequence[str], images: Sequence[bytes]) -> pa.RecordBatch:
+    """Rows of one class."""
+    columns = [pa.array(images, pa.binary()), pa.array(names, pa.string())]
+    pixels = pa.StructArray.from_arrays(columns, names=["bytes", "path"])
+    return pa.record_batch([pixels, pa.array([label] * len(names), pa.int64())], names=["image", "label"])
+
+
+def open_images(folder: Path) -> pa.Table:
+    """The columns `image` and `label` of an imported domain, mapped into memory.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    path = folder / IMAGES
+    try:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
+            return reader.read_all()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"'{path}' is missing or damaged ({error}): delete its folder and import it again") from error
+
+
+def first_hash(classes: Sequence[str], options: Mapping[str, Any]) -> bytes:
+    """The hash of an import without images yet."""
+    return hashlib.sha256(json.dumps([list(classes), dict(options)], sort_keys=True).encode()).digest()
+
+
+def row_hash(label: int, name: str, image: bytes) -> bytes:
+    """The hash of one row."""
+    encoded = name.encode()
+    head = label.to_bytes(4, "little") + len(encoded).to_bytes(4, "little") + encoded
+    return hashlib.sha256(head + hashlib.sha256(image).digest()).digest()
+
+
+def next_hash(before: bytes, row: bytes) -> bytes:
+    """The hash of an import, from that without its last row; so it can go on where it was, and rows be hashed apart."""
+    return hashlib.sha256(before + row).digest()
+
+
+def content_hash(folder: Path, imported: Imported) -> str:
+    """The hash of what is in `images.arrow` now; equal to `imported.sha256` unless something was changed."""
+    start = first_hash(tuple(imported.classes), imported.options)
+    return reduce(next_hash, _row_hashes(open_images(folder)), start).hex()
+
+
+def _row_hashes(table: pa.Table) -> Iterator[bytes]:
+    for batch in table.to_batches():
+        images, names = batch.column(0).flatten()
+        for label, name, image in zip(batch.column(1), names, images, strict=True):
+            yield row_hash(label.as_py(), name.as_py(), image.as_py())

@@ -1,0 +1,99 @@
+"""Which classes are for training, for validation and for testing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smat.domains.domain import SPLITS
+from smat.errors import ConfigError, DataError
+from smat.rng import numpy_generator
+
+ClassSplits = dict[str, tuple[str, ...]]
+Fractions = tuple[float, float, float]
+
+
+def read_splits(path: str | Path, name: str) -> tuple[ClassSplits, str]:
+    """A domain's class splits and role from a splits file.
+
+    The file is JSON: `{domain: {"role": "id" | "ood", "train": [class names], "val": [...], "test": [...]}}`;
+    role and splits may be left out.
+
+    Raises:
+        DataError: no such file, no JSON of this form, or no such domain in it.
+    """
+    content = _read_json(Path(path))
+    if name not in content:
+        raise DataError(
+            f"'{path}' has no domain '{name}'; it has {', '.join(sorted(content)) or 'none'}. Open the "
+            "domain under one of these names or add it to the file"
+        )
+    entry = content[name]
+    role = entry.get("role", "") if isinstance(entry, dict) else None
+    lists = {key: value for key, value in entry.items() if key != "role"} if isinstance(entry, dict) else {}
+    if role not in ("id", "ood", "") or not all(_is_names(value) for value in lists.values()):
+        raise DataError(
+            f"'{path}' says of domain '{name}' something that is no class split; expected "
+            '{"role": "id" or "ood", "train": [class names], "val": [...], "test": [...]}'
+        )
+    return {split: tuple(classes) for split, classes in lists.items()}, role
+
+
+def splits_beside(source: Path, name: str) -> tuple[ClassSplits, str] | None:
+    """What a `splits.json` next to a file or folder says of a domain; None if it says nothing."""
+    path = source.resolve().parent / "splits.json"
+    return read_splits(path, name) if path.is_file() and name in _read_json(path) else None
+
+
+def draw_splits(names: Sequence[str], fractions: Fractions, seed: int) -> ClassSplits:
+    """Classes divided at random: a function of the class names, the fractions and the seed.
+
+    Args:
+        names: the classes.
+        fractions: shares of training, validation and test classes, which sum to 1.
+        seed: 0 or more.
+
+    Raises:
+        ConfigError: fractions that are no shares.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ConfigError(
+            f"fractions are {fractions}; give three shares for train, val and test that sum to 1, such as 0.6 0.15 0.25"
+        )
+    order = numpy_generator(seed, "class split").permutation(sorted(names)).tolist()
+    first, second = round(len(order) * fractions[0]), round(len(order) * (fractions[0] + fractions[1]))
+    parts = order[:first], order[first:second], order[second:]
+    return {split: tuple(sorted(part)) for split, part in zip(SPLITS, parts, strict=True)}
+
+
+def check_known(splits: Mapping[str, Sequence[str]], counts: Mapping[str, int], name: str) -> None:
+    """Raise a `DataError` for classes of a split that the data do not have.
+
+    Args:
+        splits: class names of each split.
+        counts: number of images of each class in the data.
+        name: the domain.
+    """
+    for split, classes in splits.items():
+        missing = [f"'{label}'" for label in classes if not counts.get(label)]
+        if missing:
+            raise DataError(
+                f"the {split} split of domain '{name}' names classes without images in the data: "
+                f"{', '.join(missing)}; the data have {len(counts)} classes, such as "
+                f"{', '.join(sorted(counts)[:3])}. "
+                "Correct the names or take these out of the split"
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"'{path}' cannot be read as JSON: {error}; give a splits file, by domain") from error
+    if not isinstance(content, dict):
+        raise DataError(f"'{path}' holds a {type(content).__name__}; expected an object with one entry a domain")
+    return content
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -1,0 +1,1 @@
+"""Heads: from support features and labels to a classifier of features."""

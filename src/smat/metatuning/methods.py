@@ -1,0 +1,82 @@
+"""The systems that can be trained or compared, each a few settings over a base configuration."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from smat.errors import ConfigError
+from smat.metatuning.run_config import TrainConfig, load_config
+
+_SMAT = "Chen et al. 2024"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A system to compare.
+
+    Attributes:
+        summary: what it is, in a line.
+        paper: who proposed it.
+        trained: whether it is meta-tuned, by `smat train --method NAME`; the others only use the backbone.
+    """
+
+    summary: str
+    paper: str
+    trained: bool = True
+
+
+METHODS = {
+    "pretrained": Method("the untouched backbone, nearest prototype", "Snell et al. 2017", trained=False),
+    "logistic": Method("logistic regression on the untouched backbone's features", "Tian et al. 2020", trained=False),
+    "knn": Method(
+        "five nearest neighbours among the untouched backbone's features", "Cover & Hart 1967", trained=False
+    ),
+    "pmf": Method("one dense update of the whole backbone, by SGD on the query loss", "Hu et al. 2022"),
+    "softmerge": Method("experts with dense updates of their own, merged by the router", "Muqeeth et al. 2023"),
+    "smat": Method("sparse experts that share one update, merged by the router", _SMAT),
+    "smat-no-teacher": Method("SMAT without distillation", _SMAT),
+    "smat-one-expert": Method("SMAT with one expert, so without routing", _SMAT),
+    "smat-no-episodes": Method("SMAT without a support/query split: a task's images are both", _SMAT),
+    "smat-dense": Method("SMAT with gates that no constraint closes", _SMAT),
+    "mask-random": Method("SMAT with a random tenth of the gates open, others for each expert", _SMAT),
+    "mask-magnitude": Method("SMAT with gates open at the tenth of largest pre-trained weights", _SMAT),
+    "mask-norm": Method("SMAT with gates open in normalisation layers", _SMAT),
+    "mask-bias": Method("SMAT with gates open at biases", "Ben Zaken et al. 2022"),
+    "mask-attention": Method("SMAT with gates open in attention layers", _SMAT),
+    "mask-qkv": Method("SMAT with gates open at query, key and value", _SMAT),
+    "mask-mlp": Method("SMAT with gates open in the blocks' MLPs", _SMAT),
+    "mask-last": Method("SMAT with gates open in the last two blocks", _SMAT),
+}
+
+
+def method_files(name: str, *bases: str | Path) -> list[Path]:
+    """The YAML files of a trained method's settings over base configurations.
+
+    First what makes the method; then what it needs to go with a base, such as a learning rate for another backbone: of
+    each `BASE.yaml` that is `BASE/NAME.yaml`, where it is there.
+
+    Raises:
+        ConfigError: an unknown method, or one that is not trained.
+    """
+    trained = [other for other, method in METHODS.items() if method.trained]
+    if name not in trained:
+        known = f"choose one of {', '.join(trained)}"
+        raise ConfigError(
+            f"method {name!r} is not trained: {known}" if name in METHODS else f"method {name!r} is unknown: {known}"
+        )
+    own = Path(str(files("smat") / "configs" / "methods" / f"{name}.yaml"))
+    return [own, *(path for base in bases if (path := Path(base).with_suffix("") / own.name).is_file())]
+
+
+def method_config(name: str, base: str | Path, *overrides: str) -> TrainConfig:
+    """A base configuration turned into a method's.
+
+    Args:
+        name: a trained method.
+        base: YAML file.
+        overrides: as on the command line (`--tuning.tasks=100`).
+
+    Raises:
+        ConfigError: an unknown method, or settings that do not fit.
+    """
+    return load_config([base, *method_files(name, base)], *overrides)

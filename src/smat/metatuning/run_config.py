@@ -1,0 +1,95 @@
+"""The settings of a meta-tuning run, from YAML files and the command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from smat.domains import DomainConfig
+from smat.episodes import Sampler, SamplerKind, TransformConfig, make_sampler
+from smat.errors import ConfigError
+from smat.experts import PoolConfig
+from smat.metatuning.settings import TuningConfig
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """What tasks are like.
+
+    Attributes:
+        sampler: `fixed` ways and shots, or `variable`, Meta-Dataset's rule.
+        way: classes of a task (fixed).
+        shot: support images a class (fixed).
+        query: query images a class (fixed).
+        split: whether support and query are different images in training; if not, a task's images are both.
+        transforms: how images are cut and varied.
+    """
+
+    sampler: SamplerKind = "fixed"
+    way: int = 5
+    shot: int = 5
+    query: int = 15
+    split: bool = True
+    transforms: TransformConfig = TransformConfig()
+
+    def build_sampler(self) -> Sampler:
+        """The sampler of these settings."""
+        return make_sampler(self.sampler, self.way, self.shot, self.query)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A meta-tuning run.
+
+    Attributes:
+        domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains.
+        backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`.
+        image_size: side of its images in pixels; the checkpoint's own where none is given.
+        splits: a splits file for all domains; the one beside each otherwise.
+        skip_bad: go on without images that cannot be read.
+        episodes: what tasks are like.
+        pool: experts, gates and router.
+        tuning: objective, optimizers, schedule.
+        compat: `official` turns every setting that the authors' code treats otherwise to theirs.
+        workers: processes that make episodes.
+        accelerator: `auto`, `cpu`, `cuda`.
+        devices: number of devices, one task each at a time.
+    """
+
+    domains: list[str | DomainConfig]
+    backbone: str = "pocket"
+    image_size: int | None = None
+    splits: str | None = None
+    skip_bad: bool = False
+    episodes: EpisodeConfig = EpisodeConfig()
+    pool: PoolConfig = PoolConfig()
+    tuning: TuningConfig = TuningConfig()
+    compat: Literal["none", "official"] = "none"
+    workers: int = 1
+    accelerator: str = "auto"
+    devices: int = 1
+
+    def resolved(self) -> "TrainConfig":
+        """With `compat` carried out in the settings that it stands for."""
+        if self.compat == "none":
+            return self
+        tuning = replace(self.tuning, objective=self.tuning.objective.official())
+        return replace(self, pool=self.pool.official(), tuning=tuning)
+
+
+def load_config(configs: Sequence[str | Path], *overrides: str) -> TrainConfig:
+    """A run's settings from YAML files, later ones over earlier ones, and overrides (`--tuning.tasks=100`).
+
+    Raises:
+        ConfigError: a file that cannot be read, or settings that there are not.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(TrainConfig)
+    try:
+        options = parser.instantiate(parser.parse_args([*(f"--config={path}" for path in configs), *overrides]))
+    except ArgumentError as error:
+        raise ConfigError(f"{' and '.join(map(str, configs))} {' '.join(overrides)}: {error}") from error
+    return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})

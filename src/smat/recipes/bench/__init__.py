@@ -1,0 +1,1 @@
+"""Benchmarks against plain eager code and other ways of storing images."""

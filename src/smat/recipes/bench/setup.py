@@ -1,0 +1,185 @@
+"""What `smat bench` measures: a pool on random weights, its eager counterpart, and a task of random images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from smat import backbones
+from smat.backbones import BackboneSpec
+from smat.episodes import Episode, EpisodePlan
+from smat.experts import PoolConfig, Precision, SparseInterpolatedExperts
+from smat.metatuning.objective import ObjectiveConfig, train_task
+from smat.recipes.bench import eager_reference
+from smat.recipes.bench.eager_reference import EagerExperts
+from smat.rng import seeded_torch
+
+EAGER = "eager"
+TARGET_SPARSITY = 0.9
+
+# hidden size, attention heads; 12 blocks, an MLP of four times the width and patches of 16 pixels in each
+BACKBONES = {"vit-tiny": (192, 3), "vit-small": (384, 6), "vit-base": (768, 12)}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The size of what is measured; weights and images are random."""
+
+    backbone: str
+    image_size: int
+    experts: int
+    way: int
+    support: int
+    query: int
+    threads: int
+
+
+class Setup:
+    """A pool, its eager counterpart (made where first needed) and an episode, from fixed seeds."""
+
+    def __init__(self, problem: Problem) -> None:
+        width, heads = BACKBONES[problem.backbone]
+        config = {
+            "model_type": "vit",
+            "hidden_size": width,
+            "num_attention_heads": heads,
+            "num_hidden_layers": 12,
+            "intermediate_size": 4 * width,
+            "patch_size": 16,
+            "image_size": problem.image_size,
+        }
+        spec = BackboneSpec(
+            "transformers", problem.backbone, config, problem.image_size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "cls"
+        )
+        with seeded_torch(0, "bench"):
+            self.pool = SparseInterpolatedExperts(backbones.build(spec), PoolConfig(experts=problem.experts))
+            nn.init.normal_(self.pool.delta, std=1e-3)
+            self.episode = _random_episode(problem)
+        self.pool.train()
+        self.multipliers = nn.Parameter(torch.ones(problem.experts))
+        self.objective = ObjectiveConfig()
+        self._eager: EagerExperts | None = None
+
+    @property
+    def eager(self) -> EagerExperts:
+        """The same experts as separate tensors."""
+        if self._eager is None:
+            self._eager = EagerExperts(self.pool, self.multipliers.detach())
+        return self._eager
+
+    def keep_eager_alone(self) -> None:
+        """Free the pool's numbers, for a process that measures the eager implementation's memory."""
+        self._eager = self.eager
+        self.pool.delta = self.pool.gate_logits = None  # pyright: ignore[reportAttributeAccessIssue]
+
+    @cached_property
+    def cotangent(self) -> Tensor:
+        """A gradient for the merged network, `[params]`."""
+        with seeded_torch(0, "bench/cotangent"):
+            return torch.randn(self.pool.layout.size)
+
+    def run(self, what: str, contender: str) -> Callable[[], None]:
+        """A function that does the work once."""
+        steps = {
+            ("train", True): self.eager_task,
+            ("evaluate", True): lambda: eager_reference.evaluate_episode(self.eager, self.episode),
+            ("interpolation", True): self.eager_interpolation,
+            ("train", False): lambda: self.task(contender),  # pyright: ignore[reportArgumentType]
+            ("evaluate", False): lambda: self.evaluate(contender),  # pyright: ignore[reportArgumentType]
+            ("interpolation", False): self.interpolation,
+        }
+        step = steps[what, contender == EAGER]
+
+        def once() -> None:
+            step()
+            self.clear()
+
+        return once
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        self.pool.zero_grad()
+        self.multipliers.grad = None
+        if self._eager is not None:
+            self._eager.clear_gradients()
+
+    def task(self, precision: Precision) -> Tensor:
+        """The package's training task; its loss."""
+        return train_task(
+            self.pool,
+            self.multipliers,
+            self.episode,
+            self.objective,
+            target_sparsity=TARGET_SPARSITY,
+            precision=precision,
+        ).loss
+
+    def eager_task(self) -> Tensor:
+        """The eager training task; its loss."""
+        terms = eager_reference.train_task(self.eager, self.episode, self.objective, TARGET_SPARSITY)
+        return torch.stack(list(terms.values())).sum()
+
+    def evaluate(self, precision: Precision) -> Tensor:
+        """The package's evaluation episode; its query logits."""
+        episode = self.episode
+        return self.pool.classify(episode.support, episode.support_labels, episode.query, precision)
+
+    def interpolation(self) -> None:
+        """The package's interpolation, forward and backward, with the expected density."""
+        merged = self.pool.merge(self._uniform_weights())
+        torch.autograd.backward([merged.vector, merged.expected_density.sum()], [self.cotangent, torch.tensor(1.0)])
+
+    def eager_interpolation(self) -> None:
+        """The same, a parameter at a time."""
+        experts, masks = self.eager, self.eager.masks()
+        network = experts.merge(self._uniform_weights(), masks)
+        experts.sparsities(masks)
+        cotangents = [self.cotangent[where] for where in self.pool.layout.slices.values()]
+        shaped = [c.view(v.shape) for c, v in zip(cotangents, network.values(), strict=True)]
+        torch.autograd.backward([*network.values(), experts.densities().sum()], [*shaped, torch.tensor(1.0)])
+
+    def _uniform_weights(self) -> Tensor:
+        experts = self.pool.config.experts
+        return torch.full((experts,), 1 / experts, requires_grad=True)
+
+    def agreement(self) -> dict[str, float]:
+        """Largest relative differences (norm of the difference over the norm) from the eager implementation."""
+        loss, theirs = self.task("32-true"), self.eager_task()
+        ours = {
+            "delta": self.pool.delta.grad,
+            "gate_logits": self.pool.gate_logits.grad,
+            "multipliers": self.multipliers.grad,
+            **{f"router.{name}": p.grad for name, p in self.pool.router.named_parameters()},
+        }
+        reference = eager_reference.gradients(self.eager)
+        gradients = max(_difference(g, reference[name]) for name, g in ours.items() if g is not None)
+        self.clear()
+        logits = eager_reference.evaluate_episode(self.eager, self.episode)
+        return {
+            "loss": _difference(loss, theirs),
+            "gradients": gradients,
+            "logits": _difference(self.evaluate("32-true"), logits),
+        }
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-30))
+
+
+def _random_episode(problem: Problem) -> Episode:
+    way, support, query, side = problem.way, problem.support, problem.query, problem.image_size
+    labels = [i % way for i in range(support)], [i % way for i in range(query)]
+    plan = EpisodePlan(
+        id="bench/train/0/0",
+        domain="bench",
+        split="train",
+        classes=tuple(str(c) for c in range(way)),
+        support_rows=tuple(range(support)),
+        support_labels=tuple(labels[0]),
+        query_rows=tuple(range(support, support + query)),
+        query_labels=tuple(labels[1]),
+    )
+    images = torch.randn(support + query, 3, side, side)
+    return Episode(plan, images[:support], torch.tensor(labels[0]), images[support:], torch.tensor(labels[1]))

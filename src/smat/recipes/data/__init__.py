@@ -1,0 +1,1 @@
+"""The commands of image collections: import, look at, check, write episodes."""

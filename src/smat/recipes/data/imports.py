@@ -1,0 +1,155 @@
+"""`smat data import`: image collections, as their authors distribute them, become domains on disk."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from smat.domains import SPLITS
+from smat.domains.imported import DESCRIPTION, Imported, Refused
+from smat.errors import DataError, NothingImportedError
+from smat.importing.engine import import_domain
+from smat.importing.kinds import KINDS, list_domains
+
+_SHOWN = 20
+
+
+def data_import(
+    kind: str, source: str, out: str, *, max_side: int = 256, keep: bool = False, processes: int | None = None
+) -> list[Imported]:
+    """Read a source's files into a folder for each domain, which all commands take.
+
+    Images keep their bytes unless they are larger than `max_side`; what cannot be read is left out and listed. After an
+    interruption the same command goes on where it was; when all is done, it does nothing.
+
+    Example: smat data import cifar downloads/cifar-100-python data/
+
+    Args:
+        kind: metadataset, metadataset-h5, folder, cifar, mnist, gtsrb, coco, domainnet, pets, cars, food, flowers, dtd,
+            aircraft, cub, omniglot or quickdraw; docs/data.md walks through each.
+        source: folder of the source's files, unpacked.
+        out: folder to make the domains' folders in.
+        max_side: longest side in pixels; larger images are made smaller once, as JPEG of quality 95.
+        keep: keep images as large as they are.
+        processes: that read and decode; as many as there are processor cores by default; 0: no others than this.
+
+    Returns:
+        What was imported, a domain each.
+
+    Raises:
+        SmatError: nothing can be imported, or a domain's folder cannot be written to or has another import.
+    """
+    console = Console()
+    with console.status(f"finding the classes and images of '{escape(source)}'"):
+        listings = list_domains(kind, source)
+    console.print(KINDS[kind].summary, markup=False)
+    processes = (os.cpu_count() or 1) if processes is None else processes
+    before = {listing.name for listing in listings if (Path(out) / listing.name / DESCRIPTION).exists()}
+    imported: list[Imported] = []
+    failed: list[DataError] = []
+    with _progress(console) as bar:
+        tasks = [bar.add_task(listing.name, total=sum(part.images for part in listing.parts)) for listing in listings]
+        for listing, task in zip(listings, tasks, strict=True):
+            try:
+                imported.append(
+                    import_domain(
+                        listing,
+                        out,
+                        max_side=max_side,
+                        keep=keep,
+                        processes=processes,
+                        progress=_follow(bar, task),
+                        source={"kind": kind, "folder": Path(source).resolve().name},
+                    )
+                )
+                bar.update(task, completed=sum(part.images for part in listing.parts))
+            except DataError as error:
+                failed.append(error)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("Run the same command again: it goes on where it was") from None
+    for domain in imported:
+        _report(console, domain, Path(out), "finished before, nothing to do" if domain.name in before else "imported")
+    if failed and (not imported or not all(isinstance(error, NothingImportedError) for error in failed)):
+        raise DataError("\n".join(map(str, failed)))
+    for error in failed:
+        console.print(f"[bold red]Not imported:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    paths = " ".join(str(Path(out) / domain.name) for domain in imported)
+    console.print(
+        f"\nLook for what is wrong:  smat data doctor {out}\nUse as any domain:       smat evaluate CHECKPOINT {paths}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+    return imported
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.0f} images/s")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=2,
+    )
+
+
+def _follow(bar: Progress, task: TaskID) -> Callable[[int], None]:
+    """Moves the bar; images of an earlier run are not counted in the speed."""
+    started = False
+
+    def show(done: int) -> None:
+        nonlocal started
+        if not started:
+            bar.reset(task, completed=done)
+        bar.update(task, completed=done)
+        started = True
+
+    return show
+
+
+def _report(console: Console, domain: Imported, out: Path, how: str) -> None:
+    """What was written, and where."""
+    used = {name for names in domain.splits.values() for name in names}
+    table = Table(title=f"{domain.name}, {how}: {out / domain.name}", title_justify="left")
+    for heading in ("split", "classes", "images", "images a class"):
+        table.add_column(heading, justify="left" if heading == "split" else "right")
+    for split in (split for split in SPLITS if split in domain.splits):
+        counts = [domain.classes[name] for name in domain.splits[split]]
+        spread = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
+        table.add_row(split, f"{len(counts):,}", f"{sum(counts):,}", spread)
+    table.add_row("refused", f"{len(domain.classes) - len(used):,}", f"{len(domain.refused):,} reasons", "")
+    console.print()
+    console.print(table)
+    for note in domain.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+    show_refused(console, domain.refused, out / domain.name)
+
+
+def show_refused(console: Console, refused: Sequence[Refused], folder: Path) -> None:
+    """The first of what was left out, and where to find the rest."""
+    for entry in refused[:_SHOWN]:
+        console.print(f"  refused: {entry}", soft_wrap=True, markup=False, highlight=False)
+    if len(refused) > _SHOWN:
+        console.print(f"  and {len(refused) - _SHOWN:,} more: {folder / 'domain.json'}", soft_wrap=True, markup=False)

@@ -1,0 +1,166 @@
+"""`smat data show`: a sheet of pictures of a domain's classes, or of one episode."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+from smat.domains import Domain, open_domains
+from smat.episodes import EpisodeSource, SamplerKind, TransformConfig, make_sampler
+from smat.errors import ConfigError
+from smat.files import check_writable
+from smat.recipes.data.contact_sheet import Row, contact_sheet, letters_missing
+from smat.rng import numpy_generator
+
+_SUPPORT, _QUERY = 5, 10  # pictures of an episode next to each other, at most
+
+
+def data_show(
+    path: str,
+    *,
+    episode: int | None = None,
+    output: str = "sheet.png",
+    split: Literal["train", "val", "test"] = "test",
+    classes: int = 20,
+    images: int = 10,
+    way: int = 5,
+    shot: int = 5,
+    query: int = 15,
+    sampler: SamplerKind = "fixed",
+    varied: bool = False,
+    image_size: int = 224,
+    margin: float = TransformConfig.margin,
+    tile: int = 96,
+    splits: str | None = None,
+    skip_bad: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Draw classes of a domain with some of their images, or an episode's support and query images with their labels.
+
+    An episode is that of `smat evaluate` of the same number, sampler and seed, and its images are shown as the network
+    gets them. Images of classes are shown whole.
+
+    Example: smat data show data/cu_birds --episode 0 --output episode.png
+
+    Args:
+        path: a parquet file, folder, hub data set, or pocket domain.
+        episode: number of the episode to show; classes are shown if not given.
+        output: PNG file to write.
+        split: whose classes.
+        classes: how many at most, taken evenly from all of the split.
+        images: of each class at most, taken at random.
+        way: classes of an episode (fixed sampler).
+        shot: support images a class (fixed sampler).
+        query: query images a class (fixed sampler).
+        sampler: `fixed`, or `variable`: ways and shots vary by Meta-Dataset's rule.
+        varied: show an episode's images as training varies them.
+        image_size: side of the network's images in pixels.
+        margin: side of the square that images are cut to over the image size, of which the network sees the centre.
+        tile: side of the pictures on the sheet in pixels.
+        splits: a splits file; the one beside the domain otherwise.
+        skip_bad: go on without images that cannot be read.
+        seed: another seed, other episodes and other images.
+
+    Returns:
+        The PNG file.
+
+    Raises:
+        SmatError: a domain or setting that does not fit, or a file that cannot be written.
+    """
+    for name, value, least in (
+        ("classes", classes, 1),
+        ("images", images, 1),
+        ("tile", tile, 16),
+        ("image_size", image_size, 1),
+        ("episode", episode or 0, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"{name} is {value}; give {least} or more")
+    file = check_writable(output)
+    domains = open_domains([path], splits=splits, skip_bad=skip_bad)
+    if len(domains) > 1:
+        raise ConfigError(f"'{path}' is {len(domains)} domains; give one: {', '.join(d.name for d in domains)}")
+    (domain,) = domains
+    if episode is None:
+        sheet = _classes(domain, split, classes, images, tile, seed)
+    else:
+        draws = make_sampler(sampler, way, shot, query)
+        transforms = TransformConfig(margin=margin)
+        source = EpisodeSource(
+            [domain],
+            split,
+            draws,
+            image_size=image_size,
+            mean=(0.0, 0.0, 0.0),  # images in 0..1, as they are before a network's own normalisation
+            std=(1.0, 1.0, 1.0),
+            train=varied,
+            transforms=transforms,
+            seed=seed,
+        )
+        sheet = _episode(source, episode, tile)
+    sheet.save(file, "PNG")
+    console = Console()
+    console.print(f"{sheet.width} x {sheet.height} pixels: {file}", soft_wrap=True, markup=False)
+    missing = letters_missing("".join(domain.classes(split)))
+    if missing:
+        shown = f"{missing[:20]}{'...' if len(missing) > 20 else ''}"
+        advice = "they are drawn as boxes; install a font that has them, such as Noto"
+        console.print(
+            f"no font of this machine has {shown} of the class names: {advice}",
+            soft_wrap=True,
+            markup=False,
+        )
+    return file
+
+
+def _classes(domain: Domain, split: str, classes: int, images: int, tile: int, seed: int) -> Image.Image:
+    names = domain.classes(split)
+    rows = {name: domain.rows(name) for name in names}
+    places = np.unique(np.linspace(0, len(names) - 1, min(classes, len(names))).round().astype(int)).tolist()
+    shown = []
+    for place in places:
+        of_class = rows[names[place]]
+        rng = numpy_generator(seed, f"show/{domain.name}/{split}", place)
+        chosen = rng.choice(of_class, min(images, len(of_class)), replace=False).tolist()
+        pictures = [domain.image(row) for row in chosen]
+        shown.append(Row(names[place], _counted(len(of_class), "image"), [pictures]))
+    total = sum(map(len, rows.values()))
+    part = "" if len(places) == len(names) else f", {len(places)} of them here"
+    facts = f"{split} split: {_counted(len(names), 'class', 'classes')}{part}, {_counted(total, 'image')}"
+    return contact_sheet(domain.name, facts, shown, columns=[max(len(row.groups[0]) for row in shown)], tile=tile)
+
+
+def _episode(source: EpisodeSource, number: int, tile: int) -> Image.Image:
+    episode = source.episode(number)
+    plan, rows = episode.plan, []
+    for label, name in enumerate(plan.classes):
+        groups = [
+            _pictures(episode.support[episode.support_labels == label]),
+            _pictures(episode.query[episode.query_labels == label]),
+        ]
+        rows.append(Row(name, f"{len(groups[0])} support, {len(groups[1])} query", groups, chip=label))
+    side = source.transforms.canvas_size(source.image_size)
+    seen = "varied as in training" if source.train else f"the centre of {side}"
+    facts = (
+        f"{plan.way}-way: {_counted(len(plan.support_rows), 'support image')}, "
+        f"{_counted(len(plan.query_rows), 'query image')}; {source.image_size} pixels, {seen}"
+    )
+    most = [max(len(row.groups[part]) for row in rows) for part in (0, 1)]
+    lines = [math.ceil(count / limit) for count, limit in zip(most, (_SUPPORT, _QUERY), strict=True)]
+    columns = [math.ceil(count / of) for count, of in zip(most, lines, strict=True)]
+    return contact_sheet(plan.id, facts, rows, columns=columns, tile=tile, headings=["support", "query"])
+
+
+def _pictures(images: Float[Tensor, "n 3 size size"]) -> Sequence[Image.Image]:
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+def _counted(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

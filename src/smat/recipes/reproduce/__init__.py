@@ -1,0 +1,1 @@
+"""`smat reproduce`: the paper's comparisons."""

@@ -1,0 +1,128 @@
+"""Training what is missing, for `smat reproduce`."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from smat import backbones
+from smat.adaptation import Device, open_model, pick_device
+from smat.backbones import BackboneSpec
+from smat.domains import open_domains
+from smat.errors import CheckpointError, ConfigError, SmatError
+from smat.experts import SparseInterpolatedExperts
+from smat.metatuning.checkpoints import recover_folder
+from smat.metatuning.methods import method_config
+from smat.metatuning.run_config import TrainConfig
+from smat.recipes.reproduce.plan import Setting
+from smat.recipes.train import prepare_folder, train
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all trainings and evaluations of a comparison share.
+
+    Attributes:
+        config: YAML file of the base configuration.
+        base: what it says.
+        folder: of all results.
+        checkpoints: paths of pools that need no training, by `Setting.training`.
+        seeds: of the trainings.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that make episodes.
+        console: where to write.
+    """
+
+    config: str
+    base: TrainConfig
+    folder: Path
+    checkpoints: Mapping[str, str]
+    seeds: Sequence[int]
+    device: Device
+    workers: int
+    console: Console
+
+    def untouched_pool(self) -> SparseInterpolatedExperts:
+        """The base configuration's backbone, without experts."""
+        backbone = backbones.load(self.base.backbone, image_size=self.base.image_size)
+        return open_model(backbone, pick_device(self.device)).eval()
+
+    def open(self, setting: Setting, seed: int) -> SparseInterpolatedExperts:
+        """A trained pool, changed as the setting says."""
+        path = self.checkpoints.get(setting.training(seed), str(self.folder / setting.training(seed) / "best"))
+        pool = SparseInterpolatedExperts.from_pretrained(path).to(pick_device(self.device))
+        return setting.carry_out(pool)
+
+    def training_config(self, setting: Setting, seed: int) -> TrainConfig:
+        """The base configuration turned into that of a training; raises a `ConfigError` where it does not fit."""
+        fixed = (f"--tuning.seed={seed}", f"--accelerator={self.device}", f"--workers={self.workers}", "--devices=1")
+        return method_config(setting.method, self.config, *fixed, *setting.overrides).resolved()
+
+    def trainings(self, settings: Sequence[Setting]) -> dict[str, TrainConfig]:
+        """The trainings that are not finished, by name, after a look at all that were begun.
+
+        Raises:
+            ConfigError: one that does not fit, or that was begun with other settings or data.
+        """
+        configs = {
+            setting.training(seed): self.training_config(setting, seed)
+            for setting in settings
+            if setting.trained
+            for seed in self.seeds
+            if setting.training(seed) not in self.checkpoints
+        }
+        domains = open_domains(self.base.domains, splits=self.base.splits, skip_bad=self.base.skip_bad)
+        record = {"data": {domain.name: domain.fingerprint for domain in domains}}
+        missing = {}
+        for name, config in configs.items():
+            folder = self.folder / name
+            if (folder / "config.yaml").exists():
+                try:
+                    prepare_folder(folder, asdict(config), record, resume=True)
+                except SmatError as error:
+                    raise ConfigError(f"{error}; or remove {folder}, or choose another --out") from error
+            if not (folder / "last").exists():  # written when a training ends
+                missing[name] = config
+        return missing
+
+    def train(self, configs: Mapping[str, TrainConfig]) -> None:
+        """Run trainings, from their beginning or from where they were interrupted."""
+        threads = torch.get_num_threads()
+        for number, (name, config) in enumerate(configs.items(), start=1):
+            folder = self.folder / name
+            begun = recover_folder(folder / "state")
+            if not begun:
+                shutil.rmtree(folder, ignore_errors=True)  # of a run that ended before it saved anything
+            self.console.rule(f"training {number}/{len(configs)}: {name}")
+            torch.set_num_threads(threads)  # a training leaves some to its workers
+            train(config, out=str(folder), resume=begun)
+        torch.set_num_threads(threads)
+
+    def check(self, settings: Sequence[Setting], own: SparseInterpolatedExperts) -> None:
+        """Raise a `CheckpointError` if a given pool does not start from the base configuration's backbone."""
+        for name in {s.training(seed) for s in settings if s.trained for seed in self.seeds} & self.checkpoints.keys():
+            path = self.checkpoints[name]
+            check_backbone(SparseInterpolatedExperts.from_pretrained(path), own, path, self.config)
+
+
+def check_backbone(pool: SparseInterpolatedExperts, own: SparseInterpolatedExperts, path: str, config: str) -> None:
+    """Raise a `CheckpointError` if two pools are not around the same network at the same image size."""
+    theirs, ours = pool.backbone.spec, own.backbone.spec
+    if theirs.image_size != ours.image_size:
+        raise CheckpointError(
+            f"{path} is for images of {theirs.image_size} pixels, and {config} says {ours.image_size}: all methods of "
+            "a comparison need the same; give another checkpoint, or set image_size"
+        )
+    same = pool.layout == own.layout and torch.equal(pool.pretrained.cpu(), own.pretrained.cpu())
+    if not same or (theirs.mean, theirs.std, theirs.feature) != (ours.mean, ours.std, ours.feature):
+        raise CheckpointError(
+            f"{path} was tuned from another backbone ({_describe(theirs)}) than that of {config} ({_describe(ours)}): "
+            "all methods of a comparison start from the same"
+        )
+
+
+def _describe(spec: BackboneSpec) -> str:
+    return f"{spec.kind} {spec.name}"

@@ -1,0 +1,52 @@
+"""The benchmark, at a size at which it says nothing about speed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from smat.errors import ConfigError
+from smat.recipes.bench.run import bench
+
+SMALL = {"backbone": "vit-tiny", "image_size": 16, "experts": 2, "way": 2, "support": 2, "query": 2}
+
+
+def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bench.json"
+    report = bench(**SMALL, what=["train"], precision=["32-true"], repeats=2, threads=1, output=str(file))  # type: ignore[arg-type]
+    assert json.loads(file.read_text()) == report
+    assert report["problem"]["support"] == 2
+    assert report["machine"]["threads"] == 1
+    assert report["machine"]["torch"]
+    # the eager implementation and the package compute the same
+    assert set(report["agreement"]) == {"loss", "gradients", "logits"}
+    assert all(value < 1e-4 for value in report["agreement"].values())
+    assert {what: set(rows) for what, rows in report["results"].items()} == {
+        "train": {"eager", "32-true"},
+    }
+    for rows in report["results"].values():
+        for row in rows.values():
+            assert len(row["seconds"]) == 2
+            assert row["median_seconds"] == pytest.approx(sum(row["seconds"]) / 2)
+            assert 0.05 < row["peak_memory_gb"] < 4
+        ratio = rows["eager"]["median_seconds"] / rows["32-true"]["median_seconds"]
+        assert rows["32-true"]["times_faster_than_eager"] == pytest.approx(ratio)
+    assert "peak GB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"what": ["trane"]}, r"what \['trane'\].*train, evaluate, interpolation"),
+        ({"what": []}, "what"),
+        ({"precision": ["16"]}, "32-true, bf16-mixed"),
+        ({"backbone": "resnet"}, "vit-tiny, vit-small, vit-base"),
+        ({"image_size": 100}, "multiple of 16"),
+        ({"way": 5, "support": 4}, "4 support images for 5 classes"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"experts": 0}, "experts is 0"),
+    ],
+)
+def test_impossible_requests_are_refused(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        bench(**(SMALL | settings))  # type: ignore[arg-type]

@@ -1,0 +1,174 @@
+"""`smat data doctor`: each thing that can be wrong is found, and only that."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from smat.cli import main
+from smat.errors import DataError
+from smat.importing.engine import import_domain
+from smat.importing.folder import list_domains
+from smat.importing.known import KNOWN, known_source
+from smat.recipes.data.doctor import Diagnosis, data_doctor
+
+
+def picture(seed: int, size: tuple[int, int] = (12, 12)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Four classes of three images, two for training and two for testing."""
+    for place, name in enumerate(["train/a", "train/b", "test/c", "test/d"]):
+        (tmp_path / "birds" / name).mkdir(parents=True)
+        for i in range(3):
+            picture(10 * place + i).save(tmp_path / "birds" / name / f"{i}.png")
+    return tmp_path / "birds"
+
+
+def imported(source: Path, out: Path, kind: str = "folder", **options: int) -> Path:
+    [listing] = list_domains(source)
+    import_domain(listing, out, source={"kind": kind}, **options)
+    return out / listing.name
+
+
+def status_of(diagnosis: Diagnosis, name: str = "birds") -> dict[str, str]:
+    return {finding.check: finding.status for finding in diagnosis.findings[name]}
+
+
+def text_of(diagnosis: Diagnosis, check: str, name: str = "birds") -> str:
+    [finding] = [finding for finding in diagnosis.findings[name] if finding.check == check]
+    return f"{finding.found} | {finding.advice}"
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_sound_domain(source: Path, tmp_path: Path, processes: int) -> None:
+    diagnosis = data_doctor(str(imported(source, tmp_path / "out")), processes=processes)
+    assert diagnosis.sound
+    assert set(status_of(diagnosis).values()) == {"good"}
+    assert text_of(diagnosis, "sizes").startswith("longer side 12 to 12, median 12")
+    assert "RGB 12" in text_of(diagnosis, "channels")
+    assert "4 classes, 12 images, 3 a class" in text_of(diagnosis, "counts")
+
+
+@pytest.mark.parametrize(
+    ("other", "check"),
+    [
+        ("train/a/0.bmp", "duplicates within a class"),
+        ("train/b/0.bmp", "duplicates between classes"),
+        ("test/c/x.bmp", "duplicates between splits"),
+    ],
+)
+def test_the_same_pixels_twice(source: Path, tmp_path: Path, other: str, check: str) -> None:
+    picture(1).save(source / other)  # the pixels of train/a/1.png, in other bytes
+    diagnosis = data_doctor(str(imported(source, tmp_path / "out")), processes=0)
+    assert not diagnosis.sound
+    assert [name for name, status in status_of(diagnosis).items() if status == "wrong"] == [check]
+    assert "1 images more than once" in text_of(diagnosis, check)
+    assert "train/a/1.png ('a')" in text_of(diagnosis, check)
+    assert other in text_of(diagnosis, check)
+
+
+def change_a_byte(folder: Path) -> None:
+    content = bytearray((folder / "images.arrow").read_bytes())
+    content[content.index(b"IDAT") + 20] ^= 1
+    (folder / "images.arrow").write_bytes(content)
+
+
+def test_a_changed_byte_is_found_twice(source: Path, tmp_path: Path) -> None:
+    folder = imported(source, tmp_path / "out")
+    change_a_byte(folder)
+    diagnosis = data_doctor(str(folder), processes=0)
+    assert status_of(diagnosis)["content hash"] == "wrong"
+    assert status_of(diagnosis)["unreadable images"] == "wrong"
+    assert "train/a/0.png (row 0)" in text_of(diagnosis, "unreadable images")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "domain.json").rename(folder / "progress.jsonl"), "not finished"),
+        (lambda folder: (folder / "domain.json").write_text("{"), "import it again"),
+        (lambda folder: (folder / "images.arrow").unlink(), "missing or damaged"),
+    ],
+)
+def test_a_domain_that_does_not_open(
+    source: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    folder = imported(source, tmp_path / "out")
+    damage(folder)
+    diagnosis = data_doctor(str(folder), processes=0)
+    assert not diagnosis.sound
+    assert message in text_of(diagnosis, "opening")
+
+
+def test_counts_are_compared_with_those_of_the_source(source: Path, tmp_path: Path) -> None:
+    source = source.rename(tmp_path / "cub")
+    by_name = data_doctor(str(imported(source, tmp_path / "1")), processes=0)
+    assert status_of(by_name, "cub")["counts"] == "note"
+    assert by_name.sound
+    as_kind = data_doctor(str(imported(source, tmp_path / "2", kind="cub")), processes=0)
+    assert status_of(as_kind, "cub")["counts"] == "wrong"
+    text = text_of(as_kind, "counts", "cub")
+    assert "CU Birds 200-2011 has 200 classes" in text
+    assert "has 11,788 images" in text
+    assert "(2, 0, 2) training, validation and test classes; Meta-Dataset has (140, 30, 30)" in text
+
+
+def test_known_numbers_agree_with_each_other() -> None:
+    for name, known in KNOWN.items():
+        assert known.splits is None or sum(known.splits) == known.classes or name in ("coco", "mscoco")
+        assert known.each is None or known.images == known.each * known.classes
+    assert known_source("Traffic_Sign") == known_source("gtsrb")
+    assert known_source("holiday photos") is None
+
+
+def test_odd_sizes_single_images_and_refusals_are_notes(source: Path, tmp_path: Path) -> None:
+    (source / "train" / "one").mkdir()
+    picture(50, (30, 5)).convert("L").save(source / "train" / "one" / "1.png")
+    (source / "train" / "one" / "2.png").write_bytes(b"")
+    diagnosis = data_doctor(str(imported(source, tmp_path / "out")), processes=0)
+    assert diagnosis.sound
+    assert "'one'" in text_of(diagnosis, "class sizes")
+    assert "1 images are narrower than 8" in text_of(diagnosis, "sizes")
+    assert "RGB 12, L 1" in text_of(diagnosis, "channels")
+    assert "train/one/2.png: it has no bytes" in text_of(diagnosis, "refused at import")
+
+
+def test_a_folder_of_domains_and_a_parquet_file(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["x", "y"])})
+    rows = {"image": [picture(i) for i in (1, 2, 3, 1)], "label": [0, 1, 0, 1]}
+    imported(source, tmp_path / "out")
+    datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "out" / "four.parquet")
+    with pytest.raises(SystemExit) as stopped:
+        main(["data", "doctor", str(tmp_path / "out"), "--processes", "0"])
+    assert stopped.value.code == 1
+    screen = " ".join(capsys.readouterr().out.split())
+    assert "1 thing is wrong" in screen
+    diagnosis = data_doctor(str(tmp_path / "out"), processes=0)
+    assert set(diagnosis.findings) == {"birds", "four.parquet"}
+    assert status_of(diagnosis, "four.parquet")["duplicates between classes"] == "wrong"
+    assert "not sorted by class" in text_of(diagnosis, "order", "four.parquet")
+    main(["data", "doctor", str(tmp_path / "out" / "birds"), "--processes", "0"])
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no '.*nowhere'"):
+        data_doctor(str(tmp_path / "nowhere"))
+
+
+def test_classes_in_no_split_are_a_note(source: Path, tmp_path: Path) -> None:
+    folder = imported(source, tmp_path / "out")
+    description = json.loads((folder / "domain.json").read_text())
+    description["splits"] = {"test": ["c"]}
+    (folder / "domain.json").write_text(json.dumps(description))
+    diagnosis = data_doctor(str(folder), processes=0)
+    assert "3 classes are in no split" in text_of(diagnosis, "splits")

@@ -1,0 +1,319 @@
+"""Comparisons from training to tables: the same episodes for all, and nothing computed twice."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from transformers import MobileNetV2Config, MobileNetV2Model, ViTConfig, ViTModel
+
+from smat.domains.pocket import PocketDomain
+from smat.errors import CheckpointError, ConfigError, DataError
+from smat.evaluation import CellKey, Store
+from smat.experts import SparseInterpolatedExperts
+from smat.recipes.evaluate import evaluate
+from smat.recipes.reproduce.plan import Setting, check_adaptable, plan
+from smat.recipes.reproduce.run import reproduce
+from tiny_checkpoint import save_checkpoint
+
+DOMAINS = ["pocket:polygons", "pocket:molecules"]  # ID with validation classes, OOD without
+SMALL: dict[str, Any] = {"domains": DOMAINS, "episodes": 4, "query": 3, "workers": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A base configuration of 4 tasks around a small ViT."""
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8
+    )
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder / "vit")
+    (folder / "vit" / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": 0.25}')
+    optimizers = {"delta": {"rule": "sgd", "lr": 1.0}, "gates": {"rule": "sgd", "lr": 1e5}}
+    tuning = {"tasks": 4, "meta_batch": 2, "validate_every": 0, "checkpoint_every": 2, "optimizers": optimizers}
+    values = {
+        "backbone": str(folder / "vit"),
+        "domains": ["pocket:glyphs"],
+        "episodes": {"way": 3, "shot": 2, "query": 2},
+        "pool": {"experts": 2},
+        "tuning": tuning,
+    }
+    (folder / "base.yaml").write_text(yaml.safe_dump(values))
+    return str(folder / "base.yaml")
+
+
+@pytest.fixture(scope="module")
+def finished(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished comparison of pmf and smat with two seeds."""
+    out = tmp_path_factory.mktemp("finished")
+    reproduce("table1", base, out=str(out), methods=["pretrained", "knn", "pmf", "smat"], seeds=[0, 1], **SMALL)
+    return out
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished comparison's folder."""
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def cells(folder: Path) -> dict[str, Any]:
+    """What is stored, by key, without times."""
+    found = [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
+    return {json.dumps(cell.pop("key")): cell | {"seconds": 0} for cell in found}
+
+
+def test_every_cell_is_that_of_evaluate_on_the_same_episodes(finished: Path) -> None:
+    stored = {(k["method"], k["seed"], k["domain"]): c for key, c in cells(finished).items() if (k := json.loads(key))}
+    assert len(stored) == (2 + 2 * 2) * 2
+    settings = SMALL | {"way": 3, "shot": 2, "margin": 8 / 7}
+    settings.pop("domains")
+    for method, seed in (("pmf", 0), ("smat", 1)):
+        rows = evaluate(str(finished / "training" / f"{method}-seed{seed}" / "best"), DOMAINS, **settings).rows
+        for name in (method, "pretrained"):
+            for domain in ("polygons", "molecules"):
+                expected = [row.outcomes[name].accuracy for row in rows if row.domain == domain]
+                cell = stored[name, 0 if name == "pretrained" else seed, domain]
+                assert cell["accuracies"] == expected
+                assert cell["role"] == {"polygons": "id", "molecules": "ood"}[domain]
+    seeds = [yaml.safe_load((finished / "training" / f"smat-seed{s}" / "config.yaml").read_text()) for s in (0, 1)]
+    assert [config["tuning"]["seed"] for config in seeds] == [0, 1]
+    assert stored["smat", 0, "molecules"] != stored["smat", 1, "molecules"]
+
+
+def test_tables_of_all_forms(finished: Path) -> None:
+    page = (finished / "table1.md").read_text()
+    assert "3-way 2-shot, 16 px, 4 episodes a domain, 2 training seeds" in page
+    assert "| domain | pretrained | knn | pmf | smat |" in page
+    assert r"\toprule" in (finished / "table1.tex").read_text()
+    rows = list(csv.DictReader((finished / "table1.csv").open()))
+    assert [row["seeds"] for row in rows] == ["1", "1", "2", "2"] * 2
+
+
+def test_a_finished_comparison_computes_nothing_again(
+    base: str, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = stop_at(monkeypatch, None, images=0)
+    before = cells(out), (out / "table1.csv").read_text()
+    reproduce("table1", base, out=str(out), methods=["pretrained", "knn", "pmf", "smat"], seeds=[0, 1], **SMALL)
+    assert not drawn
+    assert (cells(out), (out / "table1.csv").read_text()) == before
+    assert "training" not in capsys.readouterr().out.replace("training seeds", "")
+    # another comparison shares pools and results: only a new method is evaluated
+    reproduce("table2", base, out=str(out), name="mine", methods=["pretrained", "logistic", "smat"], **SMALL)
+    assert "| domain | pretrained | logistic | smat |" in (out / "mine.md").read_text()
+    assert len(drawn) == 4 * 2 * 3 * (2 + 3)
+    assert set(cells(out)) > set(before[0])
+
+
+def test_an_interrupted_comparison_goes_on(base: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = cells(out)
+    (out / "cells.jsonl").unlink()
+    arguments: dict[str, Any] = {"out": str(out), "methods": ["pretrained", "knn", "pmf", "smat"], "seeds": [0, 1]}
+    with monkeypatch.context() as patch:
+        stop_at(patch, KeyboardInterrupt(), images=4 * 3 * (2 + 3) + 7)  # in the second domain
+        with pytest.raises(KeyboardInterrupt, match=r"6 results are kept .* same command"):
+            reproduce("table1", base, **arguments, **SMALL)
+    first = cells(out)
+    assert len(first) == 6
+    with (out / "cells.jsonl").open("a") as file:
+        file.write('{"key": {"meth')  # torn
+    reproduce("table1", base, **arguments, **SMALL)
+    assert cells(out) == whole
+    assert list(cells(out))[:6] == list(first)
+
+
+def test_an_interruption_keeps_what_is_done_on_a_domain_and_more_episodes_only_add(
+    base: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smat.recipes.reproduce.cells._BLOCK", 3)
+    whole = {key: cell["accuracies"] for key, cell in cells(out).items()}
+    (out / "cells.jsonl").unlink()
+    arguments: dict[str, Any] = {"out": str(out), "methods": ["pretrained", "knn", "smat"]}
+    images = 3 * (2 + 3)  # of an episode
+    with monkeypatch.context() as patch:
+        stop_at(patch, KeyboardInterrupt(), images=3 * images + 7)  # in the first domain's last episode
+        with pytest.raises(KeyboardInterrupt):
+            reproduce("table1", base, **arguments, **SMALL)
+    drawn = stop_at(monkeypatch, None, images=0)
+    reproduce("table1", base, **arguments, **SMALL)
+    assert len(drawn) == (1 + 4) * images
+    store = Store(out / "cells.jsonl")
+    found = {key: store.find(CellKey(**json.loads(key)), 4) for key in cells(out)}
+    assert len(found) == 3 * 2
+    assert all(cell and cell.accuracies == whole[key] for key, cell in found.items())
+    reproduce("table1", base, **arguments, **SMALL | {"episodes": 5})
+    assert len(drawn) == (1 + 4 + 1 + 1) * images
+
+
+def test_an_interrupted_training_goes_on_or_begins_anew(base: str, out: Path) -> None:
+    arguments: dict[str, Any] = {"out": str(out), "methods": ["smat"], "against": "smat"}
+    smat = out / "training" / "smat-seed0"
+    whole = SparseInterpolatedExperts.from_pretrained(smat / "best").delta
+    assert whole.abs().max() > 0
+    for folder in ("last", "state"):  # without an end, then also without a saved state
+        shutil.rmtree(smat / folder)
+        reproduce("table2", base, **arguments, **SMALL)
+        assert torch.equal(SparseInterpolatedExperts.from_pretrained(smat / "best").delta, whole)
+        assert (smat / "last").exists()
+        shutil.rmtree(smat / "last")
+    (smat / "last").mkdir()
+    other = Path(base).with_name("other.yaml")
+    other.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"pool": {"experts": 3}}))
+    with pytest.raises(ConfigError, match=r"pool.experts was 2, is 3.*another --out"):
+        reproduce("table2", str(other), **arguments, **SMALL)
+
+
+def test_given_checkpoints_are_not_trained(base: str, finished: Path, tmp_path: Path) -> None:
+    path = finished / "training" / "smat-seed1" / "best"
+    reproduce("table1", base, out=str(tmp_path), methods=["smat"], checkpoint=[f"smat={path}"], against="smat", **SMALL)
+    assert not (tmp_path / "training").exists()
+    ours = {json.loads(key)["domain"]: cell for key, cell in cells(tmp_path).items()}
+    theirs = {json.loads(k)["domain"]: c for k, c in cells(finished).items() if '"smat", "seed": 1' in k}
+    assert ours == theirs
+
+
+def test_wise_ft_goes_from_the_untouched_network_to_the_tuned_one(base: str, out: Path) -> None:
+    (found,) = reproduce("wise-ft", base, out=str(out), scales=[0.0, 0.5, 1.0], **SMALL)
+    (tuned,) = reproduce("table1", base, out=str(out), methods=["pretrained", "pmf"], **SMALL)
+    for line, whole in zip(found.lines, tuned.lines, strict=True):
+        for change in ("scale", "keep"):
+            assert line.entries[f"pmf {change} 0"].accuracy == whole.entries["pretrained"].accuracy
+            assert line.entries[f"pmf {change} 1"].accuracy == whole.entries["pmf"].accuracy
+    with Image.open(out / "wise-ft.png") as figure:
+        assert figure.size == (960, 720)
+
+
+def test_changes_of_the_update(finished: Path) -> None:
+    def changed(change: Any, amount: float) -> torch.Tensor:
+        pool = SparseInterpolatedExperts.from_pretrained(finished / "training" / "pmf-seed0" / "best")
+        return Setting("", "pmf", (), change, amount).carry_out(pool).delta.detach()
+
+    whole = changed("", 1.0)
+    torch.testing.assert_close(changed("scale", 0.25), whole / 4)
+    kept = changed("keep", 0.1)
+    share = (kept != 0).double().mean()
+    assert share == pytest.approx(0.1, abs=1e-3)
+    assert torch.equal(kept[kept != 0], whole[kept != 0])
+    assert whole[kept == 0].abs().max() <= kept[kept != 0].abs().min()
+
+
+def test_the_sparsity_sweep_trains_each_setting(base: str, out: Path) -> None:
+    (found,) = reproduce("sparsity", base, out=str(out), tau=[0.0, 0.5], experts=[1, 2], **SMALL)
+    assert found.methods == ["pretrained", *(f"smat-tau{t}-m{m}" for m in (1, 2) for t in ("0", "0.5"))]
+    config = yaml.safe_load((out / "training" / "smat-tau0.5-m1-seed0" / "config.yaml").read_text())
+    assert (config["tuning"]["target_sparsity"], config["pool"]["experts"]) == (0.5, 1)
+    assert (out / "sparsity.png").stat().st_size > 5000
+
+
+def test_the_sparsity_sweep_takes_the_method_as_it_is_from_its_own_training(base: str, out: Path) -> None:
+    trained = sorted(path.name for path in (out / "training").iterdir())
+    (found,) = reproduce("sparsity", base, out=str(out), tau=[0.9], experts=[2], **SMALL)
+    assert sorted(path.name for path in (out / "training").iterdir()) == trained  # smat-seed0 among them
+    accuracy = {
+        (k["method"], k["domain"]): c["accuracies"]
+        for key, c in cells(out).items()
+        if not (k := json.loads(key))["seed"]
+    }
+    for domain in ("polygons", "molecules"):
+        assert accuracy["smat-tau0.9-m2", domain] == accuracy["smat", domain]
+    assert found.methods == ["pretrained", "smat-tau0.9-m2"]
+
+
+@pytest.mark.parametrize("rule", ["validation", "published"])
+def test_fine_tuning_has_tables_of_its_own(base: str, out: Path, rule: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    small: dict[str, Any] = SMALL | {"episodes": 2}
+    methods = ["pretrained", "knn"]
+    reproduce(
+        "table1", base, out=str(out), methods=methods, adapt=["none", "lora"], learning_rate_from=rule, steps=1, **small
+    )
+    new = [json.loads(k) | c for k, c in cells(out).items() if json.loads(k)["adapt"] == "lora"]
+    assert {cell["method"] for cell in new} == {"pretrained"}  # nothing to tune in knn
+    rules = {cell["domain"]: (cell["learning_rate"], len(cell["rates"]), len(set(cell["rates"]))) for cell in new}
+    assert rules["polygons"] == (rule, 2, 1)
+    assert rules["molecules"][0] == ("support" if rule == "validation" else "published")
+    screen = " ".join(capsys.readouterr().out.split())
+    assert ("Warning: the learning rates were chosen by the query labels" in screen) == (rule == "published")
+    page = (out / "table1.md").read_text()
+    assert ("learning rate by query labels of test episodes" in page) == (rule == "published")
+
+
+@pytest.mark.parametrize(
+    ("what", "arguments", "message"),
+    [
+        ("table1", {"methods": ["smta"]}, r"\['smta'\] are unknown: choose from pretrained"),
+        ("table1", {"methods": ["smat", "smat"]}, "give each once"),
+        ("table1", {"adapt": ["full", "full"]}, "each once"),
+        ("table1", {"methods": ["knn"], "adapt": ["full"], "against": "knn"}, "can be fine-tuned"),
+        ("table1", {"against": "smat-dense"}, "choose one of what is compared: pretrained"),
+        ("table1", {"seeds": []}, "one seed or more"),
+        ("table1", {"episodes": 0}, "episodes 0"),
+        ("table1", {"steps": -1}, "steps"),
+        ("table1", {"grid": []}, "grid"),
+        ("table1", {"checkpoint": ["smat"]}, "METHOD=PATH"),
+        ("table1", {"checkpoint": ["smat-dense=somewhere"]}, "METHOD=PATH with a method that is compared"),
+        ("table1", {"checkpoint": ["smat=a", "smat=b"]}, "2 checkpoints and 1 seeds"),
+        ("sparsity", {"checkpoint": ["smat=a"]}, "none, for all are trained anew"),
+        ("sparsity", {"tau": []}, r"tau is \[\]"),
+        ("sparsity", {"tau": [1.5]}, r"target_sparsity is 1.5"),
+        ("sparsity", {"methods": ["pretrained"]}, "are not trained"),
+        ("sparsity", {"domains": ["pocket:polygons"]}, "no OOD domains"),
+        ("wise-ft", {"scales": [0.5, 2.0]}, "outside 0..1"),
+        ("table1", {"paper": "absent.json"}, "paper_tables.json"),
+    ],
+)
+def test_settings_that_cannot_work(
+    base: str, tmp_path: Path, what: Any, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reproduce(what, base, out=str(tmp_path), **(SMALL | arguments))
+    assert not (tmp_path / "training").exists()
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ConfigError, match="nothing to reproduce: choose one of table1"):
+        plan("table3", "base.yaml", None, [], [], [])
+    with pytest.raises(ConfigError, match=r"adapt is .* none, full, lora"):
+        check_adaptable([Setting("smat", "smat")], ["some"])
+
+
+def test_data_and_checkpoints_are_looked_at_before_the_work(base: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with pytest.raises(DataError, match="'polygons' has 14 classes; 15-way"):
+        reproduce("table1", base, out=out, way=15, **SMALL)
+    with pytest.raises(CheckpointError, match="absent"):
+        reproduce("table1", base, out=out, checkpoint=[f"smat={tmp_path / 'absent'}"], **SMALL)
+    other = save_checkpoint(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="was tuned from another backbone"):
+        reproduce("table1", base, out=out, checkpoint=[f"smat={other}"], **SMALL)
+    large = Path(base).with_name("large.yaml")
+    large.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"image_size": 32}))
+    with pytest.raises(CheckpointError, match=r"is for images of 16 pixels, and .* says 32"):
+        reproduce("table1", str(large), out=out, checkpoint=[f"smat={other}"], **SMALL)
+    MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.25, image_size=32)).save_pretrained(tmp_path / "cnn")
+    shutil.copy(Path(base).parent / "vit" / "preprocessor_config.json", tmp_path / "cnn")
+    cnn = tmp_path / "cnn.yaml"
+    cnn.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"backbone": str(tmp_path / "cnn")}))
+    with pytest.raises(ConfigError, match="LoRA adapts an attention's linear layers"):
+        reproduce("table1", str(cnn), out=out, adapt=["none", "lora"], **SMALL)
+    assert not (tmp_path / "out" / "training").exists()
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, images: int) -> list[int]:
+    """Raise `error`, if any, when so many images have been drawn; the list of those that were."""
+    drawn: list[int] = []
+    draw = PocketDomain.image
+
+    def image(self: PocketDomain, row: int) -> Image.Image:
+        if error and len(drawn) == images:
+            raise error
+        drawn.append(row)
+        return draw(self, row)
+
+    monkeypatch.setattr(PocketDomain, "image", image)
+    return drawn
