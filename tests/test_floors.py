@@ -51,7 +51,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 
 def test_every_room_has_a_floor() -> None:
-    assert {room(named(path)) for path in FILES} == set(FLOOR)
+    assert {room(named(path)) for path in FILES} <= set(FLOOR)
 
 
 @pytest.mark.parametrize("path", FILES, ids=[named(path) for path in FILES])

@@ -1,0 +1,126 @@
+"""Extension points: classes named by import path, whose settings can be written down and read back.
+
+The settings of such a class are its constructor's arguments, kept as attributes of the same name (a dataclass does so
+by itself). `describe` writes an object down as `{"class_path": ..., "init_args": {...}}`, the form that configuration
+files have too; `restore` makes it again.
+"""
+
+import importlib
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from smat.errors import CheckpointError, ConfigError
+
+
+class Plugin:
+    """What the classes of every extension point inherit from."""
+
+
+T = TypeVar("T", bound=Plugin)
+
+
+def import_object(path: str) -> Any:
+    """What an import path such as `my_lab.heads.Mahalanobis` names.
+
+    Raises:
+        ConfigError: there is no such module, it cannot be imported, or it has no such name.
+    """
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise ConfigError(f"{path!r} is no import path: give the module too, such as my_lab.heads.Mahalanobis")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"{path!r} names module '{error.name}', which is not found: it must be installed, or lie in the folder "
+                f"that the command is run from ({Path.cwd()})"
+            ) from error
+        raise ConfigError(
+            f"{path!r} cannot be imported: its module needs '{error.name}', which is not found"
+        ) from error
+    except Exception as error:  # whatever the user's own code does while it is imported
+        raise ConfigError(f"{path!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(found, name):
+        raise ConfigError(f"{path!r}: module '{module}' ({found.__file__}) has no '{name}'")
+    return getattr(found, name)
+
+
+def import_path(kind: type) -> str:
+    """The path that a class is imported by."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def describe(thing: Plugin) -> dict[str, Any]:
+    """An object of an extension point as plain data: its import path and its settings.
+
+    Raises:
+        ConfigError: a setting that the object does not keep as an attribute.
+    """
+    path, settings = import_path(type(thing)), {}
+    for name, parameter in inspect.signature(type(thing)).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if not hasattr(thing, name):
+            raise ConfigError(f"{path} does not keep its setting '{name}': write self.{name} = {name} in its __init__")
+        settings[name] = plain(getattr(thing, name))
+    return {"class_path": path, "init_args": settings}
+
+
+def restore(description: Mapping[str, Any], base: type[T], allow_imports: Collection[str] = ()) -> T:
+    """The object that `describe` wrote down.
+
+    A file that was downloaded must not have code imported: what lies outside smat needs the caller's permission.
+
+    Args:
+        description: `{"class_path": ..., "init_args": {...}}`.
+        base: class that the object must be of.
+        allow_imports: packages or modules, besides smat, whose code may be imported.
+
+    Raises:
+        CheckpointError: code that may not be imported; the message names it.
+        ConfigError: what it names is not there, is no such class, or does not take these settings.
+    """
+    path = str(description["class_path"])
+    check_import(path, allow_imports)
+    kind = import_object(path)
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise ConfigError(f"{path} is no {import_path(base)}: give a class that inherits from it")
+    try:
+        return kind(**description.get("init_args") or {})
+    except TypeError as error:
+        raise ConfigError(f"{path} does not take the settings {description.get('init_args')}: {error}") from error
+
+
+def check_import(path: str, allow_imports: Collection[str]) -> None:
+    """Raise a `CheckpointError` unless code of that import path is smat's own or may be imported."""
+    if not any(path.startswith(f"{allowed}.") for allowed in ("smat", *allow_imports)):
+        package = path.partition(".")[0]
+        raise CheckpointError(
+            f"it was made with {path}, code outside smat, and nothing is imported because a file says so. If you trust "
+            f"that code, allow it: --allow-import {package} (in Python allow_imports=[{package!r}])"
+        )
+
+
+def plain(value: Any) -> Any:
+    """Settings as plain data, for JSON, YAML and comparisons.
+
+    Objects of an extension point become what `describe` says of them, other dataclasses and mappings dicts, sequences
+    lists, paths strings.
+    """
+    if isinstance(value, Plugin):
+        return describe(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    raise ConfigError(f"a setting is of type {type(value).__name__}; give numbers, texts, lists, dicts or dataclasses")
