@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from formulas import cosine_logits
 from golden_cases import GoldenCase
 from smat.adaptation.finetune import fine_tune
-from smat.experts import SparseInterpolatedExperts, TaskModel, class_prototypes, cosine_logits
+from smat.experts import PoolConfig, SparseInterpolatedExperts, class_prototypes
+from smat.heads import specialise
 from smat.metatuning.objective import TaskResult, train_task
 from smat.metatuning.optimizers import MetaOptimizer, OptimizerConfig
 
@@ -79,7 +81,7 @@ def test_evaluation(case: GoldenCase) -> None:
 def trained(case: GoldenCase) -> tuple[SparseInterpolatedExperts, torch.nn.Parameter, TaskResult]:
     pool = case.pool().train()
     multipliers = torch.nn.Parameter(case.params["lagrangian_multiplier"].clone())
-    pool.router.power_iteration()
+    pool.router.before_step()
     result = train_task(
         pool,
         multipliers,
@@ -109,7 +111,7 @@ def test_training_task(case: GoldenCase, trained: tuple) -> None:
         "merge_scores": result.merge_weights,
         "expert_sparsities": result.sparsity,
         "expected_l0": result.expected_density,
-        "prototypes": result.prototypes,
+        "prototypes": result.state["prototypes"],
         "support_logits": result.support_logits,
         "query_logits": result.student_logits,
         "teacher_logits_step0": result.student_logits,
@@ -144,11 +146,14 @@ def test_networks_of_a_training_task(case: GoldenCase, trained: tuple) -> None:
         case, "train/net_after_inner", "net_after_inner/", pool.layout.views(result.networks.adapted), "train"
     )
     compare_network(case, "train/net_teacher", "net_teacher/", pool.layout.views(result.networks.teacher), "train")
-    case.check("train/net_after_inner", result.adapted_prototypes, theirs["net_after_inner/head.weight"], "head")
-    case.check("train/net_teacher", result.teacher_prototypes, theirs["net_teacher/head.weight"], "head")
+    moved = theirs["net_after_inner/head.weight"]
+    case.check("train/net_after_inner", result.adapted_state["prototypes"], moved, "head")
+    case.check("train/net_teacher", result.teacher_state["prototypes"], theirs["net_teacher/head.weight"], "head")
     clamped = case.gate_logits(pool, theirs, "clamped/mask_hypernet.log_alphas.{}")
-    case.check("train/clamped", pool.gate_logits, clamped)
-    case.check("train/clamped", pool.head_logits, case.head_logits(theirs, "clamped/mask_hypernet.log_alphas.{}"))
+    case.check("train/clamped", pool.update.gate_logits, clamped)
+    case.check(
+        "train/clamped", pool.update.head_logits, case.head_logits(theirs, "clamped/mask_hypernet.log_alphas.{}")
+    )
     for name, value in case.router(theirs, "after/").items():
         case.check("train/after", pool.router.state_dict()[name], value, name)
 
@@ -159,9 +164,9 @@ def test_gradients(case: GoldenCase, trained: tuple) -> None:
     shapes = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
     for name, grad in case.named("delta_hypernet.phis.{}", theirs, "phi_index").items():
         where = pool.layout.slices[name]
-        case.check("grads/delta_hypernet.phis", pool.delta.grad[where].view(shapes[name]), grad, name)
-    case.check("grads/mask_hypernet.log_alphas", pool.gate_logits.grad, case.gate_logits(pool, theirs))
-    case.check("grads/mask_hypernet.log_alphas", pool.head_logits.grad, case.head_logits(theirs), "head")
+        case.check("grads/delta_hypernet.phis", pool.update.delta.grad[where].view(shapes[name]), grad, name)
+    case.check("grads/mask_hypernet.log_alphas", pool.update.gate_logits.grad, case.gate_logits(pool, theirs))
+    case.check("grads/mask_hypernet.log_alphas", pool.update.head_logits.grad, case.head_logits(theirs), "head")
     case.check("grads/lagrangian_multiplier", multipliers.grad, theirs["lagrangian_multiplier"])
     by_entry = {key.removeprefix("mask_hypernet."): value for key, value in theirs.items()}
     for name, grad in case.router(theirs).items():
@@ -176,12 +181,12 @@ def test_update(case: GoldenCase, trained: tuple) -> None:
     shapes = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
     for name, value in case.named("delta_hypernet.phis.{}", theirs, "phi_index").items():
         where = pool.layout.slices[name]
-        case.check("step/delta_hypernet.phis", pool.delta[where].view(shapes[name]), value, name)
-    case.check("step/mask_hypernet.log_alphas", pool.gate_logits, case.gate_logits(pool, theirs))
-    case.check("step/mask_hypernet.log_alphas", pool.head_logits, case.head_logits(theirs), "head")
+        case.check("step/delta_hypernet.phis", pool.update.delta[where].view(shapes[name]), value, name)
+    case.check("step/mask_hypernet.log_alphas", pool.update.gate_logits, case.gate_logits(pool, theirs))
+    case.check("step/mask_hypernet.log_alphas", pool.update.head_logits, case.head_logits(theirs), "head")
     case.check("step/lagrangian_multiplier", multipliers, theirs["lagrangian_multiplier"])
     for entry, group, parameters in (
-        ("grad_norm_log_alphas", "gates", pool.gate_parameters()),
+        ("grad_norm_log_alphas", "gates", pool.update.trainable().get("gates", [])),
         ("grad_norm_selector", "router", pool.router.parameters()),
     ):
         terms = sum(p.numel() for p in parameters)
@@ -195,9 +200,10 @@ def test_update(case: GoldenCase, trained: tuple) -> None:
 @pytest.mark.parametrize("start", ["full", "pretrained+full"])
 def test_fine_tuning(case: GoldenCase, start: str) -> None:
     pool, episode, theirs = case.pool().eval(), case.episode(), case.load("finetune")
-    model = pool.specialise(episode.support, episode.support_labels)
+    model = specialise(pool, episode.support, episode.support_labels)
     if start == "pretrained+full":
-        model = TaskModel(pool.backbone, pool.pretrained, pool.layout, model.prototypes, model.merge_weights)
+        frozen = SparseInterpolatedExperts(pool.backbone, PoolConfig(experts=0))
+        model = specialise(frozen, episode.support, episode.support_labels)
 
     def query_logits() -> Tensor:
         with torch.no_grad():

@@ -13,10 +13,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from small_pools import vit_pool
-from smat.adaptation import Adapt, FewShotClassifier, FineTuneConfig, adapt, cross_validated_lr
+from smat.adaptation import FewShotClassifier, FineTuneConfig, Kind
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
-from smat.experts import TaskModel
+from smat.heads import TaskModel, specialise
+from tasks import adapt, cross_validated_lr
 from tiny_images import COLOURS, SIZE, image, labelled, make_pool
 
 
@@ -37,7 +38,7 @@ def test_probabilities_are_those_of_the_specialised_network() -> None:
 
     codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
     with torch.no_grad():
-        expected = pool.specialise(inputs(images), codes)(inputs(queries)).softmax(1)
+        expected = specialise(pool, inputs(images), codes)(inputs(queries)).softmax(1)
     found = fitted.predict_proba(queries)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
@@ -206,7 +207,7 @@ def test_prediction_needs_a_fit() -> None:
 @pytest.mark.parametrize("kind", ["full", "lora"])
 @pytest.mark.parametrize("rate", [1e-3, "support"])
 def test_fine_tuning_is_that_of_the_specialised_network(
-    kind: Adapt, rate: Any, capsys: pytest.CaptureFixture[str]
+    kind: Kind, rate: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pool = vit_pool(torch.float32).eval()
     digest = joblib.hash(pool)
@@ -217,7 +218,7 @@ def test_fine_tuning_is_that_of_the_specialised_network(
     )
     flip = kind == "full"
     settings: dict[str, Any] = {"kind": kind, "config": FineTuneConfig(steps=2, batch_size=5, flip=flip), "seed": 3}
-    model = pool.specialise(support, codes)
+    model = specialise(pool, support, codes)
     found = cross_validated_lr(model, support, codes, **settings) if rate == "support" else rate
     expected = adapt(model, support, codes, lr=found, **settings)
     fitted = FewShotClassifier(

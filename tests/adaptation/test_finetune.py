@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from formulas import cosine_logits
 from small_pools import random_episode, vit_pool
-from smat.adaptation import Adapt, FineTuneConfig, adapt, fine_tune
+from smat.adaptation import FineTuneConfig, Kind, fine_tune, make_tuner
 from smat.errors import ConfigError, DataError, NonFiniteError
-from smat.experts import TaskModel, class_prototypes, cosine_logits
+from smat.experts import class_prototypes
+from smat.heads import Prototype, TaskModel, specialise
 from smat.rng import seeded_torch
-from tasks import task
+from tasks import adapt, task
 
-KINDS: list[Adapt] = ["full", "lora"]
+KINDS: list[Kind] = ["full", "lora"]
 
 
 def parameters(model: nn.Module) -> Tensor:
@@ -28,21 +30,21 @@ def support_loss(model: TaskModel, images: Tensor, labels: Tensor) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loss_falls_and_the_prototypes_are_of_the_plain_images(kind: Adapt) -> None:
+def test_the_loss_falls_and_the_prototypes_are_of_the_plain_images(kind: Kind) -> None:
     model, images, labels = task()
     adapted = adapt(model, images, labels, kind=kind, lr=1e-2, config=FineTuneConfig(steps=20))
     assert support_loss(adapted, images, labels) < 0.8 * support_loss(model, images, labels)
     with torch.no_grad():
         expected = class_prototypes(adapted.backbone(images), labels, 3)
-    torch.testing.assert_close(adapted.prototypes, expected)
+    torch.testing.assert_close(adapted.classifier.prototypes, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_pool_and_the_model_given_stay_as_they_are(kind: Adapt) -> None:
+def test_the_pool_and_the_model_given_stay_as_they_are(kind: Kind) -> None:
     episode = random_episode(dtype=torch.float32)
     pool = vit_pool(torch.float32).eval()
     digest = {name: value.clone() for name, value in pool.state_dict().items()}
-    model = pool.specialise(episode.support, episode.support_labels)
+    model = specialise(pool, episode.support, episode.support_labels)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     adapted = adapt(model, episode.support, episode.support_labels, kind=kind, lr=1e-2, config=FineTuneConfig(steps=2))
     assert not torch.equal(parameters(adapted), parameters(model))
@@ -57,7 +59,7 @@ def backbone_of(pool: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 @pytest.mark.parametrize(("kind", "lr", "steps"), [("none", 1e-2, 5), ("full", 0.0, 5), ("lora", 1e-2, 0)])
-def test_without_a_rate_or_steps_the_result_is_an_equal_copy(kind: Adapt, lr: float, steps: int) -> None:
+def test_without_a_rate_or_steps_the_result_is_an_equal_copy(kind: Kind, lr: float, steps: int) -> None:
     model, images, labels = task()
     adapted = adapt(model, images, labels, kind=kind, lr=lr, config=FineTuneConfig(steps=steps))
     assert adapted is not model
@@ -66,14 +68,14 @@ def test_without_a_rate_or_steps_the_result_is_an_equal_copy(kind: Adapt, lr: fl
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_size", [1, 5, 12])
-def test_batches_give_the_same_network(kind: Adapt, batch_size: int) -> None:
+def test_batches_give_the_same_network(kind: Kind, batch_size: int) -> None:
     model, images, labels = task()
     whole, parts = (
         adapt(model, images, labels, kind=kind, lr=1e-3, config=FineTuneConfig(4, batch_size=size, dropout=0.0))
         for size in (None, batch_size)
     )
     torch.testing.assert_close(parameters(parts), parameters(whole), rtol=0, atol=1e-9)
-    torch.testing.assert_close(parts.prototypes, whole.prototypes, rtol=0, atol=1e-9)
+    torch.testing.assert_close(parts.classifier.prototypes, whole.classifier.prototypes, rtol=0, atol=1e-9)
 
 
 def test_both_passes_of_a_batch_drop_the_same_units() -> None:
@@ -115,7 +117,7 @@ def test_varied_images_are_classified_by_the_prototypes_of_the_plain_ones() -> N
         lr=1e-3,
         steps=1,
         views=lambda step: views,
-        head=lambda features, prototypes: 2 * cosine_logits(features, prototypes),
+        head=Prototype(torch.tensor([20.0, 0.0], dtype=torch.float64)),
     )
     torch.testing.assert_close(next(losses), expected)
 
@@ -133,7 +135,7 @@ def test_a_seed_gives_the_same_network_and_leaves_the_global_randomness() -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bf16_keeps_float32_weights_and_comes_close(kind: Adapt) -> None:
+def test_bf16_keeps_float32_weights_and_comes_close(kind: Kind) -> None:
     model, images, labels = task(dtype=torch.float32)
     config = FineTuneConfig(10, dropout=0.0)
     exact, mixed = (
@@ -152,7 +154,7 @@ def test_it_works_within_inference_mode() -> None:
 
     def tuned() -> Tensor:
         images, labels = episode.support + 0, episode.support_labels + 0
-        model = pool.specialise(images, labels)
+        model = specialise(pool, images, labels)
         return parameters(adapt(model, images, labels, kind="lora", lr=1e-2, config=FineTuneConfig(2)))
 
     expected = tuned()
@@ -161,7 +163,7 @@ def test_it_works_within_inference_mode() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_stays_in_memory(kind: Adapt) -> None:
+def test_nothing_stays_in_memory(kind: Kind) -> None:
     model, images, labels = task()
     adapt(model, images, labels, kind=kind, lr=1e-2, config=FineTuneConfig(1))  # whatever libraries keep once
     gc.collect()
@@ -198,7 +200,7 @@ def test_mistakes_say_what_to_do() -> None:
 
     fails(ConfigError, "learning rate -1.0; give 0 or a positive", lr=-1.0)
     fails(ConfigError, "learning rate nan", lr=float("nan"))
-    fails(DataError, r"labels \[0, 1\] for 6 images and a network of 3 classes", labels % 2)
+    fails(DataError, r"labels are of 2 classes and the network of 3", labels % 2)
     fails(DataError, r"6 labels \[1, 2, 3\]", labels + 1)
     fails(NonFiniteError, r"full.* learning rate 1e\+30 broke the network.*smaller", lr=1e30)
 
@@ -225,5 +227,5 @@ def test_settings_that_cannot_work_are_refused(settings: dict, match: str) -> No
 
 def test_lora_has_ten_times_the_learning_rates() -> None:
     config = FineTuneConfig()
-    assert config.learning_rates("full") == [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
-    assert config.learning_rates("lora") == pytest.approx([0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1])
+    assert make_tuner("full").learning_rates(config) == [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+    assert make_tuner("lora").learning_rates(config) == pytest.approx([0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1])

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smat.adaptation import FineTuneConfig, adapt, cross_validated_lr
+from smat.adaptation import FineTuneConfig, make_tuner
 from smat.adaptation.learning_rate import _deal
 from smat.backbones import load
 from smat.errors import ConfigError, DataError
-from smat.experts import PoolConfig, SparseInterpolatedExperts, TaskModel
-from tasks import family_task, task
+from smat.experts import PoolConfig, SparseInterpolatedExperts
+from smat.heads import TaskModel, specialise
+from tasks import adapt, cross_validated_lr, family_task, task
 
 
 class Pixels(nn.Module):
@@ -33,7 +34,7 @@ def drowned(shot: int = 10) -> tuple[TaskModel, Tensor, Tensor]:
         labels = torch.arange(2).repeat(shot)
         images = 0.3 * torch.randn(2 * shot, 3, 2, 2)
         images[:, 0, 0, 0] = 2 * labels.float() - 1
-        return pool.specialise(images, labels), images, labels
+        return specialise(pool, images, labels), images, labels
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_the_better_half_of_the_rates_goes_on_and_the_model_stays() -> None:
     rate = cross_validated_lr(
         model, images, labels, kind="lora", config=config, on_step=lambda *step: seen.append(step)
     )
-    assert rate in config.learning_rates("lora")
+    assert rate in make_tuner("lora").learning_rates(config)
     total = 2 * (7 + 4 + 2 + 2 + 2)
     assert seen == sorted(seen)
     assert seen[-1] == (total, total)
@@ -114,5 +115,5 @@ def test_mistakes_say_what_to_do() -> None:
     model, images, labels = family_task("mobilenet")
     with pytest.raises(ConfigError, match="has none"):
         cross_validated_lr(model, images, labels, kind="lora")
-    with pytest.raises(DataError, match=r"labels \[0, 1\] for 6 images and a network of 3"):
+    with pytest.raises(DataError, match=r"labels are of 2 classes and the network of 3"):
         cross_validated_lr(model, images, labels % 2, kind="full")

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from smat.adaptation import FineTuneConfig, adapt, adapted_layers
+from smat.adaptation import FineTuneConfig
+from smat.adaptation.lora import adapted_layers
 from smat.errors import ConfigError
-from tasks import CONFIGS, backbone, family_task, task
+from tasks import CONFIGS, adapt, backbone, family_task, task
 
 ATTENTION = [name for name in CONFIGS if name != "mobilenet"]
 
@@ -23,7 +24,7 @@ def test_queries_and_values_of_every_family_change_and_nothing_else(family: str)
 
 def test_a_convolutional_network_has_nothing_to_adapt() -> None:
     model, images, labels = family_task("mobilenet")
-    with pytest.raises(ConfigError, match=r"query and value.*'tiny-mobilenet' has none.*'full'"):
+    with pytest.raises(ConfigError, match=r"query and value.*'tiny-mobilenet' has none.*--adapt full"):
         adapt(model, images, labels, kind="lora", lr=0.0)
     with pytest.raises(ConfigError, match="has none"):
         adapted_layers(backbone("mobilenet"))

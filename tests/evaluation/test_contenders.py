@@ -6,22 +6,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from smat.adaptation import FineTuneConfig, adapt
+from smat.adaptation import FineTuneConfig, FullTuning
 from smat.episodes import Episode, EpisodeSource, FixedSampler
 from smat.evaluation import (
     BASELINES,
     Experts,
     FineTuned,
+    Frozen,
     FrozenFeatures,
     Rule,
     evaluate_domain,
     fine_tuned,
-    logistic_regression,
-    nearest_neighbours,
     rule_for,
-    untouched,
 )
+from smat.heads import specialise
 from smat.rng import derive_seed
+from tasks import adapt
 from tiny_pool import make_pool
 
 Source = Callable[..., EpisodeSource]
@@ -35,7 +35,7 @@ def clusters(episode: Episode) -> torch.Tensor:
     return torch.eye(8)[labels] * 3 + 0.3 * noise
 
 
-@pytest.mark.parametrize("contender", [untouched, logistic_regression, nearest_neighbours])
+@pytest.mark.parametrize("contender", [Frozen(), *BASELINES.values()])
 @pytest.mark.parametrize("shot", [1, 4])
 def test_classifiers_of_frozen_features_give_probabilities_and_find_clusters(
     source: Source, contender: Callable[..., torch.Tensor], shot: int
@@ -52,8 +52,8 @@ def test_classifiers_of_frozen_features_give_probabilities_and_find_clusters(
 
 def test_all_take_part_in_the_same_episodes(source: Source) -> None:
     pool = make_pool()
-    full = FineTuned(pool, "full", STEPS, rate=1e-2)
-    contenders = {"smat": Experts(pool), "pretrained": untouched, "full": full, **BASELINES}
+    full = FineTuned(pool, FullTuning(), STEPS, rate=1e-2)
+    contenders = {"smat": Experts(pool), "pretrained": Frozen(), "full": full, **BASELINES}
     together = evaluate_domain(contenders, FrozenFeatures(pool), source(), 2)
     for name, contender in contenders.items():
         alone = evaluate_domain({name: contender}, FrozenFeatures(pool), source(), 2)
@@ -68,9 +68,9 @@ def test_fine_tuning_is_that_of_the_specialised_network_and_leaves_the_pool(sour
     before = {name: value.clone() for name, value in pool.state_dict().items()}
     episode = source().episode(0)
     seed = derive_seed(0, f"fine-tuning/{episode.plan.id}")
-    found = FineTuned(pool, "full", STEPS, rate=1e-2)(episode, clusters(episode))
-    model = pool.eval().specialise(episode.support, episode.support_labels)
-    tuned = adapt(model, episode.support, episode.support_labels, kind="full", lr=1e-2, config=STEPS, seed=seed)
+    found = FineTuned(pool, FullTuning(), STEPS, rate=1e-2)(episode, clusters(episode))
+    model = specialise(pool.eval(), episode.support, episode.support_labels)
+    tuned = adapt(model, episode.support, episode.support_labels, kind=FullTuning(), lr=1e-2, config=STEPS, seed=seed)
     torch.testing.assert_close(found, tuned(episode.query).softmax(1).detach())
     assert not torch.allclose(found, model(episode.query).softmax(1), atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in pool.state_dict().items())
@@ -78,13 +78,13 @@ def test_fine_tuning_is_that_of_the_specialised_network_and_leaves_the_pool(sour
 
 def test_a_network_that_its_learning_rate_broke_finds_all_classes_alike(source: Source) -> None:
     pool, episode = make_pool(), source().episode(0)
-    found = FineTuned(pool, "full", STEPS, rate=1e30)(episode, clusters(episode))
+    found = FineTuned(pool, FullTuning(), STEPS, rate=1e30)(episode, clusters(episode))
     assert found.shape == (len(episode.query), episode.way)
     assert (found == 1 / episode.way).all()
 
 
 def test_without_a_rate_each_support_set_chooses_and_queries_do_not_matter(source: Source) -> None:
-    contender = FineTuned(make_pool(), "full", STEPS)
+    contender = FineTuned(make_pool(), FullTuning(), STEPS)
     episode = source(sampler=FixedSampler(3, 3, 4)).episode(0)
     contender(episode, clusters(episode))
     episode.query_labels = episode.query_labels.flip(0)
@@ -96,10 +96,10 @@ def test_without_a_rate_each_support_set_chooses_and_queries_do_not_matter(sourc
 
 def test_the_median_of_support_sets_is_one_rate_for_all(source: Source) -> None:
     episodes = source("mosaics", FixedSampler(3, 3, 2))
-    each = FineTuned(make_pool(), "full", replace(STEPS, flip=False))
+    each = FineTuned(make_pool(), FullTuning(), replace(STEPS, flip=False))
     for n in range(5):
         each(episode := episodes.episode(n), clusters(episode))
-    together = fine_tuned(make_pool(), "full", STEPS, "support-median", episodes)
+    together = fine_tuned(make_pool(), FullTuning(), STEPS, "support-median", episodes)
     assert together.rate == sorted(each.rates)[2]
 
 
@@ -108,19 +108,19 @@ def test_rules_fall_back_where_there_are_no_validation_classes(source: Source) -
     assert rule_for("validation", source("mosaics")) == "support"
     assert rule_for("validation", source("polygons", FixedSampler(11, 2, 4))) == "support"  # too few for 11-way
     assert rule_for("published", source("mosaics")) == "published"
-    assert fine_tuned(make_pool(), "full", STEPS, "validation", source("mosaics")).rate is None
+    assert fine_tuned(make_pool(), FullTuning(), STEPS, "validation", source("mosaics")).rate is None
 
 
 @pytest.mark.parametrize(("rule", "split"), [("validation", "val"), ("published", "test")])
 def test_the_rate_of_a_domain_is_the_best_on_the_rules_episodes(source: Source, rule: Rule, split: str) -> None:
     pool, config = make_pool(experts=0), FineTuneConfig(steps=10, grid=(0.0, 1e-3, 1e-2, 1e9))
-    chosen = fine_tuned(pool, "full", config, rule, source())
+    chosen = fine_tuned(pool, FullTuning(), config, rule, source())
     episodes = source(split=split)
     means = dict.fromkeys(config.grid, 0.0)
     for n in range(5):
         episode = episodes.episode(n)
         for rate in config.grid[:3]:
-            tuned = FineTuned(pool, "full", chosen.config, rate)(episode, clusters(episode))
+            tuned = FineTuned(pool, FullTuning(), chosen.config, rate)(episode, clusters(episode))
             means[rate] += float((tuned.argmax(1) == episode.query_labels).double().mean())
     assert len(set(means.values())) > 2
     assert chosen.rate == max(means, key=lambda rate: means[rate])
@@ -133,7 +133,7 @@ def test_a_grid_of_one_rate_is_not_searched(source: Source, monkeypatch: pytest.
 
 def test_equal_rates_mean_the_smallest_and_characters_are_not_mirrored(source: Source) -> None:
     pool = make_pool(experts=0)
-    still = fine_tuned(pool, "full", FineTuneConfig(steps=1, grid=(1e-9, 0.0)), "validation", source("glyphs"))
+    still = fine_tuned(pool, FullTuning(), FineTuneConfig(steps=1, grid=(1e-9, 0.0)), "validation", source("glyphs"))
     assert still.rate == 0.0
     assert not still.config.flip
-    assert fine_tuned(pool, "full", STEPS, "support", source("plants")).config.flip
+    assert fine_tuned(pool, FullTuning(), STEPS, "support", source("plants")).config.flip

@@ -8,8 +8,9 @@ import torch
 
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
-from smat.evaluation import EpisodeRow, Experts, FrozenFeatures, evaluate_domain, protocol, untouched
+from smat.evaluation import EpisodeRow, Experts, Frozen, FrozenFeatures, evaluate_domain, protocol
 from smat.experts import Precision, SparseInterpolatedExperts
+from smat.heads import specialise
 from tiny_pool import images_seen, make_pool
 
 Source = Callable[..., EpisodeSource]
@@ -24,7 +25,7 @@ def rows_of(
     precision: Precision = "32-true",
     **more: Any,
 ) -> list[EpisodeRow]:
-    contenders = {"smat": Experts(pool, precision), "pretrained": untouched}
+    contenders = {"smat": Experts(pool, precision), "pretrained": Frozen()}
     chosen = {method: contenders[method] for method in methods}
     return evaluate_domain(chosen, FrozenFeatures(pool, precision), source, episodes, **more)
 
@@ -35,7 +36,7 @@ def by_hand(pool: SparseInterpolatedExperts, source: EpisodeSource, episodes: in
     for n in range(episodes):
         e = source.episode(n)
         with torch.no_grad():
-            found.append(pool.specialise(e.support, e.support_labels)(e.query).softmax(1))
+            found.append(specialise(pool, e.support, e.support_labels)(e.query).softmax(1))
     return found
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from smat.experts import HardConcrete, Merged, Structure, gate_index, interpolate
 from smat.experts import interpolation as interpolation_module
-from smat.experts.interpolation import merged_vector
 from smat.flat import Layout
 
 # a class token, one attention layer with a fused qkv and a norm: something for every structure to tie
@@ -204,5 +203,5 @@ def test_no_update_gives_the_pretrained_network_and_open_gates_of_one_expert_giv
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_the_vector_alone_is_that_of_the_whole(structure: Structure) -> None:
     problem = Problem.of(structure)
-    alone = merged_vector(problem.pretrained, *problem.leaves, PAPER, index=problem.index)
+    alone = interpolate(problem.pretrained, *problem.leaves, PAPER, index=problem.index, measure=False)
     assert torch.allclose(alone, problem.merge(*problem.leaves).vector, rtol=0, atol=1e-14)

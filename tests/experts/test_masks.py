@@ -67,11 +67,11 @@ def test_only_what_a_mask_opens_learns(gating: str) -> None:
     multipliers = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
     train_task(pool, multipliers, random_episode(), ObjectiveConfig(), target_sparsity=None)
     reached: Tensor = pool.gates().amax(0) > 0
-    assert pool.delta.grad is not None
-    assert (pool.delta.grad[~reached] == 0).all()
-    assert (pool.delta.grad[reached] != 0).double().mean() > 0.9
-    assert pool.gate_parameters() == []
-    assert "gate_logits" not in dict(pool.named_parameters())
+    assert pool.update.delta.grad is not None
+    assert (pool.update.delta.grad[~reached] == 0).all()
+    assert (pool.update.delta.grad[reached] != 0).double().mean() > 0.9
+    assert pool.update.trainable().get("gates", []) == []
+    assert "update.gate_logits" not in dict(pool.named_parameters())
 
 
 def test_a_mask_that_nothing_fits_is_refused() -> None:

@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_the_vector_and_others_and_leaves_nothing_behind
     network = pool.network(pool.pretrained)
     output = (scale * network(images)).square()
     for cotangent in (torch.ones_like(output), 3 * torch.ones_like(output)):
-        found = network.gradient(output, [scale], cotangent=cotangent, retain_graph=True)
+        found = network.gradient(output, [scale], cotangents=[cotangent], retain_graph=True)
         for ours, theirs in zip(found, expected, strict=True):
             assert torch.allclose(ours, cotangent.flatten()[0] * theirs, rtol=1e-9, atol=1e-10)
     assert scale.grad is None

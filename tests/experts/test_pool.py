@@ -6,16 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from formulas import cosine_logits, query_logits
 from small_pools import random_episode, vit_pool
 from smat import backbones
 from smat.errors import ConfigError, DataError
-from smat.experts import (
-    PoolConfig,
-    SparseInterpolatedExperts,
-    TemperatureSchedule,
-    class_prototypes,
-    cosine_logits,
-)
+from smat.experts import PoolConfig, SparseInterpolatedExperts, TemperatureSchedule, class_prototypes
+from smat.heads import specialise
 from smat.metatuning.objective import ObjectiveConfig, train_task
 from smat.rng import seeded_torch
 
@@ -45,17 +41,17 @@ def test_merge_is_the_weighted_sum_of_gated_updates(structure: str) -> None:
     pool = vit_pool(structure=structure)
     z, weights = pool.gates(), weights_of(pool)
     merged = pool.merge(weights)
-    assert torch.allclose(merged.vector, pool.pretrained + (weights @ z) * pool.delta, rtol=0, atol=1e-12)
+    assert torch.allclose(merged.vector, pool.pretrained + (weights @ z) * pool.update.delta, rtol=0, atol=1e-12)
     assert torch.allclose(merged.sparsity, (z == 0).double().mean(1), rtol=0, atol=1e-12)
     assert 0.02 < merged.sparsity.min() < merged.sparsity.max() < 0.98
-    gates = pool.layout.size if structure == "parameter" else pool.gate_logits.shape[1]
-    assert pool.gate_logits.shape == (3, gates)
+    gates = pool.layout.size if structure == "parameter" else pool.update.gate_logits.shape[1]
+    assert pool.update.gate_logits.shape == (3, gates)
     assert (gates < pool.layout.size) == (structure == "input")
 
 
 def test_a_new_pool_is_the_pretrained_network_exactly() -> None:
     pool = vit_pool(torch.float32)
-    nn.init.zeros_(pool.delta)
+    nn.init.zeros_(pool.update.delta)
     assert torch.equal(pool.merge(weights_of(pool)).vector, pool.pretrained)
     episode = random_episode(dtype=torch.float32)
     features = pool.network(pool.merge(weights_of(pool)).vector)(episode.query)
@@ -68,7 +64,7 @@ def test_without_experts_it_is_the_pretrained_network() -> None:
     weights, logits = pool.route(torch.zeros(3, 16, dtype=torch.float64))
     assert len(weights) == len(logits) == 0
     assert torch.equal(pool.merge(weights).vector, pool.pretrained)
-    model = pool.specialise(episode.support, episode.support_labels)
+    model = specialise(pool, episode.support, episode.support_labels)
     prototypes = class_prototypes(pool.backbone(episode.support), episode.support_labels, episode.way)
     expected = cosine_logits(pool.backbone(episode.query), prototypes)
     assert torch.allclose(model(episode.query), expected, rtol=0, atol=1e-12)
@@ -76,16 +72,16 @@ def test_without_experts_it_is_the_pretrained_network() -> None:
 
 def test_a_lone_expert_has_weight_one() -> None:
     pool, episode = vit_pool(experts=1), random_episode()
-    model = pool.specialise(episode.support, episode.support_labels)
+    model = specialise(pool, episode.support, episode.support_labels)
     assert model.merge_weights.tolist() == [1]
-    expected = pool.pretrained + pool.gates()[0] * pool.delta
+    expected = pool.pretrained + pool.gates()[0] * pool.update.delta
     assert torch.allclose(torch.cat([p.flatten() for p in model.backbone.parameters()]), expected, rtol=0, atol=1e-12)
 
 
 def test_a_specialised_model_is_the_functional_path() -> None:
     pool, episode = vit_pool().eval(), random_episode()
-    model = pool.specialise(episode.support, episode.support_labels)
-    classified = pool.classify(episode.support, episode.support_labels, episode.query)
+    model = specialise(pool, episode.support, episode.support_labels)
+    classified = query_logits(pool, episode.support, episode.support_labels, episode.query)
     assert torch.allclose(model(episode.query), classified, rtol=0, atol=1e-12)
     weights, _ = pool.route(class_prototypes(pool.backbone(episode.support), episode.support_labels, episode.way))
     network = pool.network(pool.merge(weights).vector)
@@ -96,11 +92,11 @@ def test_a_specialised_model_is_the_functional_path() -> None:
 
 def test_a_specialised_model_is_independent_of_the_pool() -> None:
     pool, episode = vit_pool().eval(), random_episode()
-    model = pool.specialise(episode.support, episode.support_labels)
+    model = specialise(pool, episode.support, episode.support_labels)
     before, own = pool.pretrained.clone(), model(episode.query).detach()
     with torch.no_grad():
         pool.pretrained.add_(1)
-        pool.delta.add_(1)
+        pool.update.delta.add_(1)
     assert torch.equal(model(episode.query), own)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -114,7 +110,7 @@ def test_a_specialised_model_is_independent_of_the_pool() -> None:
 def test_labels_with_gaps_are_refused(labels: list[int]) -> None:
     pool, episode = vit_pool(), random_episode()
     with pytest.raises(DataError, match="support labels must be 0, 1"):
-        pool.specialise(episode.support, torch.tensor(labels))
+        specialise(pool, episode.support, torch.tensor(labels))
 
 
 def backbone_shares_memory(pool: SparseInterpolatedExperts) -> bool:
@@ -140,7 +136,7 @@ def test_only_what_is_tuned_is_a_parameter() -> None:
     pool = vit_pool()
     names = {n for n, _ in pool.named_parameters()}
     router = {f"router.{n}" for n, _ in pool.router.named_parameters()}
-    assert names == {"delta", "gate_logits"} | router
+    assert names == {"update.delta", "update.gate_logits"} | router
     buffers = {f"router.{n}" for n, _ in pool.router.named_buffers()}
     assert set(pool.state_dict()) == names | buffers | {"pretrained", "tasks_seen"}
     assert "gate_index" not in vit_pool(structure="input").state_dict()
@@ -148,9 +144,9 @@ def test_only_what_is_tuned_is_a_parameter() -> None:
 
 def test_gate_logits_are_kept_where_gates_can_open_again() -> None:
     pool = vit_pool(logit_range=(-1.0, 2.0))
-    pool.clamp_gate_logits_()
-    assert pool.gate_logits.min() == -1
-    assert pool.gate_logits.max() == 2
+    pool.update.after_step()
+    assert pool.update.gate_logits.min() == -1
+    assert pool.update.gate_logits.max() == 2
 
 
 def test_temperature_falls_linearly_with_tasks_and_then_stays() -> None:
@@ -186,7 +182,9 @@ def test_random_gates_follow_the_given_noise() -> None:
     u = torch.rand(3, pool.layout.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     merged = pool.merge(weights_of(pool), lambda start, stop: u[:, start:stop])
     z = pool.gates(lambda start, stop: u[:, start:stop])
-    assert torch.allclose(merged.vector, pool.pretrained + (weights_of(pool) @ z) * pool.delta, rtol=0, atol=1e-12)
+    assert torch.allclose(
+        merged.vector, pool.pretrained + (weights_of(pool) @ z) * pool.update.delta, rtol=0, atol=1e-12
+    )
     assert not torch.allclose(merged.sparsity, pool.merge(weights_of(pool)).sparsity, atol=1e-3)
     assert torch.allclose(merged.sparsity, 1 - merged.expected_density, atol=0.03), "shares are as expected"
 
@@ -195,7 +193,7 @@ def test_batch_norm_keeps_its_statistics_through_training() -> None:
     with seeded_torch(0, "batch norm"):
         backbone = backbones.load(Convolutional(), image_size=8)
         pool = SparseInterpolatedExperts(backbone, PoolConfig(experts=2)).train()
-    nn.init.normal_(pool.delta, std=0.01)
+    nn.init.normal_(pool.update.delta, std=0.01)
     before = copy.deepcopy(dict(backbone.named_buffers()))
     multipliers, episode = nn.Parameter(torch.ones(2)), random_episode(dtype=torch.float32)
     first = backbone(episode.query)
@@ -204,4 +202,4 @@ def test_batch_norm_keeps_its_statistics_through_training() -> None:
     assert all(torch.equal(before[name], value) for name, value in backbone.named_buffers())
     assert torch.equal(backbone(episode.query), first)
     norm = pool.layout.slices["network.norm.weight"]
-    assert (pool.delta.grad[norm] != 0).any(), "its scale is tuned like everything else"
+    assert (pool.update.delta.grad[norm] != 0).any(), "its scale is tuned like everything else"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import ViTConfig
 
+from formulas import query_logits
 from small_pools import random_episode
 from smat import backbones
 from smat.backbones import BackboneSpec
@@ -22,6 +23,7 @@ from smat.experts import (
     TemperatureSchedule,
     gate,
 )
+from smat.heads import specialise
 from smat.metatuning import ObjectiveConfig, train_task
 from smat.rng import seeded_torch
 from tiny import IMAGE_SIZE, TinyNetwork, tiny_pool
@@ -64,13 +66,13 @@ def transformers_pool(structure: Structure) -> SparseInterpolatedExperts:
 @pytest.mark.parametrize("structure", ["input", "output", "head", "layer"])
 def test_parameters_of_a_structured_gate_open_and_close_together(structure: Structure) -> None:
     pool = tuned(transformers_pool(structure))
-    assert pool.gate_index is not None
-    assert pool.gate_logits.shape[1] == int(pool.gate_index.max()) + 1 < pool.layout.size
-    logits = torch.where(torch.arange(pool.gate_logits.shape[1]) % 2 == 0, 4.0, -4.0)
+    assert pool.update.gate_index is not None
+    assert pool.update.gate_logits.shape[1] == int(pool.update.gate_index.max()) + 1 < pool.layout.size
+    logits = torch.where(torch.arange(pool.update.gate_logits.shape[1]) % 2 == 0, 4.0, -4.0)
     with torch.no_grad():
-        pool.gate_logits.copy_(logits.expand(2, -1))
-    merged, opened = pool.merge(HALVES), pool.gate_index % 2 == 0
-    torch.testing.assert_close(merged.vector[opened], (pool.pretrained + pool.delta)[opened])
+        pool.update.gate_logits.copy_(logits.expand(2, -1))
+    merged, opened = pool.merge(HALVES), pool.update.gate_index % 2 == 0
+    torch.testing.assert_close(merged.vector[opened], (pool.pretrained + pool.update.delta)[opened])
     assert torch.equal(merged.vector[~opened], pool.pretrained[~opened])
     torch.testing.assert_close(merged.sparsity, (~opened).float().mean().expand(2))
     assert torch.equal(pool.gates()[0], opened.float())
@@ -82,14 +84,14 @@ def test_structured_pools_are_tuned_and_used_like_others(structure: Structure) -
     episode = random_episode(WAY, size=IMAGE_SIZE, dtype=torch.float32)
     train_task(pool, nn.Parameter(torch.ones(2)), episode, ObjectiveConfig(), target_sparsity=0.5)
     for name in ("delta", "gate_logits"):
-        gradient = pool.get_parameter(name).grad
+        gradient = pool.update.get_parameter(name).grad
         assert gradient is not None
         assert torch.isfinite(gradient).all()
         assert (gradient != 0).any()
     pool.eval()
-    expected = pool.classify(images(7), LABELS, images(5, 1))
+    expected = query_logits(pool, images(7), LABELS, images(5, 1))
     torch.testing.assert_close(
-        pool.specialise(images(7), LABELS)(images(5, 1)).detach(), expected, rtol=1e-5, atol=1e-5
+        specialise(pool, images(7), LABELS)(images(5, 1)).detach(), expected, rtol=1e-5, atol=1e-5
     )
 
 
@@ -97,11 +99,11 @@ def test_structured_pools_are_tuned_and_used_like_others(structure: Structure) -
 def test_a_pool_computes_the_same_in_another_precision(structure: Structure) -> None:
     pool = tuned(tiny_pool(structure=structure)).eval()
     pool.tasks_seen.fill_(5)
-    expected = pool.classify(images(7), LABELS, images(5, 1))
+    expected = query_logits(pool, images(7), LABELS, images(5, 1))
     assert pool.to(torch.float64) is pool
     assert int(pool.tasks_seen) == 5
-    assert pool.gate_index is None or pool.gate_index.dtype == torch.long
-    got = pool.classify(images(7).double(), LABELS, images(5, 1).double())
+    assert pool.update.gate_index is None or pool.update.gate_index.dtype == torch.long
+    got = query_logits(pool, images(7).double(), LABELS, images(5, 1).double())
     assert got.dtype == torch.float64
     torch.testing.assert_close(got.float(), expected, rtol=1e-4, atol=1e-4)
 
@@ -109,10 +111,10 @@ def test_a_pool_computes_the_same_in_another_precision(structure: Structure) -> 
 def test_known_features_of_the_support_change_nothing() -> None:
     pool = tuned(tiny_pool()).eval()
     support, query = images(7), images(5, 1)
-    expected = pool.classify(support, LABELS, query)
+    expected = query_logits(pool, support, LABELS, query)
     frozen = pool.backbone(support)
-    torch.testing.assert_close(pool.classify(support, LABELS, query, frozen_support=frozen), expected)
-    assert not torch.allclose(pool.classify(support, LABELS, query, frozen_support=frozen.flip(0)), expected)
+    torch.testing.assert_close(query_logits(pool, support, LABELS, query, frozen=frozen), expected)
+    assert not torch.allclose(query_logits(pool, support, LABELS, query, frozen=frozen.flip(0)), expected)
 
 
 @pytest.mark.parametrize("labels", [[1, 1], []])
@@ -120,9 +122,9 @@ def test_labels_without_a_first_class_are_refused(labels: list[int]) -> None:
     given = torch.tensor(labels, dtype=torch.long)
     found = r"got \[1\]" if labels else "got none"
     with pytest.raises(DataError, match=found):
-        tiny_pool().specialise(images(len(labels)), given)
+        specialise(tiny_pool(), images(len(labels)), given)
     with pytest.raises(DataError, match=found):
-        tiny_pool().classify(images(len(labels)), given, images(1))
+        query_logits(tiny_pool(), images(len(labels)), given, images(1))
 
 
 @pytest.mark.parametrize("experts", [0, 2])
@@ -139,7 +141,7 @@ def test_a_specialised_model_shares_no_memory_and_leaves_no_gradients_in_the_poo
     with seeded_torch(0, "normed"):
         backbone = backbones.load(Normed(), image_size=IMAGE_SIZE)
         pool = tuned(SparseInterpolatedExperts(backbone, PoolConfig(experts=experts))).eval()
-    model = pool.specialise(images(7), LABELS)
+    model = specialise(pool, images(7), LABELS)
     assert not storages(model.state_dict()) & (storages(pool.state_dict()) | storages(pool.backbone.state_dict()))
     assert model.get_buffer("backbone.network.norm.running_mean").tolist() == pytest.approx([0.5, -0.5, 0.1])
     assert {name for name, _ in model.named_parameters()} == {f"backbone.{name}" for name in pool.layout.names}
@@ -151,12 +153,12 @@ def test_a_specialised_model_shares_no_memory_and_leaves_no_gradients_in_the_poo
 def test_the_evaluation_temperature_is_for_evaluation_and_not_for_the_expected_density() -> None:
     pool, plain = tuned(tiny_pool(evaluation_beta=1.0)), tuned(tiny_pool())
     training, reference = pool.train().merge(HALVES), plain.train().merge(HALVES)
-    assert pool.gate_distribution == plain.gate_distribution == HardConcrete()
+    assert pool.update.gate_distribution == plain.update.gate_distribution == HardConcrete()
     assert torch.equal(training.vector, reference.vector)
     evaluated = pool.eval().merge(HALVES)
-    assert pool.gate_distribution == HardConcrete(beta=1.0)
-    z = gate(pool.gate_logits.detach(), HardConcrete(beta=1.0))
-    torch.testing.assert_close(evaluated.vector.detach(), (pool.pretrained + HALVES @ z * pool.delta).detach())
+    assert pool.update.gate_distribution == HardConcrete(beta=1.0)
+    z = gate(pool.update.gate_logits.detach(), HardConcrete(beta=1.0))
+    torch.testing.assert_close(evaluated.vector.detach(), (pool.pretrained + HALVES @ z * pool.update.delta).detach())
     assert not torch.equal(evaluated.vector, training.vector)
     assert torch.equal(evaluated.expected_density, training.expected_density)
     assert torch.equal(plain.eval().merge(HALVES).vector, reference.vector)
@@ -174,24 +176,24 @@ def test_routing_follows_the_temperature_of_the_tasks_seen() -> None:
 
 def test_gate_logits_start_as_configured_and_the_update_at_nothing() -> None:
     pool = tiny_pool(init_mean=1.0, init_std=0.25)
-    logits = pool.gate_logits.detach()
+    logits = pool.update.gate_logits.detach()
     assert float(logits.mean()) == pytest.approx(1.0, abs=4 * 0.25 / logits.numel() ** 0.5)
     assert float(logits.std()) == pytest.approx(0.25, rel=0.1)
-    assert pool.delta.abs().max() == 0
+    assert pool.update.delta.abs().max() == 0
 
 
 def test_gate_logits_of_the_counted_head_are_bounded_too_and_nothing_else_is() -> None:
     pool = tiny_pool(logit_range=(-1.0, 2.0), count_head=True, init_std=5.0)
-    for logits in pool.gate_parameters():
+    for logits in pool.update.trainable().get("gates", []):
         assert (float(logits.detach().min()), float(logits.detach().max())) == (-1.0, 2.0)
     with torch.no_grad():
-        pool.gate_logits[0], pool.gate_logits[1] = 9, 0.5
-        pool.head_logits.fill_(-9)
-        pool.delta.fill_(9)
-    pool.clamp_gate_logits_()
-    assert pool.gate_logits.detach().unique().tolist() == [0.5, 2.0]
-    assert pool.head_logits.detach().unique().tolist() == [-1.0]
-    assert pool.delta.detach().unique().tolist() == [9.0]
+        pool.update.gate_logits[0], pool.update.gate_logits[1] = 9, 0.5
+        pool.update.head_logits.fill_(-9)
+        pool.update.delta.fill_(9)
+    pool.update.after_step()
+    assert pool.update.gate_logits.detach().unique().tolist() == [0.5, 2.0]
+    assert pool.update.head_logits.detach().unique().tolist() == [-1.0]
+    assert pool.update.delta.detach().unique().tolist() == [9.0]
 
 
 @pytest.mark.parametrize(
@@ -229,12 +231,12 @@ def test_official_settings_change_what_the_authors_code_does_otherwise_and_nothi
 def test_an_unused_head_is_counted_and_changes_no_network() -> None:
     with_head, plain = tuned(tiny_pool(count_head=True, init_mean=-1.5)), tuned(tiny_pool(init_mean=-1.5))
     assert {name for name, _ in with_head.named_parameters()} - {name for name, _ in plain.named_parameters()} == {
-        "head_logits"
+        "update.head_logits"
     }
     with torch.no_grad():
-        with_head.gate_logits.copy_(plain.gate_logits)
-        with_head.delta.copy_(plain.delta)
-        with_head.head_logits.fill_(0.3)
+        with_head.update.gate_logits.copy_(plain.update.gate_logits)
+        with_head.update.delta.copy_(plain.update.delta)
+        with_head.update.head_logits.fill_(0.3)
     size, extra = plain.layout.size, 16
     ours, without = with_head.merge(HALVES), plain.merge(HALVES)
     assert torch.equal(ours.vector, without.vector)

@@ -5,16 +5,18 @@ import torch
 from torch import Tensor
 
 from smat.errors import ConfigError
-from smat.experts import Router, RouterConfig, class_prototypes
+from smat.experts import PoolConfig, Router, RouterConfig, TransformerRouter, class_prototypes
 from smat.experts.router import SpectralLinear
 from smat.rng import seeded_torch
 
 DIM, WAY = 16, 4
 
 
-def make_router(experts: int = 3, dim: int = DIM, **settings: object) -> Router:
+def make_router(experts: int = 3, dim: int = DIM, **settings: object) -> TransformerRouter:
     with seeded_torch(0, "router"):
-        return Router(dim, experts, RouterConfig(**settings))  # type: ignore[arg-type]
+        router = PoolConfig(router=RouterConfig(**settings)).make_router()  # type: ignore[arg-type]
+        router.build(dim, experts)
+        return router
 
 
 def support() -> tuple[Tensor, Tensor]:
@@ -133,7 +135,7 @@ def test_every_parameter_of_the_router_learns(readout: Literal["task", "first-cl
 
 
 def test_heads_must_divide_the_feature_dimension() -> None:
-    with pytest.raises(ConfigError, match=r"router.heads is 5; it must divide the feature dimension 16"):
+    with pytest.raises(ConfigError, match=r"router.heads is 5; it must divide the number of features, 16"):
         make_router(heads=5)
 
 
@@ -180,7 +182,7 @@ def test_vectors_move_in_power_iteration_alone() -> None:
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
-    router.power_iteration()
+    router.before_step()
     for layer in ("qkv", "proj", "fc1", "fc2"):
         assert not torch.equal(before[f"{layer}.u"], router.state_dict()[f"{layer}.u"]), layer
         assert not torch.equal(before[f"{layer}.v"], router.state_dict()[f"{layer}.v"]), layer

@@ -132,10 +132,10 @@ class GoldenCase:
         pool = SparseInterpolatedExperts(backbones.load(network, image_size=settings["size"]), config)
         pool.tasks_seen.fill_(int(settings["updates"]))
         with torch.no_grad():
-            pool.delta.copy_(pool.layout.flatten(self.named("delta_hypernet.phis.{}", self.params, "phi_index")))
-            pool.gate_logits.copy_(self.gate_logits(pool, self.params))
-            pool.head_logits.copy_(self.head_logits(self.params))
-            pool.clamp_gate_logits_()
+            pool.update.delta.copy_(pool.layout.flatten(self.named("delta_hypernet.phis.{}", self.params, "phi_index")))
+            pool.update.gate_logits.copy_(self.gate_logits(pool, self.params))
+            pool.update.head_logits.copy_(self.head_logits(self.params))
+            pool.update.after_step()
             pool.router.load_state_dict(self.router(self.params))
         return pool
 
@@ -163,10 +163,10 @@ class GoldenCase:
         per_parameter = torch.stack(
             [pool.layout.flatten({n: r[..., m].expand(shapes[n]) for n, r in rows.items()}) for m in range(experts)]
         )
-        if pool.gate_index is None:
+        if pool.update.gate_index is None:
             return per_parameter
-        gates = per_parameter.new_empty(experts, pool.gate_logits.shape[1])
-        gates[:, pool.gate_index] = per_parameter
+        gates = per_parameter.new_empty(experts, pool.update.gate_logits.shape[1])
+        gates[:, pool.update.gate_index] = per_parameter
         return gates
 
     def head_logits(self, tensors: dict[str, Tensor], pattern: str = "mask_hypernet.log_alphas.{}") -> Tensor:

@@ -20,8 +20,8 @@ def vit_pool(dtype: torch.dtype = torch.float64, **settings: object) -> SparseIn
         config = PoolConfig(**({"experts": 3} | settings))  # type: ignore[arg-type]
         pool = SparseInterpolatedExperts(backbone, config)
         if config.experts:
-            nn.init.normal_(pool.delta, std=0.05)
-            for logits in pool.gate_parameters():
+            nn.init.normal_(pool.update.delta, std=0.05)
+            for logits in pool.update.trainable().get("gates", []):
                 nn.init.normal_(logits, std=2.0)
     return pool.to(dtype)
 

@@ -27,6 +27,6 @@ def save_checkpoint(folder: Path) -> str:
     for parameter in backbone.parameters():
         parameter.data.normal_(0, 0.3)
     pool = SparseInterpolatedExperts(backbone, PoolConfig(experts=2))
-    pool.delta.data.normal_(0, 0.3)
+    pool.update.delta.data.normal_(0, 0.3)
     pool.save_pretrained(folder)
     return str(folder)

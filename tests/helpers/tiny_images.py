@@ -27,7 +27,7 @@ def make_pool(experts: int = 2) -> SparseInterpolatedExperts:
     backbone = load(Patches(), image_size=SIZE)
     pool = SparseInterpolatedExperts(backbone, PoolConfig(experts=experts))
     if experts:
-        pool.delta.data.normal_(0, 0.05)
+        pool.update.delta.data.normal_(0, 0.05)
     return pool
 
 

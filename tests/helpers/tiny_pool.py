@@ -28,7 +28,7 @@ def make_pool(experts: int = 2, delta: float = 0.5, **config: Any) -> SparseInte
     torch.manual_seed(0)
     pool = SparseInterpolatedExperts(load(Counting(), image_size=SIZE), PoolConfig(experts=experts, **config))
     if experts:
-        pool.delta.data.normal_(0, delta)
+        pool.update.delta.data.normal_(0, delta)
     counter(pool).images = 0
     return pool
 

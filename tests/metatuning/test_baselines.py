@@ -33,11 +33,11 @@ def test_one_dense_update_with_a_learned_head() -> None:
     with torch.no_grad():
         pool.head.copy_(torch.tensor([7.0, 0.2]))
     run(pool, tasks=2)  # two halves: gradients add up
-    delta, head = pool.delta.detach().clone().requires_grad_(), pool.head.detach().clone().requires_grad_()
+    delta, head = pool.update.delta.detach().clone().requires_grad_(), pool.head.detach().clone().requires_grad_()
     expected = torch.autograd.grad(query_loss(pool, pool.pretrained + delta, head), [delta, head])
-    assert pool.delta.grad is not None
+    assert pool.update.delta.grad is not None
     assert pool.head.grad is not None
-    assert torch.allclose(pool.delta.grad, expected[0], rtol=1e-9, atol=1e-11)
+    assert torch.allclose(pool.update.delta.grad, expected[0], rtol=1e-9, atol=1e-11)
     assert torch.allclose(pool.head.grad, expected[1], rtol=1e-9, atol=1e-11)
     assert pool.head.grad[0] != 0
 
@@ -48,9 +48,11 @@ def test_experts_with_updates_of_their_own() -> None:
     episode = random_episode()
     probe = class_prototypes(pool.backbone(episode.support), episode.support_labels, episode.way)
     weights, _ = pool.route(probe)
-    loss = query_loss(pool, pool.pretrained + weights @ pool.delta, torch.tensor([10.0, 0.0], dtype=torch.float64))
-    expected = torch.autograd.grad(loss, [pool.delta, pool.router.keys])
-    for parameter, gradient in zip([pool.delta, pool.router.keys], expected, strict=True):
+    loss = query_loss(
+        pool, pool.pretrained + weights @ pool.update.delta, torch.tensor([10.0, 0.0], dtype=torch.float64)
+    )
+    expected = torch.autograd.grad(loss, [pool.update.delta, pool.router.keys])
+    for parameter, gradient in zip([pool.update.delta, pool.router.keys], expected, strict=True):
         assert parameter.grad is not None
         assert gradient.abs().max() > 0
         assert torch.allclose(parameter.grad, 0.5 * gradient, rtol=1e-9, atol=1e-11)

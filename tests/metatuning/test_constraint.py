@@ -66,7 +66,7 @@ def test_weights_scale_each_experts_term() -> None:
 
 def test_descent_closes_gates_and_ascent_raises_multipliers_until_the_target_is_met() -> None:
     pool, multipliers = tiny_pool(), torch.nn.Parameter(torch.zeros(2))
-    gates = torch.optim.SGD([pool.gate_logits], lr=500.0)
+    gates = torch.optim.SGD([pool.update.gate_logits], lr=500.0)
     ascent = torch.optim.SGD([multipliers], lr=0.2)
     highest, reached = torch.zeros(2), torch.zeros(2)
     for _ in range(150):
@@ -76,7 +76,7 @@ def test_descent_closes_gates_and_ascent_raises_multipliers_until_the_target_is_
         for optimizer in (gates, ascent):
             optimizer.step()
             optimizer.zero_grad()
-        pool.clamp_gate_logits_()
+        pool.update.after_step()
         highest = torch.maximum(highest, multipliers.detach())
         reached = found.sparsity
     assert (highest > 0.1).all()

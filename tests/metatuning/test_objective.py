@@ -7,14 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
+from formulas import cosine_logits
 from shared import SHARED
 from small_pools import random_episode, vit_pool
 from smat import backbones
 from smat.domains import open_domain
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
-from smat.experts import PoolConfig, SparseInterpolatedExperts, cosine_logits
-from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, distillation_loss, train_task
+from smat.experts import PoolConfig, SparseInterpolatedExperts
+from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, train_task
+from smat.metatuning.terms import distillation_loss
 from smat.recipes.bench import eager_reference
 from smat.recipes.bench.eager_reference import EagerExperts
 from smat.rng import seeded_torch
@@ -32,7 +34,7 @@ def task(
     episode = random_episode(dtype=pool.pretrained.dtype)
     config = ObjectiveConfig(**(STEPS | settings))  # type: ignore[arg-type]
     result = train_task(pool, multipliers, episode, config, target_sparsity=target, weight=weight, keep_networks=True)
-    named = {**dict(pool.named_parameters()), "multipliers": multipliers}
+    named = {name.removeprefix("update."): p for name, p in pool.named_parameters()} | {"multipliers": multipliers}
     return result, {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
 
 
@@ -110,7 +112,7 @@ def test_gradients_add_up_over_tasks() -> None:
     pool.zero_grad()
     for _ in range(2):
         train_task(pool, multipliers, episode, ObjectiveConfig(**STEPS), target_sparsity=0.9)
-    assert torch.allclose(pool.delta.grad, 2 * once["delta"])
+    assert torch.allclose(pool.update.delta.grad, 2 * once["delta"])
     assert torch.allclose(multipliers.grad, 2 * once["multipliers"])
 
 
@@ -120,10 +122,10 @@ def test_steps_go_down_the_losses() -> None:
     networks = result.networks
     features = pool.network(networks.merged)(episode.support)
     network = pool.network(networks.merged)
-    logits = cosine_logits(network(episode.support), result.prototypes)
+    logits = cosine_logits(network(episode.support), result.state["prototypes"])
     (step,) = network.gradient(cross_entropy(logits, episode.support_labels))
     assert torch.allclose(networks.adapted, networks.merged - 0.1 * step, rtol=0, atol=1e-12)
-    assert torch.allclose(result.support_logits, cosine_logits(features, result.prototypes))
+    assert torch.allclose(result.support_logits, cosine_logits(features, result.state["prototypes"]))
     student = cross_entropy(result.student_logits, episode.query_labels)
     assert cross_entropy(result.teacher_logits, episode.query_labels) < student
 
@@ -131,20 +133,20 @@ def test_steps_go_down_the_losses() -> None:
 def test_parts_that_are_left_out_are_absent() -> None:
     pool = vit_pool().train()
     result, gradients = task(pool, None, teacher_steps=0, inner_lr=0.0, routing_penalty=0.0)
-    assert result.networks.teacher is result.teacher_logits is result.teacher_prototypes is None
-    assert result.pretrained_logits is not None
+    assert result.networks.teacher is result.teacher_logits is None
+    assert not result.teacher_state
     assert set(result.terms) == {"cross_entropy", "distillation"}
     assert "multipliers" not in gradients
     assert torch.equal(result.networks.adapted, result.networks.merged)
     result, _ = task(pool, distillation_weight=0.0)
-    assert result.pretrained_logits is result.teacher_logits is None
+    assert result.teacher_logits is None
     assert "distillation" not in result.terms
 
 
 def test_multipliers_of_experts_that_meet_the_target_are_zero() -> None:
     pool = vit_pool().train()
     with torch.no_grad():
-        pool.gate_logits[1] = -4
+        pool.update.gate_logits[1] = -4
     multipliers = nn.Parameter(torch.ones(3, dtype=torch.float64))
     result = train_task(pool, multipliers, random_episode(), ObjectiveConfig(), target_sparsity=0.9)
     assert result.sparsity[1] == 1
@@ -162,7 +164,7 @@ def test_noise_reaches_gates_and_routing() -> None:
     )
     scores = torch.sigmoid((result.routing_logits + torch.logit(noise.routing)) / pool.temperature)
     assert torch.allclose(result.merge_weights, scores / scores.sum())
-    expected = pool.pretrained + (result.merge_weights @ pool.gates(noise.gates)) * pool.delta
+    expected = pool.pretrained + (result.merge_weights @ pool.gates(noise.gates)) * pool.update.delta
     assert torch.allclose(result.networks.merged, expected, rtol=0, atol=1e-12)
 
 
@@ -171,10 +173,10 @@ def test_distillation_is_the_divergence_in_the_direction_asked_for() -> None:
     q = torch.tensor([[0.3, 0.3, 0.4]], dtype=torch.float64)
     student, target = (2 * q.log()).repeat(4, 1), (2 * p.log()).repeat(4, 1)  # at temperature 2
     forwards, backwards = (p * (p / q).log()).sum(), (q * (q / p).log()).sum()
-    assert distillation_loss(student, target, 2.0).item() == pytest.approx(4 * forwards.item())
+    assert distillation_loss(student, target, 2.0, "target-student").item() == pytest.approx(4 * forwards.item())
     reverse = distillation_loss(student, target, 2.0, "student-target")
     assert reverse.item() == pytest.approx(4 * backwards.item())
-    assert distillation_loss(student, student, 2.0).item() == pytest.approx(0, abs=1e-15)
+    assert distillation_loss(student, student, 2.0, "target-student").item() == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_bfloat16_keeps_vectors_and_gradients_in_float32() -> None:
         for vector in (networks.merged, networks.adapted, networks.teacher, result.student_logits, result.loss):
             assert vector is not None
             assert vector.dtype == torch.float32
-        gradients[precision] = pool.delta.grad
+        gradients[precision] = pool.update.delta.grad
     assert cosine_similarity(*gradients.values(), 0) > 0.99
 
 
@@ -229,7 +231,7 @@ def _effects(folder: Path, data: Path, precision: str, episodes: int) -> dict[st
         )  # type: ignore[arg-type]
         with torch.no_grad():
             features = pool.network(result.networks.merged, precision)(episode.query)  # type: ignore[arg-type]
-        before = cosine_logits(features, result.prototypes)
+        before = cosine_logits(features, result.state["prototypes"])
         effects["inner"].append(result.student_logits - before)
         assert result.teacher_logits is not None
         effects["teacher"].append(result.teacher_logits - result.student_logits)

@@ -74,9 +74,9 @@ def test_learning_rates_follow_the_schedule_unless_told_to_stay() -> None:
 @pytest.mark.parametrize("count_head", [False, True])
 def test_every_parameter_is_in_the_group_of_its_part(count_head: bool) -> None:
     pool, multipliers, optimizer = make(OptimizerConfig(), count_head=count_head)
-    gates = [pool.gate_logits, pool.head_logits] if count_head else [pool.gate_logits]
+    gates = [pool.update.gate_logits, pool.update.head_logits] if count_head else [pool.update.gate_logits]
     expected = {
-        "delta": [pool.delta],
+        "delta": [pool.update.delta],
         "gates": gates,
         "router": list(pool.router.parameters()),
         "multipliers": [multipliers],
@@ -126,13 +126,13 @@ def test_gradients_are_clipped_to_the_groups_norm_and_not_beyond(scale: float) -
 def test_groups_without_a_gradient_are_left_alone() -> None:
     pool, multipliers, optimizer = make(OptimizerConfig())
     before = [p.detach().clone() for p in [*pool.parameters(), multipliers]]
-    pool.delta.grad = torch.ones_like(pool.delta)
+    pool.update.delta.grad = torch.ones_like(pool.update.delta)
     norms = optimizer.step(0.2)
     assert norms["delta"] == pytest.approx(pool.layout.size**0.5, rel=1e-5)
     assert [norms[name] for name in ("gates", "router", "multipliers")] == [0.0, 0.0, 0.0]
     after = [p.detach() for p in [*pool.parameters(), multipliers]]
     changed = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
-    assert changed == [p is pool.delta for p in [*pool.parameters(), multipliers]]
+    assert changed == [p is pool.update.delta for p in [*pool.parameters(), multipliers]]
 
 
 def test_rules_are_those_of_torch() -> None:

@@ -93,21 +93,21 @@ def test_best_is_kept_and_patience_ends_a_run_that_does_not_improve(tmp_path: Pa
     best = SparseInterpolatedExperts.from_pretrained(str(tmp_path / "best"), backbone=tiny_pool().backbone)
     assert int(best.tasks_seen) == progress.best_tasks
     last = load_file(tmp_path / "last" / "model.safetensors")
-    assert torch.equal(last["gate_logits"], tuner.pool.gate_logits)
+    assert torch.equal(last["gate_logits"], tuner.pool.update.gate_logits)
 
 
 def test_a_run_without_validation_keeps_its_last_state_as_the_best(tmp_path: Path) -> None:
     tuner = tiny_tuner(tmp_path, tasks=4, validate_every=0)
     tuner.run()
     best = load_file(tmp_path / "best" / "model.safetensors")
-    assert torch.equal(best["gate_logits"], tuner.pool.gate_logits)
+    assert torch.equal(best["gate_logits"], tuner.pool.update.gate_logits)
 
 
 def test_a_loss_that_is_not_finite_names_the_episode_after_saving(tmp_path: Path) -> None:
     def poison(report: StepReport) -> None:
         if report.tasks == 6:
             with torch.no_grad():
-                tuner.pool.delta.fill_(torch.inf)
+                tuner.pool.update.delta.fill_(torch.inf)
 
     tuner = tiny_tuner(tmp_path, on_step=poison)
     with pytest.raises(NonFiniteError, match=r"episode (glyphs|polygons)/train/1/6"):

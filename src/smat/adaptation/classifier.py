@@ -1,12 +1,12 @@
 """A few-shot image classifier with scikit-learn's interface."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from PIL import Image
 from rich.progress import Progress
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -15,15 +15,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted
 from torch import Tensor
 
-from smat.adaptation.finetune import adapt
+from smat.adaptation.finetune import FineTuning
 from smat.adaptation.learning_rate import cross_validated_lr
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
-from smat.adaptation.settings import Adapt, FineTuneConfig, LearningRate, check_kind, check_learning_rate
+from smat.adaptation.settings import FineTuneConfig, LearningRate, check_learning_rate
+from smat.adaptation.tuners import FineTuner, Kind, make_tuner
 from smat.backbones import BackboneSpec
 from smat.domains import load_image
 from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
-from smat.experts import Precision, TaskModel
+from smat.experts import Precision
+from smat.heads import Head, TaskModel, specialise
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
@@ -44,14 +46,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         precision: `"32-true"` or `"bf16-mixed"`.
         device: `"auto"`, `"cpu"` or `"cuda"`.
         batch_size: images that pass through the network at a time.
-        margin: as `BackboneSpec.margin`; that of the model's training by default.
-        adapt: `"full"` fine-tunes the network on the labelled images, `"lora"` small adapters in it; `"none"`.
-        learning_rate: of the fine-tuning; `"support"` chooses one by cross-validation among the labelled images, which
-            takes about 15 times as long as the fine-tuning itself.
-        steps: of the fine-tuning.
+        margin: side of the square that images are cut to over the image size; that of the model's training by default.
+        head: what classifies the features; nearest class means by default.
+        adapt: `"full"` fine-tunes the network on the labelled images, `"lora"` small adapters in it, `"none"` neither;
+            or a `FineTuner`.
+        learning_rate: learning rate of the fine-tuning; `"support"` chooses one by cross-validation among the labelled
+            images, which takes about 15 times as long as the fine-tuning itself.
+        steps: number of fine-tuning steps.
         flip: whether the fine-tuning may mirror images; not for letters, signs, or left and right hands.
-        seed: of the fine-tuning.
+        seed: seed of the fine-tuning.
         progress: show a progress bar while fine-tuning.
+        allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
 
     Attributes:
         classes_: the labels, sorted, `[way]`.
@@ -61,7 +66,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     precision: Precision
     device: Device
-    adapt: Adapt
+    adapt: Kind | FineTuner
     learning_rate: LearningRate
     classes_: np.ndarray
     learning_rate_: float
@@ -75,24 +80,28 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: Device = "auto",
         batch_size: int = 64,
         margin: float | None = None,
-        adapt: Adapt = "none",
+        head: Head | None = None,
+        adapt: Kind | FineTuner = "none",
         learning_rate: LearningRate = "support",
         steps: int = FineTuneConfig.steps,
         flip: bool = True,
         seed: int = 0,
         progress: bool = False,
+        allow_imports: Collection[str] = (),
     ) -> None:
         self.model = model
         self.precision = precision
         self.device = device
         self.batch_size = batch_size
         self.margin = margin
+        self.head = head
         self.adapt = adapt
         self.learning_rate = learning_rate
         self.steps = steps
         self.flip = flip
         self.seed = seed
         self.progress = progress
+        self.allow_imports = allow_imports
 
     def __sklearn_tags__(self) -> Tags:
         """What scikit-learn may expect: images (also by path), not a table of numbers."""
@@ -123,27 +132,21 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise DataError(
                 f"all {len(images)} images are of one class, '{classes[0]}'; give images of two or more classes"
             )
-        pool = open_model(self.model, pick_device(self.device))
+        pool = open_model(self.model, pick_device(self.device), self.allow_imports)
         device, spec = pool.pretrained.device, pool.backbone.spec
         support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):
-            task_model = pool.specialise(support, codes, self.precision)
+            task_model = specialise(pool, support, codes, head=self.head, precision=self.precision)
+        config = FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size)
+        tuning = FineTuning(support, codes, make_tuner(self.adapt), config, self.seed, self.precision)
         rate = 0.0
-        if self.adapt != "none":
-            task_model, rate = self._adapted(task_model.eval(), support, codes)
+        if tuning.tuner.trains:
+            task_model, rate = self._adapted(task_model.eval(), tuning)
         self.classes_, self.learning_rate_, self.task_model_ = classes, rate, task_model.eval()
         return self
 
-    def _adapted(
-        self, model: TaskModel, images: Float[Tensor, "n 3 size size"], labels: Int[Tensor, " n"]
-    ) -> tuple[TaskModel, float]:
+    def _adapted(self, model: TaskModel, tuning: FineTuning) -> tuple[TaskModel, float]:
         """The fine-tuned model and the learning rate."""
-        settings: dict[str, Any] = {
-            "kind": self.adapt,
-            "config": FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size),
-            "seed": self.seed,
-            "precision": self.precision,
-        }
         rate = self.learning_rate
         with Progress(transient=True, disable=not self.progress) as progress:
 
@@ -152,10 +155,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 return lambda done, total: progress.update(task, completed=done, total=total)
 
             if rate == "support":
-                on_step = bar("choosing the learning rate")
-                rate = cross_validated_lr(model, images, labels, on_step=on_step, **settings)
-            on_step = bar(f"fine-tuning at learning rate {rate:g}")
-            tuned = adapt(model, images, labels, lr=rate, on_step=on_step, **settings)
+                rate = cross_validated_lr(tuning, model, bar("choosing the learning rate"))
+            tuned = tuning.adapt(model, rate, bar(f"fine-tuning at learning rate {rate:g}"))
         return tuned, rate
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n way"]:
@@ -169,7 +170,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self._check_settings()
         images = _as_list(X)
         model, spec = self.task_model_, self.task_model_.backbone.spec
-        device = model.prototypes.device
+        device = model.merge_weights.device
         parts: list[Tensor] = []
         mixed = self.precision == "bf16-mixed"
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
@@ -181,15 +182,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
         """The most probable label of each image; raises as `predict_proba`."""
-        places = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[places]
+        indices = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[indices]
 
     def _check_settings(self) -> None:
         if self.precision not in get_args(Precision):
             raise ConfigError(f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
-        check_kind(self.adapt)
+        make_tuner(self.adapt)
         FineTuneConfig(steps=self.steps)
         if self.learning_rate != "support":
             check_learning_rate(self.learning_rate)

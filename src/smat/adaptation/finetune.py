@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -11,13 +12,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from smat.adaptation.augmentation import vary
-from smat.adaptation.lora import Adapters, adapted_layers
-from smat.adaptation.settings import Adapt, FineTuneConfig, check_kind, check_learning_rate
+from smat.adaptation.settings import FineTuneConfig, check_learning_rate
+from smat.adaptation.tuners import FineTuner, FullTuning
 from smat.backbones import recomputed_activations
 from smat.errors import DataError, NonFiniteError
-from smat.experts import Precision, TaskModel
-from smat.experts.prototypes import class_prototypes, cosine_logits
+from smat.experts import Precision
+from smat.heads import Head, Prototype, TaskModel
 from smat.rng import seeded_torch, torch_generator
+
+OnStep = Callable[[int, int], None]
+"""Called after each step with their number so far and in the end."""
 
 
 def fine_tune(
@@ -27,22 +31,23 @@ def fine_tune(
     *,
     lr: float,
     steps: int,
-    head: Callable[[Tensor, Tensor], Tensor] = cosine_logits,
+    head: Head | None = None,
     views: Callable[[int], Tensor] | None = None,
     batch_size: int | None = None,
     precision: Precision = "32-true",
     seed: int = 0,
 ) -> Iterator[Float[Tensor, ""]]:
-    """Fine-tuning by AdamW, the prototypes computed anew, with gradient, at every step (Hu et al. 2022).
+    """Fine-tuning by AdamW, the head fitted anew, with gradient, at every step (Hu et al. 2022).
 
     Args:
         network: images in, features out; those of its parameters that want a gradient change in place.
-        images: the support set, normalised, of which the prototypes are made.
+        images: the support set, normalised, which the head is fitted to.
         labels: 0..way-1.
         lr: learning rate.
         steps: number of steps.
-        head: features `[n, dim]` and prototypes `[way, dim]` in, logits `[n, way]` out.
-        views: the images that step 0, 1, ... classifies, one a label: varied ones; by default the images themselves.
+        head: a differentiable one; nearest prototypes by default.
+        views: gives the images that step 0, 1, ... classifies, one per label: augmented ones; by default the images
+            themselves.
         batch_size: images that pass through the network at a time, by default all. The gradient is the same: where
             there are several batches, each passes once for its features and once for its gradient.
         precision: of the passes.
@@ -51,11 +56,11 @@ def fine_tune(
     Yields:
         The loss before each step's update; when it comes, the update has happened.
     """
-    way = int(labels.max()) + 1
+    way, head = int(labels.max()) + 1, head or Prototype()
 
     def loss_of(features: Tensor) -> Tensor:
-        prototypes = class_prototypes(features[: len(labels)], labels, way)
-        return cross_entropy(head(features[-len(labels) :], prototypes), labels)
+        classifier = head.fit(features[: len(labels)], labels, way)
+        return cross_entropy(classifier(features[-len(labels) :]), labels)
 
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=lr, fused=True)
     for step in range(steps):
@@ -114,90 +119,117 @@ def plain_features(
     return torch.cat([_features(network, batch, precision) for batch in images.split(batch_size or len(images))])
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
-def adapt(
-    model: TaskModel,
-    images: Float[Tensor, "n 3 height width"],
-    labels: Int[Tensor, " n"],
-    *,
-    kind: Adapt,
-    lr: float,
-    config: FineTuneConfig | None = None,
-    seed: int = 0,
-    precision: Precision = "32-true",
-    on_step: Callable[[int, int], None] | None = None,
-) -> TaskModel:
-    """A task's network, fine-tuned on its support set: a new plain one, and the one given stays as it is.
+@dataclass(frozen=True)
+class FineTuning:
+    """The fine-tuning of a task's network on its support set, but for the learning rate.
 
-    Each step classifies varied images by the prototypes of the plain ones; LoRA's adapters are merged in the end, and
-    the prototypes are those of the plain images. A seed and a support set give the same network every time.
+    A seed and a support set give the same network every time.
 
-    Args:
-        model: as `SparseInterpolatedExperts.specialise` gives it.
-        images: the support set, normalised.
-        labels: 0..way-1, each at least once.
-        kind: what is tuned: `"full"`, every parameter; `"lora"`, adapters of queries and values; `"none"`, nothing.
-        lr: learning rate; 0 leaves the network and its prototypes as they are.
-        config: steps, variations, batches and adapters; `FineTuneConfig()` by default.
-        seed: of the variations, the adapters and their dropout.
+    Attributes:
+        images: the support set, normalised, `[n, 3, height, width]`.
+        labels: 0..way-1, each at least once, `[n]`.
+        tuner: what of the network is tuned.
+        config: steps, augmentation, batches, adapters, learning rates.
+        seed: of the augmentation, the adapters and their dropout.
         precision: of the passes; the weights and their updates are float32.
-        on_step: called after each step with their number so far and in the end.
 
     Raises:
-        ConfigError: an unknown kind, a negative learning rate, or LoRA for a network without attention layers.
-        DataError: labels that do not fit the images or the model's classes.
-        NonFiniteError: the learning rate was so large that the network broke.
+        DataError: labels that do not fit the images.
     """
-    config = config or FineTuneConfig()
-    check_kind(kind)
-    check_learning_rate(lr)
-    check_labels(labels, len(images), len(model.prototypes))
-    if kind == "lora":
-        adapted_layers(model.backbone)
-    adapted = copy.deepcopy(model)
-    if kind == "none" or lr == 0 or config.steps == 0:
+
+    images: Float[Tensor, "n 3 height width"]
+    labels: Int[Tensor, " n"]
+    tuner: FineTuner = FullTuning()
+    config: FineTuneConfig = FineTuneConfig()
+    seed: int = 0
+    precision: Precision = "32-true"
+
+    def __post_init__(self) -> None:
+        found = sorted(set(self.labels.tolist()))
+        if len(self.labels) != len(self.images) or found != list(range(len(found))):
+            raise DataError(
+                f"{len(self.labels)} labels {found} for {len(self.images)} images; give a label for each image, and an "
+                "image of each class 0, 1, ..."
+            )
+
+    @property
+    def trains(self) -> bool:
+        """Whether a learning rate above 0 changes anything."""
+        return self.tuner.trains and self.config.steps > 0
+
+    def part(self, chosen: Tensor) -> "FineTuning":
+        """The same with some of the images, by a mask `[n]`."""
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def features(self, model: TaskModel) -> Float[Tensor, "n dim"]:
+        """The support features of a model, without a graph."""
+        return plain_features(model.backbone, self.images, self.precision, self.config.batch_size)
+
+    def check(self, model: TaskModel) -> None:
+        """Raise an error for a model that cannot be tuned so.
+
+        Raises:
+            ConfigError: the tuner cannot tune the network.
+            DataError: the model has other classes than the labels.
+        """
+        self.tuner.check(model.backbone)
+        if (way := int(self.labels.max()) + 1) != model.way:
+            raise DataError(f"the labels are of {way} classes and the network of {model.way}; give an image of each")
+
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def adapt(self, model: TaskModel, lr: float, on_step: OnStep | None = None) -> TaskModel:
+        """A task's network, fine-tuned: a new plain one, and the one given stays as it is.
+
+        Each step classifies augmented images by the head fitted to the plain ones; through class means where the head
+        is not differentiable. Adapters are merged in the end, and the head is fitted to the plain images.
+
+        Args:
+            model: as `smat.heads.specialise` gives it.
+            lr: learning rate; 0 leaves the network and its classifier as they are.
+            on_step: called after each step.
+
+        Raises:
+            ConfigError: a negative learning rate, or a network that cannot be tuned so.
+            DataError: the model has other classes than the labels.
+            NonFiniteError: the learning rate was so large that the network broke.
+        """
+        check_learning_rate(lr)
+        self.check(model)
+        adapted = copy.deepcopy(model)
+        if lr == 0 or not self.trains:
+            return adapted
+        config = self.config
+        # tensors made in inference mode cannot be saved for backward
+        images, labels = self.images.clone(), self.labels.clone()
+
+        def views(step: int) -> Tensor:
+            generator = torch_generator(self.seed, "views", step)
+            return vary(images, generator, probability=config.augment, flip=config.flip)
+
+        finish = self.tuner.prepare(adapted.backbone, config, self.seed)
+        losses = fine_tune(
+            adapted.backbone,
+            images,
+            labels,
+            lr=lr,
+            steps=config.steps,
+            head=adapted.head if adapted.head.differentiable else Prototype(),
+            views=views if config.augment else None,
+            batch_size=config.batch_size,
+            precision=self.precision,
+            seed=self.seed,
+        )
+        for done, _ in enumerate(losses, start=1):
+            if on_step:
+                on_step(done, config.steps)
+        finish()
+        adapted.requires_grad_(True).zero_grad()
+        features = self.features(adapted)
+        if not features.isfinite().all():
+            raise NonFiniteError(
+                f"fine-tuning ({self.tuner.name}) at learning rate {lr:g} broke the network: its features are not "
+                "finite numbers; give a smaller learning rate"
+            )
+        adapted.refit(features, self.labels)
         return adapted
-    images, labels = images.clone(), labels.clone()  # tensors made in inference mode cannot be saved for backward
-
-    def views(step: int) -> Tensor:
-        generator = torch_generator(seed, "views", step)
-        return vary(images, generator, probability=config.augment, flip=config.flip)
-
-    adapters = Adapters(adapted.backbone, config, seed) if kind == "lora" else None
-    losses = fine_tune(
-        adapted.backbone,
-        images,
-        labels,
-        lr=lr,
-        steps=config.steps,
-        head=adapted.logits,
-        views=views if config.augment else None,
-        batch_size=config.batch_size,
-        precision=precision,
-        seed=seed,
-    )
-    for done, _ in enumerate(losses, start=1):
-        if on_step:
-            on_step(done, config.steps)
-    if adapters:
-        adapters.merge()
-    adapted.zero_grad()
-    features = plain_features(adapted.backbone, images, precision, config.batch_size)
-    if not features.isfinite().all():
-        raise NonFiniteError(
-            f"fine-tuning ({kind}) at learning rate {lr:g} broke the network: its features are not finite numbers; "
-            "give a smaller learning rate"
-        )
-    adapted.prototypes = class_prototypes(features, labels, len(adapted.prototypes))
-    return adapted
-
-
-def check_labels(labels: Int[Tensor, " n"], images: int, way: int) -> None:
-    """Raises DataError unless there is a label an image and an image a class."""
-    found = sorted(set(labels.tolist()))
-    if len(labels) != images or found != list(range(way)):
-        raise DataError(
-            f"{len(labels)} labels {found} for {images} images and a network of {way} classes; give a label for each "
-            f"image, and an image of each class 0..{way - 1}"
-        )

@@ -2,33 +2,20 @@
 
 import copy
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from smat.adaptation.finetune import adapt, check_labels, plain_features
-from smat.adaptation.lora import adapted_layers
-from smat.adaptation.settings import Adapt, FineTuneConfig, check_kind
+from smat.adaptation.finetune import FineTuning, OnStep, plain_features
 from smat.errors import NonFiniteError
-from smat.experts import Precision, TaskModel, class_prototypes
+from smat.heads import TaskModel
 from smat.rng import torch_generator
 
 
-def cross_validated_lr(
-    model: TaskModel,
-    images: Float[Tensor, "n 3 height width"],
-    labels: Int[Tensor, " n"],
-    *,
-    kind: Adapt,
-    config: FineTuneConfig | None = None,
-    seed: int = 0,
-    precision: Precision = "32-true",
-    on_step: Callable[[int, int], None] | None = None,
-) -> float:
-    """The learning rate of `config.grid` (LoRA: ten times these) that does best on held-out support images.
+def cross_validated_lr(tuning: FineTuning, model: TaskModel, on_step: OnStep | None = None) -> float:
+    """The learning rate that does best on held-out support images.
 
     The images of each class are dealt out to at most `config.folds` parts, of which each in turn is held out and
     classified by a network that was tuned on the others. A class of one image is never held out. The rate with the
@@ -42,55 +29,39 @@ def cross_validated_lr(
     Which experts are in the network was decided with the held-out images too, for all rates alike.
 
     Args:
-        model: of the task, as `SparseInterpolatedExperts.specialise` gives it; it stays as it is.
-        images: the support set, normalised.
-        labels: 0..way-1, each at least once.
-        kind: as for `adapt`; with `"none"` the rate does not matter.
-        config: grid, folds and what `adapt` takes; `FineTuneConfig()` by default.
-        seed: of the parts, and of what `adapt` draws.
-        precision: of the passes.
+        tuning: the support set and how the network is tuned on it.
+        model: network of the task, as `smat.heads.specialise` gives it; it stays as it is.
         on_step: called after each step with their number so far and in the end.
 
     Raises:
-        ConfigError: an unknown kind, or LoRA for a network without attention layers.
-        DataError: labels that do not fit the images or the model's classes.
+        ConfigError: a network that cannot be tuned so.
+        DataError: the model has other classes than the labels.
     """
-    config = config or FineTuneConfig()
-    check_kind(kind)
-    check_labels(labels, len(images), way := len(model.prototypes))
-    if kind == "lora":
-        adapted_layers(model.backbone)
-    rates = config.learning_rates(kind)
-    folds = _deal(labels, config.folds, seed)
+    tuning.check(model)
+    rates = tuning.tuner.learning_rates(tuning.config)
+    folds = _deal(tuning.labels, tuning.config.folds, tuning.seed)
     parts = int(folds.max()) + 1
-    if config.one_rate or parts == 0 or kind == "none" or config.steps == 0:
+    if tuning.config.one_rate or parts == 0 or not tuning.trains:
         return rates[0]
-    features = plain_features(model.backbone, images, precision, config.batch_size)
+    features = tuning.features(model)
     start = copy.deepcopy(model)
     scores = {rate: torch.zeros(2, dtype=torch.float64) for rate in rates}
     kept = _halved(len(rates), parts)
-    done, total = 0, sum(kept) * config.steps
+    steps = tuning.config.steps
+    done, total = 0, sum(kept) * steps
     for fold, most in enumerate(kept):
         rates = sorted(rates, key=lambda rate: (*scores[rate].tolist(), rate))[:most]
-        held = (folds == fold).to(labels.device)
-        start.prototypes = class_prototypes(features[~held], labels[~held], way)
+        held = (folds == fold).to(tuning.labels.device)
+        others = tuning.part(~held)
+        start.refit(features[~held], others.labels)
         for rate in rates:
             try:
-                adapted = adapt(
-                    start,
-                    images[~held],
-                    labels[~held],
-                    kind=kind,
-                    lr=rate,
-                    config=config,
-                    seed=seed,
-                    precision=precision,
-                    on_step=on_step and (lambda step, _, done=done: on_step(done + step, total)),
-                )
-                scores[rate] += _errors(adapted, images[held], labels[held], precision, config.batch_size)
+                follow = on_step and (lambda step, _, done=done: on_step(done + step, total))
+                adapted = others.adapt(start, rate, follow)
+                scores[rate] += _errors(adapted, tuning.images[held], tuning.labels[held], tuning)
             except NonFiniteError:
                 scores[rate] += math.inf
-            done += config.steps
+            done += steps
             if on_step:
                 on_step(done, total)
     return min(rates, key=lambda rate: (*scores[rate].tolist(), rate))
@@ -121,14 +92,11 @@ def _halved(rates: int, parts: int) -> list[int]:
 
 @torch.no_grad()
 def _errors(
-    model: TaskModel,
-    images: Float[Tensor, "n 3 height width"],
-    labels: Int[Tensor, " n"],
-    precision: Precision,
-    batch_size: int | None,
+    model: TaskModel, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], tuning: FineTuning
 ) -> Float[Tensor, " 2"]:
     """The number of wrong answers, and the sum of the cross-entropies."""
-    logits = model.logits(plain_features(model.backbone, images, precision, batch_size), model.prototypes)
+    features = plain_features(model.backbone, images, tuning.precision, tuning.config.batch_size)
+    logits = model.classifier(features)
     wrong = (logits.argmax(1) != labels).sum()
     entropy = cross_entropy(logits.double(), labels, reduction="sum").nan_to_num(math.inf)
     return torch.stack([wrong.double(), entropy]).cpu()

@@ -24,7 +24,7 @@ def adapted_layers(backbone: Backbone) -> list[str]:
     if not found:
         raise ConfigError(
             f"LoRA adapts an attention's linear layers, named query and value, q_proj and v_proj, or {_FUSED}, and "
-            f"backbone {backbone.spec.name!r} has none of these: fine-tune it whole, with adapt 'full'"
+            f"backbone {backbone.spec.name!r} has none of these: fine-tune all of it, with adapt full (--adapt full)"
         )
     return found
 

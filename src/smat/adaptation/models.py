@@ -1,7 +1,7 @@
 """A pool of experts from whatever names or holds one, and the device it runs on."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -34,7 +34,7 @@ def pick_device(device: Device = "auto") -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())  # with its number, as tensors give their device
 
 
-def open_model(model: Model, device: torch.device) -> SparseInterpolatedExperts:
+def open_model(model: Model, device: torch.device, allow_imports: Collection[str] = ()) -> SparseInterpolatedExperts:
     """A pool on a device.
 
     Args:
@@ -42,16 +42,18 @@ def open_model(model: Model, device: torch.device) -> SparseInterpolatedExperts:
             `smat.backbones.load` takes, which becomes a pool without experts; or either as an object, which
             stays as it is: where the result would differ from it, the result is a copy.
         device: where to.
+        allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Raises:
-        CheckpointError: nothing of that name, or a checkpoint that does not fit.
+        CheckpointError: nothing of that name, a checkpoint that does not fit, or one that names code that may not be
+            imported.
         BackboneError: a backbone that cannot be loaded.
         ConfigError: something else than these.
     """
     if isinstance(model, SparseInterpolatedExperts):
         return model if model.pretrained.device == device else copy.deepcopy(model).to(device)
     if isinstance(model, Backbone):
-        return _untouched(copy.deepcopy(model)).to(device)
+        return _without_experts(copy.deepcopy(model)).to(device)
     if not isinstance(model, str | Path):
         hint = ": wrap it with smat.backbones.load(module, image_size=...)" if isinstance(model, nn.Module) else ""
         raise ConfigError(
@@ -60,11 +62,11 @@ def open_model(model: Model, device: torch.device) -> SparseInterpolatedExperts:
         )
     name = str(model)
     if _names_backbone(name):
-        return _untouched(load(name)).to(device)
-    return SparseInterpolatedExperts.from_pretrained(name).to(device)
+        return _without_experts(load(name)).to(device)
+    return SparseInterpolatedExperts.from_pretrained(name, allow_imports=allow_imports).to(device)
 
 
-def _untouched(backbone: Backbone) -> SparseInterpolatedExperts:
+def _without_experts(backbone: Backbone) -> SparseInterpolatedExperts:
     return SparseInterpolatedExperts(backbone, PoolConfig(experts=0))
 
 

@@ -1,12 +1,11 @@
-"""How a task's network is fine-tuned on its support set."""
+"""The numbers of fine-tuning."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from smat.errors import ConfigError
 
-Adapt = Literal["none", "full", "lora"]
 LearningRate = float | Literal["support"]
 """A number, or `"support"`: chosen by cross-validation inside the support set."""
 
@@ -16,15 +15,15 @@ class FineTuneConfig:
     """Fine-tuning as Hu et al. (2022) do it, and LoRA (Hu et al. 2021) with the paper's settings.
 
     Attributes:
-        steps: of AdamW; 0 leaves the network as it is.
-        augment: probability that an image is varied in a step, 0..1.
-        flip: whether varying may mirror it: not for characters.
-        batch_size: images that pass through the network at a time; None for all. The gradient is the same.
-        rank: LoRA's r.
-        alpha: LoRA's scale is alpha / rank.
-        dropout: of LoRA's input, 0..1.
-        grid: learning rates to choose from, for LoRA ten times these.
-        folds: at most so many parts of the support set are held out in turn to choose one.
+        steps: number of steps of AdamW; 0 leaves the network as it is.
+        augment: probability that an image is augmented in a step, 0..1.
+        flip: whether augmentation may mirror images: not for characters.
+        batch_size: number of images that pass through the network at a time; None for all. The gradient is the same.
+        rank: r of LoRA.
+        alpha: numerator of LoRA's scale, alpha / rank.
+        dropout: probability that LoRA drops an input, 0..1.
+        grid: learning rates to choose from, multiplied by ten for LoRA.
+        folds: largest number of parts of the support set that are held out in turn to choose a learning rate.
     """
 
     steps: int = 50
@@ -57,16 +56,6 @@ class FineTuneConfig:
     def one_rate(self) -> bool:
         """Whether the grid leaves nothing to choose."""
         return len(set(self.grid)) == 1
-
-    def learning_rates(self, kind: Adapt) -> list[float]:
-        """The learning rates to choose from, smallest first."""
-        return sorted({10 * rate if kind == "lora" else rate for rate in self.grid})
-
-
-def check_kind(kind: str) -> None:
-    """Raises ConfigError for a kind of adaptation that is none of `Adapt`."""
-    if kind not in get_args(Adapt):
-        raise ConfigError(f"adapt is {kind!r}; choose one of {', '.join(get_args(Adapt))}")
 
 
 def check_learning_rate(rate: object) -> None:

@@ -7,7 +7,7 @@ from smat.evaluation.comparison_tables import (
     comparison_markdown,
     comparison_table,
 )
-from smat.evaluation.contenders import BASELINES, Experts, FineTuned, logistic_regression, nearest_neighbours, untouched
+from smat.evaluation.contenders import BASELINES, Experts, FineTuned, Frozen
 from smat.evaluation.learning_rates import Rule, fine_tuned, published_warning, rule_for
 from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
 from smat.evaluation.store import Cell, CellKey, Store
@@ -24,6 +24,7 @@ __all__ = [
     "EpisodeRow",
     "Experts",
     "FineTuned",
+    "Frozen",
     "FrozenFeatures",
     "Line",
     "Outcome",
@@ -41,14 +42,11 @@ __all__ = [
     "domain_sources",
     "evaluate_domain",
     "fine_tuned",
-    "logistic_regression",
     "markdown_table",
-    "nearest_neighbours",
     "paper_averages",
     "published_warning",
     "results_table",
     "role_lines",
     "rule_for",
     "summarise",
-    "untouched",
 ]

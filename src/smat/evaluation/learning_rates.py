@@ -5,11 +5,12 @@ from dataclasses import replace
 from statistics import median_low
 from typing import Literal
 
-from smat.adaptation import Adapt, FineTuneConfig
+from smat.adaptation import FineTuneConfig, FineTuner, Kind, make_tuner
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import DataError, NonFiniteError
 from smat.evaluation.contenders import FineTuned
 from smat.experts import Precision, SparseInterpolatedExperts
+from smat.heads import Head
 
 Rule = Literal["validation", "support", "support-median", "published"]
 """Where the learning rate comes from: episodes of the domain's validation classes; cross-validation inside each support
@@ -19,15 +20,15 @@ published numbers were made, the query labels of the first 5 test episodes, whic
 CHOOSING_EPISODES = 5
 
 
-def published_warning(rule: Rule, kinds: Iterable[Adapt], config: FineTuneConfig) -> str | None:
+def published_warning(rule: Rule, kinds: Iterable[Kind | FineTuner], config: FineTuneConfig) -> str | None:
     """What must be said beside accuracies whose learning rates were chosen by query labels of test episodes.
 
     Args:
         rule: how they were chosen.
-        kinds: of adaptation.
-        config: of the fine-tuning.
+        kinds: kinds of fine-tuning.
+        config: settings of the fine-tuning.
     """
-    if rule != "published" or set(kinds) == {"none"} or config.one_rate:
+    if rule != "published" or config.one_rate or not any(make_tuner(kind).trains for kind in kinds):
         return None
     return (
         "Warning: the learning rates were chosen by the query labels of test episodes, as those of published numbers "
@@ -52,12 +53,13 @@ def rule_for(rule: Rule, source: EpisodeSource) -> Rule:
 
 def fine_tuned(
     pool: SparseInterpolatedExperts,
-    kind: Adapt,
+    kind: Kind | FineTuner,
     config: FineTuneConfig,
     rule: Rule,
     source: EpisodeSource,
     precision: Precision = "32-true",
     workers: int = 0,
+    head: Head | None = None,
 ) -> FineTuned:
     """A contender whose learning rate is that of the domain; with `support` each episode has its own.
 
@@ -67,16 +69,18 @@ def fine_tuned(
 
     Args:
         pool: on the device to use.
-        kind: `full` or `lora`.
-        config: of the fine-tuning.
+        kind: `full`, `lora` or a fine-tuner.
+        config: settings of the fine-tuning.
         rule: how the learning rate is chosen, by `rule_for`.
         source: the test episodes of the domain; `validation` takes others of its validation classes.
         precision: of the passes.
-        workers: processes that decode images ahead.
+        workers: number of processes that decode images ahead.
+        head: nearest prototypes by default.
     """
-    contender = FineTuned(pool, kind, replace(config, flip=source.domains[0].flip), precision=precision)
+    tuner = make_tuner(kind)
+    contender = FineTuned(pool, tuner, replace(config, flip=source.domains[0].flip), precision=precision, head=head)
     if config.one_rate:
-        contender.rate = config.learning_rates(kind)[0]
+        contender.rate = tuner.learning_rates(config)[0]
         return contender
     rule = rule_for(rule, source)
     if rule == "support":
@@ -95,7 +99,7 @@ def _median_rate(contender: FineTuned, episodes: Iterable[Episode]) -> float:
 
 
 def _best_rate(contender: FineTuned, episodes: Iterable[Episode]) -> float:
-    rates = contender.config.learning_rates(contender.kind)
+    rates = contender.tuner.learning_rates(contender.config)
     right = dict.fromkeys(rates, 0.0)
     for episode in episodes:
         model = contender.specialise(episode)

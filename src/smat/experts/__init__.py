@@ -1,31 +1,45 @@
 """Sparse interpolated experts: gates, their interpolation, the router, and the pool that holds them."""
 
-from smat.experts.gates import HardConcrete, expected_density, gate
+from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, interpolate
 from smat.experts.network import Network, Precision
 from smat.experts.pool import SparseInterpolatedExperts
-from smat.experts.prototypes import class_prototypes, cosine_logits
-from smat.experts.router import Router, RouterConfig
+from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
 from smat.experts.structure import Structure, gate_index
-from smat.experts.task_model import TaskModel
+from smat.experts.updates import (
+    FixedGates,
+    LearnedGates,
+    NoUpdate,
+    OfficialGates,
+    SeparateUpdates,
+    SharedUpdate,
+    Update,
+)
 
 __all__ = [
+    "FixedGates",
     "HardConcrete",
+    "LearnedGates",
     "Merged",
     "Network",
+    "NoUpdate",
+    "OfficialGates",
     "PoolConfig",
     "Precision",
     "Router",
     "RouterConfig",
+    "SeparateUpdates",
+    "SharedUpdate",
     "SparseInterpolatedExperts",
     "Structure",
-    "TaskModel",
     "TemperatureSchedule",
+    "TransformerRouter",
+    "Update",
     "class_prototypes",
-    "cosine_logits",
-    "expected_density",
+    "count_classes",
     "gate",
     "gate_index",
     "interpolate",
+    "nonzero_probability",
 ]

@@ -60,14 +60,13 @@ def gate(
 
 
 def nonzero_probability(logits: Float[Tensor, "*shape"], hc: HardConcrete) -> Float[Tensor, "*shape"]:
-    """P(z ≠ 0) = σ(φ - β log(-γ/ζ)) (Louizos et al. 2018, eq. 12)."""
-    return torch.sigmoid(logits - hc.density_shift)
+    """P(z ≠ 0) = σ(φ - β log(-γ/ζ)): how likely it is that a gate is not exactly zero (Louizos et al. 2018, eq. 12).
 
+    Its mean over an expert's gates is the expert's expected density. It is differentiable, unlike the measured
+    sparsity, which the multipliers follow.
 
-def expected_density(logits: Float[Tensor, "experts gates"], hc: HardConcrete) -> Float[Tensor, " experts"]:
-    """Probability that a gate is not exactly zero, averaged over each expert's gates.
-
-    Returns:
-        Densities in (0, 1); differentiable, unlike the measured sparsity, which the multipliers follow.
+    Args:
+        logits: gate logits φ, of any shape.
+        hc: the distribution's constants.
     """
-    return nonzero_probability(logits, hc).mean(dim=1)
+    return torch.sigmoid(logits - hc.density_shift)

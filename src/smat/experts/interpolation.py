@@ -7,7 +7,7 @@ small enough for the processor's cache, and are computed again in backward.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -39,6 +39,39 @@ class Merged:
     expected_density: Float[Tensor, " experts"]
     sparsity: Float[Tensor, " experts"]
 
+    @classmethod
+    def dense(cls, vector: Float[Tensor, " params"], weights: Float[Tensor, " experts"]) -> "Merged":
+        """A network merged without gates: every expert's density is 1 and its sparsity 0."""
+        return cls(vector, torch.ones_like(weights), torch.zeros_like(weights))
+
+
+@overload
+def interpolate(
+    pretrained: Tensor,
+    delta: Tensor,
+    gate_logits: Tensor,
+    merge_weights: Tensor,
+    hc: HardConcrete,
+    *,
+    index: Tensor | None = ...,
+    uniform: Uniform | None = ...,
+    density_hc: HardConcrete | None = ...,
+    measure: Literal[True] = ...,
+) -> Merged: ...
+
+
+@overload
+def interpolate(
+    pretrained: Tensor,
+    delta: Tensor,
+    gate_logits: Tensor,
+    merge_weights: Tensor,
+    hc: HardConcrete,
+    *,
+    index: Tensor | None = ...,
+    measure: Literal[False],
+) -> Tensor: ...
+
 
 def interpolate(
     pretrained: Float[Tensor, " params"],
@@ -50,7 +83,8 @@ def interpolate(
     index: Int[Tensor, " params"] | None = None,
     uniform: Uniform | None = None,
     density_hc: HardConcrete | None = None,
-) -> Merged:
+    measure: bool = True,
+) -> Merged | Tensor:
     """Merge the experts into one network (paper, eq. 4) and measure their gates on the way.
 
     Args:
@@ -58,13 +92,16 @@ def interpolate(
         delta: θ_δ, the dense update that the experts share.
         gate_logits: φ; G = P where every parameter has its own gate.
         merge_weights: α, any real numbers.
-        hc: the gates' distribution.
+        hc: distribution of the gates.
         index: the gate of each parameter (see `smat.experts.structure`), None where G = P.
         uniform: noise of random gates; deterministic gates without.
         density_hc: distribution for the expected density where it is not `hc` (the authors' evaluation).
+        measure: whether to measure the gates; if not, θ alone is returned, for use without training.
 
     Gradients reach delta, gate_logits and merge_weights; θ_pre is frozen.
     """
+    if not measure:
+        return _merged_vector(pretrained, delta, gate_logits, merge_weights, hc, index)
     counts = None if index is None else torch.bincount(index, minlength=gate_logits.shape[1]).to(delta.dtype)
     vector, density, sparsity = _Interpolate.apply(
         pretrained, delta, gate_logits, merge_weights, index, counts, hc, density_hc or hc, uniform
@@ -73,19 +110,12 @@ def interpolate(
 
 
 @torch.no_grad()
-def merged_vector(
-    pretrained: Float[Tensor, " params"],
-    delta: Float[Tensor, " params"],
-    gate_logits: Float[Tensor, "experts gates"],
-    merge_weights: Float[Tensor, " experts"],
-    hc: HardConcrete,
-    *,
-    index: Int[Tensor, " params"] | None = None,
-) -> Float[Tensor, " params"]:
-    """θ alone, as `interpolate` gives it, for use without training: the gates are not measured."""
-    coefficients = torch.empty_like(gate_logits[0])
-    for part in _chunks(gate_logits):
-        coefficients[part] = merge_weights @ gate(gate_logits[:, part], hc)
+def _merged_vector(
+    pretrained: Tensor, delta: Tensor, logits: Tensor, weights: Tensor, hc: HardConcrete, index: Tensor | None
+) -> Tensor:
+    coefficients = torch.empty_like(logits[0])
+    for part in _chunks(logits):
+        coefficients[part] = weights @ gate(logits[:, part], hc)
     return torch.addcmul(pretrained, coefficients if index is None else coefficients[index], delta)
 
 

@@ -63,10 +63,10 @@ class Network:
 
     def gradient(
         self,
-        output: Float[Tensor, "*shape"],
+        outputs: Tensor | Sequence[Tensor],
         others: Sequence[Tensor] = (),
         *,
-        cotangent: Float[Tensor, "*shape"] | None = None,
+        cotangents: Sequence[Tensor] | None = None,
         retain_graph: bool = False,
     ) -> list[Tensor]:
         """Gradients of what was computed from the network's features.
@@ -75,9 +75,9 @@ class Network:
         would lie between the blocks of memory that the layers free, which then do not join to be used again.
 
         Args:
-            output: a scalar, or any tensor with a `cotangent`.
+            outputs: a scalar, or any tensors with their `cotangents`.
             others: further leaves to differentiate by.
-            cotangent: the gradient of a later quantity with respect to `output`.
+            cotangents: the gradient of a later quantity with respect to each of the outputs.
             retain_graph: whether another gradient follows.
 
         Returns:
@@ -91,7 +91,7 @@ class Network:
             for leaf, place in zip(leaves, places, strict=True)
         ]
         try:
-            torch.autograd.backward(output, cotangent, retain_graph=retain_graph, inputs=[*leaves, *others])
+            torch.autograd.backward(outputs, cotangents, retain_graph=retain_graph, inputs=[*leaves, *others])
         finally:
             for hook in hooks:
                 hook.remove()

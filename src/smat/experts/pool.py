@@ -1,8 +1,12 @@
 """The pool of sparse interpolated experts, as one module."""
 
-from dataclasses import replace
+import copy
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -10,18 +14,20 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.errors import DataError
-from smat.experts.gates import HardConcrete, gate, nonzero_probability
-from smat.experts.interpolation import Merged, Uniform, interpolate, merged_vector
-from smat.experts.masks import fixed_gate_logits
+from smat.errors import CheckpointError, SmatError
+from smat.experts.interpolation import Merged, Uniform
 from smat.experts.network import Network, Precision
-from smat.experts.prototypes import LOGIT_SCALE, class_prototypes, cosine_logits
-from smat.experts.router import Router
+from smat.experts.router import class_prototypes, count_classes
 from smat.experts.settings import PoolConfig
 from smat.experts.storage import read_pool, write_pool
-from smat.experts.structure import gate_index
-from smat.experts.task_model import TaskModel
 from smat.flat import Layout, adopt
+from smat.plugins import describe
+
+HEAD = (10.0, 0.0)
+"""Scale and bias of the cosine where learning begins."""
+
+# Tensors of updates that checkpoints have known without the update's own name before them.
+_PLAIN = {f"update.{name}": name for name in ("delta", "gate_logits", "head_logits")}
 
 
 class SparseInterpolatedExperts(
@@ -42,16 +48,14 @@ class SparseInterpolatedExperts(
 
     Attributes:
         pretrained: θ_pre, `[params]`.
-        delta: θ_δ, `[params]`, or `[experts, params]` with `separate_deltas`; starts at 0.
-        gate_logits: φ, `[experts, gates]`; none with `separate_deltas`, not trained unless gates are learned.
+        update: what the experts add, with its parameters (`smat.experts.updates`).
+        router: the hypernetwork; only where there are experts.
         head: scale and bias of the cosine where they are learned, `[2]`.
         tasks_seen: number of training tasks so far, which the routing temperature follows.
     """
 
     pretrained: Tensor
     tasks_seen: Tensor
-    gate_index: Tensor | None
-    gate_logits: Tensor
     head: nn.Parameter | None
 
     def __init__(self, backbone: Backbone, config: PoolConfig | None = None) -> None:
@@ -61,36 +65,13 @@ class SparseInterpolatedExperts(
         self.register_buffer("pretrained", self.layout.flatten(dict(backbone.named_parameters())))
         adopt(backbone, self.pretrained, self.layout)
         self._backbone = (backbone,)  # in a tuple: its parameters are `pretrained`, not the pool's to list
-        index = gate_index(self.layout, config.structure, backbone.attention_heads)
-        self.register_buffer("gate_index", index, persistent=False)
         self.register_buffer("tasks_seen", torch.zeros((), dtype=torch.long))
-        gates = self.layout.size if index is None else int(index.max()) + 1
-        self.register_parameter("head", nn.Parameter(torch.tensor([LOGIT_SCALE, 0.0])) if config.learned_head else None)
+        self.register_parameter("head", nn.Parameter(torch.tensor(HEAD)) if config.learned_head else None)
         if config.experts:
-            self.router = Router(backbone.feature_dim, config.experts, config.router)
-            stack = [config.experts] if config.separate_deltas else []
-            self.delta = nn.Parameter(torch.zeros(*stack, self.layout.size))
-            if not config.separate_deltas:
-                self._make_gates(gates)
-
-    def _make_gates(self, gates: int) -> None:
-        config, dim = self.config, self.backbone.feature_dim
-        if config.gating != "learned":
-            logits = fixed_gate_logits(
-                config.gating,
-                self.backbone,
-                self.layout,
-                self.pretrained,
-                config.experts,
-                config.density,
-                config.last_blocks,
-            )
-            self.register_buffer("gate_logits", logits)
-            return
-        self.gate_logits = nn.Parameter(torch.empty(config.experts, gates).normal_(config.init_mean, config.init_std))
-        if config.count_head:
-            self.head_logits = nn.Parameter(torch.empty(config.experts, dim).normal_(config.init_mean, config.init_std))
-        self.clamp_gate_logits_()
+            self.router = config.make_router()
+            self.router.build(backbone.feature_dim, config.experts)
+        self.update = config.make_update()
+        self.update.build(backbone, self.pretrained, self.layout, config.experts)
 
     @property
     def backbone(self) -> Backbone:
@@ -101,13 +82,6 @@ class SparseInterpolatedExperts(
     def temperature(self) -> float:
         """The routing temperature at this point of training."""
         return self.config.temperature.at(int(self.tasks_seen))
-
-    @property
-    def gate_distribution(self) -> HardConcrete:
-        """β, γ and ζ as they are now: in training or in evaluation."""
-        config = self.config
-        beta = config.gates.beta if self.training or config.evaluation_beta is None else config.evaluation_beta
-        return replace(config.gates, beta=beta)
 
     def _apply(self, fn, recurse: bool = True) -> "SparseInterpolatedExperts":
         """Moving the pool moves `pretrained`; the backbone follows it."""
@@ -121,26 +95,9 @@ class SparseInterpolatedExperts(
         super().__setstate__(state)
         adopt(self.backbone, self.pretrained, self.layout)
 
-    @torch.no_grad()
-    def clamp_gate_logits_(self) -> None:
-        """Bring the gate logits back into their range, in place."""
-        for logits in self.gate_parameters():
-            logits.clamp_(*self.config.logit_range)
-
-    def gate_parameters(self) -> list[nn.Parameter]:
-        """The gate logits that are learned; with `count_head` also those of the unused head."""
-        if not self.config.experts or self.config.gating != "learned":
-            return []
-        logits = [self.gate_logits, self.head_logits] if self.config.count_head else [self.gate_logits]
-        return cast(list[nn.Parameter], logits)
-
-    def gates(self, uniform: Uniform | None = None) -> Float[Tensor, "experts params"]:
-        """Every expert's gate of every parameter, in full: for analysis and tests, M·P numbers."""
-        if self.config.separate_deltas:
-            return torch.ones_like(self.delta)
-        logits = self.gate_logits.detach()
-        z = gate(logits, self.gate_distribution, uniform(0, logits.shape[1]) if uniform else None)
-        return z if self.gate_index is None else z[:, self.gate_index]
+    def gates(self, uniform: Uniform | None = None) -> Float[Tensor, "experts params"] | None:
+        """Every expert's gate of every parameter, in full, for analysis; None where the update has no gates."""
+        return self.update.gates(uniform)
 
     def route(
         self, prototypes: Float[Tensor, "way dim"], uniform: Float[Tensor, " experts"] | None = None
@@ -149,7 +106,7 @@ class SparseInterpolatedExperts(
 
         Args:
             prototypes: class means of the *pre-trained* network's features.
-            uniform: u in (0, 1), one an expert, draws a relaxed Bernoulli; deterministic without.
+            uniform: u in (0, 1), one per expert, draws a relaxed Bernoulli; deterministic without.
         """
         if not self.config.experts:
             return prototypes.new_zeros(0), prototypes.new_zeros(0)
@@ -158,127 +115,147 @@ class SparseInterpolatedExperts(
 
     def merge(self, weights: Float[Tensor, " experts"], uniform: Uniform | None = None) -> Merged:
         """The network that the experts make together under the given weights (paper, eq. 4)."""
-        if not self.config.experts:
-            return Merged(self.pretrained, weights, weights)
-        if self.config.separate_deltas:
-            return Merged(self.pretrained + weights @ self.delta, torch.ones_like(weights), torch.zeros_like(weights))
-        merged = interpolate(
-            self.pretrained,
-            self.delta,
-            self.gate_logits,
-            weights,
-            self.gate_distribution,
-            index=self.gate_index,
-            uniform=uniform,
-            density_hc=self.config.gates,
-        )
-        return self._with_head(merged) if self.config.count_head else merged
+        return self.update.merge(self.pretrained, weights, uniform)
 
     def merged_vector(self, weights: Float[Tensor, " experts"]) -> Float[Tensor, " params"]:
         """The network of `merge`, without what only training needs to know."""
-        if not self.config.experts:
-            return self.pretrained
-        if self.config.separate_deltas:
-            return self.pretrained + weights @ self.delta
-        return merged_vector(
-            self.pretrained, self.delta, self.gate_logits, weights, self.gate_distribution, index=self.gate_index
-        )
-
-    def _with_head(self, merged: Merged) -> Merged:
-        """Density and sparsity as the authors' code counts them: with the gates of its one-row head.
-
-        Its head's gates are open, and each expert's count of open gates gets those of all M experts.
-        """
-        experts, extra = self.head_logits.shape
-        total = self.layout.size + extra
-        head = nonzero_probability(self.head_logits, self.config.gates).mean(1)
-        density = merged.expected_density * (self.layout.size / total) + head * (extra / total)
-        sparsity = merged.sparsity * (self.layout.size / total) - (experts - 1) * extra / total
-        return Merged(merged.vector, density, sparsity)
-
-    def logits(self, features: Float[Tensor, "n dim"], prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, "n way"]:
-        """Cosine similarity of features to prototypes, times ten or as it is learned."""
-        return cosine_logits(features, prototypes, self.head)
+        return self.update.merged_vector(self.pretrained, weights)
 
     def network(self, vector: Float[Tensor, " params"], precision: Precision = "32-true") -> Network:
         """The backbone on the given parameters: images in, features out."""
         return Network(self.backbone, vector, self.layout, precision)
 
     @torch.no_grad()
+    def merged_for(
+        self,
+        images: Float[Tensor, "n 3 height width"],
+        labels: Int[Tensor, " n"],
+        precision: Precision = "32-true",
+        frozen: Float[Tensor, "n dim"] | None = None,
+    ) -> tuple[Float[Tensor, " params"], Float[Tensor, " experts"]]:
+        """The parameters that the experts make for a support set, and the merge weights.
+
+        Args:
+            images: support images, normalised as the backbone wants them.
+            labels: classes 0..way-1, each at least once.
+            precision: of the pass over the support set; the parameters are float32.
+            frozen: the pre-trained network's features of the images, where they are known.
+
+        Raises:
+            DataError: labels that are not 0..way-1, or a class without an image.
+        """
+        way = count_classes(labels)
+        if frozen is None:
+            frozen = self.network(self.pretrained, precision)(images)
+        weights, _ = self.route(class_prototypes(frozen, labels, way))
+        return self.merged_vector(weights), weights
+
+    def plain_network(self, vector: Float[Tensor, " params"]) -> Backbone:
+        """A copy of the backbone with the given parameters, which knows nothing of experts."""
+        backbone = copy.deepcopy(self.backbone)
+        for name, value in self.layout.views(vector).items():
+            parameter = backbone.get_parameter(name)
+            parameter.data = value.clone()
+            parameter.requires_grad_(True)
+        return backbone
+
     def specialise(
         self,
         images: Float[Tensor, "n 3 height width"],
         labels: Int[Tensor, " n"],
         precision: Precision = "32-true",
-    ) -> TaskModel:
-        """A plain network for one task: merged for its support set, with the prototypes of its classes.
+    ) -> Backbone:
+        """A plain network for one task, merged for its support set: images in, features out.
 
-        Args:
-            images: support images, normalised as the backbone wants them.
-            labels: classes 0..way-1, each at least once.
-            precision: for the passes over the support set; the weights of the result are float32.
-
-        Raises:
-            DataError: labels that are not 0..way-1, or a class without an image.
+        What classifies the features is a head: `smat.heads.specialise` gives both together. Arguments and errors are
+        those of `merged_for`.
         """
-        way = _count_classes(labels)
-        probe = class_prototypes(self.network(self.pretrained, precision)(images), labels, way)
-        weights, _ = self.route(probe)
-        vector = self.merged_vector(weights)
-        prototypes = class_prototypes(self.network(vector, precision)(images), labels, way)
-        return TaskModel(self.backbone, vector, self.layout, prototypes, weights, self.head)
+        vector, _ = self.merged_for(images, labels, precision)
+        return self.plain_network(vector)
+
+    # -- tensors by name, and files --------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters and buffers under the names by which files know them."""
+        return {_PLAIN.get(name, name): value for name, value in self.state_dict().items()}
 
     @torch.no_grad()
-    def classify(
-        self,
-        support: Float[Tensor, "n_support 3 height width"],
-        labels: Int[Tensor, " n_support"],
-        query: Float[Tensor, "n_query 3 height width"],
-        precision: Precision = "32-true",
-        frozen_support: Float[Tensor, "n_support dim"] | None = None,
-    ) -> Float[Tensor, "n_query way"]:
-        """The logits of a task's query images: what `specialise(support, labels)(query)` gives, without a copy.
+    def load_tensors(self, tensors: Mapping[str, Tensor], origin: str) -> None:
+        """Copy numbers into the pool.
 
         Args:
-            support: support images.
-            labels: their classes 0..way-1.
-            query: images to classify.
-            precision: of the passes over networks.
-            frozen_support: the pre-trained network's features of the support, where they are known.
+            tensors: as `tensors` gives them.
+            origin: what they are called in an error.
+
+        Raises:
+            CheckpointError: names or shapes differ; the message says which.
         """
-        way = _count_classes(labels)
-        if frozen_support is None:
-            frozen_support = self.network(self.pretrained, precision)(support)
-        weights, _ = self.route(class_prototypes(frozen_support, labels, way))
-        features = self.network(self.merged_vector(weights), precision)(torch.cat([support, query]))
-        return self.logits(features[len(support) :], class_prototypes(features[: len(support)], labels, way))
+        ours = self.tensors()
+        wrong = [
+            f"{key}: {tuple(tensors[key].shape) if key in tensors else 'missing'} instead of {tuple(value.shape)}"
+            for key, value in ours.items()
+            if key not in tensors or tensors[key].shape != value.shape
+        ] + [f"{key}: unexpected" for key in tensors if key not in ours]
+        if wrong:
+            raise CheckpointError(
+                f"{origin} does not fit its own settings: {'; '.join(wrong[:5])}. It was changed, or made by another "
+                "version of smat"
+            )
+        for key, value in ours.items():
+            value.copy_(tensors[key])
+
+    def fingerprint(self) -> str:
+        """A hash that changes when the pool's settings or numbers do."""
+        digest = hashlib.sha256(repr(self.config).encode())
+        for plugin in (self.config.update, self.config.routing):
+            if plugin is not None:
+                digest.update(json.dumps(describe(plugin), sort_keys=True).encode())
+        for name, value in sorted(self.tensors().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def _vectors(self) -> set[str]:
+        """Names of the tensors with an entry for each parameter of the network."""
+        return {"pretrained"} | {_PLAIN.get(f"update.{name}", f"update.{name}") for name in self.update.vectors}
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_pool(self, save_directory)
+        config = {
+            "method": self.config.method,
+            "image_size": self.backbone.spec.image_size,
+            "backbone": asdict(self.backbone.spec),
+            "pool": self.config.to_dict(),
+        }
+        buffers = dict(self.backbone.named_buffers())
+        write_pool(save_directory, config, self.tensors(), self._vectors, self.layout, buffers)
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
-        cls, pretrained_model_name_or_path: str | Path, *, backbone: Backbone | None = None, **download: Any
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        backbone: Backbone | None = None,
+        allow_imports: Collection[str] = (),
+        **download: Any,
     ) -> "SparseInterpolatedExperts":
         """Load a pool, in evaluation mode.
 
         Args:
             pretrained_model_name_or_path: a folder, or a name on the hub.
             backbone: needed where the pool was made around a module of yours; its parameters are overwritten.
+            allow_imports: packages whose code may be imported where the pool was made with classes of one's own.
             download: options of the hub (`revision`, `token`, `cache_dir`, `force_download`, `local_files_only`).
 
         Raises:
-            CheckpointError: there is none, it is damaged, or it does not fit.
+            CheckpointError: there is none, it is damaged, it does not fit, or it names code that may not be imported.
         """
-        stored = read_pool(str(pretrained_model_name_or_path), **download)
-        pool = cls(stored.build_backbone(backbone), PoolConfig.from_dict(stored.config["pool"]))
-        stored.fill(pool)
+        name = str(pretrained_model_name_or_path)
+        stored = read_pool(name, **download)
+        try:
+            config = PoolConfig.from_dict(stored.config["pool"], allow_imports)
+        except SmatError as error:
+            raise CheckpointError(f"{name} cannot be loaded: {error}") from error
+        pool = cls(stored.build_backbone(backbone), config)
+        pool.load_tensors(stored.tensors_of(pool._vectors, pool.layout), name)
         return pool.eval()
-
-
-def _count_classes(labels: Int[Tensor, " n"]) -> int:
-    """Number of classes of labels that must be 0..way-1, each present."""
-    if not len(labels) or int(labels.min()) < 0 or 0 in (counts := torch.bincount(labels).tolist()):
-        found = "none" if not len(labels) else f"{sorted(set(labels.tolist()))}"
-        raise DataError(f"support labels must be 0, 1, ... with an image for each; got {found}")
-    return len(counts)

@@ -1,14 +1,19 @@
-"""The routing hypernetwork: a task's class prototypes in, one logit an expert out."""
+"""The routing hypernetwork: a task's class prototypes in, one logit per expert out.
 
+An extension point: a router of one's own needs `build` and `forward`.
+"""
+
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, logsigmoid, normalize, scaled_dot_product_attention
 
-from smat.errors import ConfigError
+from smat.errors import ConfigError, DataError
+from smat.plugins import Plugin
 
 
 @dataclass(frozen=True)
@@ -16,10 +21,10 @@ class RouterConfig:
     """The router's size and what is read from it.
 
     Attributes:
-        tokens: learned tokens that the prototypes attend to.
-        heads: attention heads; must divide the feature dimension.
-        mlp_ratio: width of the hidden layer over the feature dimension.
-        readout: `task`, a learned token of its own, so that the result does not depend on how classes are numbered;
+        tokens: number of learned tokens that the prototypes attend to.
+        heads: number of attention heads, which must divide the number of features.
+        mlp_ratio: width of the hidden layer over the number of features.
+        readout: `task`, a learned token, so that the result does not depend on how classes are numbered; or
             `first-class`, the output at the prototype of class 0, as the authors' code has it.
         normalise_single: whether the weight of a lone expert is 1; the authors' code leaves it at σ(a/T).
     """
@@ -61,49 +66,49 @@ class SpectralLinear(nn.Module):
         return linear(x, self.weight / (self.u @ self.weight @ self.v), self.bias)
 
 
-class Router(nn.Module):
-    """Prototypes and learned tokens through one pre-norm transformer block; its read-out against one key an expert.
+def class_prototypes(features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Float[Tensor, "way dim"]:
+    """The mean feature of each class; every class 0..way-1 must occur in `labels`."""
+    totals = features.new_zeros(way, features.shape[1]).index_add(0, labels, features)
+    return totals / torch.bincount(labels, minlength=way)[:, None]
 
-    The linear layers are spectrally normalised (paper, section 3.3); call `power_iteration` once an optimizer step.
+
+def count_classes(labels: Int[Tensor, " n"]) -> int:
+    """Number of classes of a support set.
+
+    Raises:
+        DataError: labels that are not 0..way-1, or a class without an image.
+    """
+    if not len(labels) or int(labels.min()) < 0 or 0 in (counts := torch.bincount(labels).tolist()):
+        found = "none" if not len(labels) else f"{sorted(set(labels.tolist()))}"
+        raise DataError(f"support labels must be 0, 1, ... with an image for each; got {found}")
+    return len(counts)
+
+
+class Router(nn.Module, Plugin, ABC):
+    """Reads a task once and says how much of each expert its network gets.
+
+    The constructor takes settings only and keeps each as an attribute of its name. The parameters are made by `build`,
+    on a copy for each pool.
     """
 
-    def __init__(self, dim: int, experts: int, config: RouterConfig) -> None:
-        super().__init__()
-        if dim % config.heads:
-            raise ConfigError(f"router.heads is {config.heads}; it must divide the feature dimension {dim}")
-        hidden = config.mlp_ratio * dim
-        self.config = config
-        self.tokens = nn.Parameter(torch.randn(config.tokens, dim) * dim**-0.5)
-        if config.readout == "task":
-            self.task_token = nn.Parameter(torch.randn(1, dim) * dim**-0.5)
-        self.keys = nn.Parameter(torch.randn(experts, dim) * dim**-0.5)
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.qkv = SpectralLinear(dim, 3 * dim, bias=False)
-        self.proj = SpectralLinear(dim, dim)
-        self.fc1 = SpectralLinear(dim, hidden)
-        self.fc2 = SpectralLinear(hidden, dim)
+    @abstractmethod
+    def build(self, dim: int, experts: int) -> None:
+        """Make the parameters.
 
-    def power_iteration(self) -> None:
-        """Bring the layers' spectral norms up to date with their weights."""
-        for layer in (self.qkv, self.proj, self.fc1, self.fc2):
-            layer.power_iteration()
+        Args:
+            dim: number of features.
+            experts: M.
+        """
 
-    def read_out(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " dim"]:
-        """The task's embedding: a learned summary of its classes, the same however they are ordered."""
-        if self.config.readout == "task":
-            x = torch.cat([self.task_token, prototypes, self.tokens])
-        else:
-            x = torch.cat([prototypes, self.tokens])
-        heads = self.config.heads
-        n, dim = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(n, 3, heads, dim // heads).permute(1, 2, 0, 3)
-        x = x + self.proj(scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(n, dim))
-        x = x + self.fc2(gelu(self.fc1(self.norm2(x))))
-        return x[0]
-
+    @abstractmethod
     def forward(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " experts"]:
-        """Routing logits from the class prototypes of the pre-trained features."""
-        return self.keys @ self.read_out(prototypes)
+        """Routing logits from the class means of the pre-trained network's features.
+
+        They should not depend on the order of the classes.
+        """
+
+    def before_step(self) -> None:
+        """Called once before the tasks of an optimizer step."""
 
     def merge_weights(
         self,
@@ -115,8 +120,89 @@ class Router(nn.Module):
 
         Maddison, Mnih & Teh (2017), section 3; paper, eq. 6.
         """
+        # the softmax of the logarithms is the normalised scores, also where all of them would round to 0
+        return self._log_scores(logits, temperature, uniform).softmax(0)
+
+    def _log_scores(self, logits: Tensor, temperature: float, uniform: Tensor | None) -> Tensor:
         if uniform is not None:
             logits = logits + torch.logit(uniform)
-        log_scores = logsigmoid(logits / temperature)
-        # the softmax of the logarithms is the normalised scores, also where all of them would round to 0
-        return log_scores.softmax(0) if len(logits) > 1 or self.config.normalise_single else log_scores.exp()
+        return logsigmoid(logits / temperature)
+
+
+class TransformerRouter(Router):
+    """Prototypes and learned tokens through one pre-norm transformer block; its read-out against one key per expert.
+
+    The linear layers are spectrally normalised (paper, section 3.3). What is read out is a learned task token, so that
+    the result is the same however classes are numbered.
+
+    Args:
+        config: size of the block.
+    """
+
+    def __init__(self, config: RouterConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def build(self, dim: int, experts: int) -> None:
+        """The tokens, the keys and the block; raises ConfigError if the heads do not divide the features."""
+        config = self.config
+        if dim % config.heads:
+            raise ConfigError(f"router.heads is {config.heads}; it must divide the number of features, {dim}")
+        hidden = config.mlp_ratio * dim
+        self.tokens = nn.Parameter(torch.randn(config.tokens, dim) * dim**-0.5)
+        self._build_readout(dim)
+        self.keys = nn.Parameter(torch.randn(experts, dim) * dim**-0.5)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv = SpectralLinear(dim, 3 * dim, bias=False)
+        self.proj = SpectralLinear(dim, dim)
+        self.fc1 = SpectralLinear(dim, hidden)
+        self.fc2 = SpectralLinear(hidden, dim)
+
+    def _build_readout(self, dim: int) -> None:
+        self.task_token = nn.Parameter(torch.randn(1, dim) * dim**-0.5)
+
+    def _sequence(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, "n dim"]:
+        """What goes through the block; the first token is read out."""
+        return torch.cat([self.task_token, prototypes, self.tokens])
+
+    def before_step(self) -> None:
+        """Bring the layers' spectral norms up to date with their weights."""
+        for layer in (self.qkv, self.proj, self.fc1, self.fc2):
+            layer.power_iteration()
+
+    def read_out(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " dim"]:
+        """The embedding of the task, to be compared with the keys."""
+        x = self._sequence(prototypes)
+        heads = self.config.heads
+        n, dim = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(n, 3, heads, dim // heads).permute(1, 2, 0, 3)
+        x = x + self.proj(scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(n, dim))
+        x = x + self.fc2(gelu(self.fc1(self.norm2(x))))
+        return x[0]
+
+    def forward(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " experts"]:
+        """Routing logits from the class prototypes of the pre-trained features."""
+        return self.keys @ self.read_out(prototypes)
+
+
+class OfficialRouter(TransformerRouter):
+    """The router with what the authors' code does otherwise, each where the settings say so."""
+
+    def _build_readout(self, dim: int) -> None:
+        if self.config.readout == "task":
+            super()._build_readout(dim)
+
+    def _sequence(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, "n dim"]:
+        """With `first-class`, the class labelled 0 comes first: the result changes with the order of classes."""
+        return super()._sequence(prototypes) if self.config.readout == "task" else torch.cat([prototypes, self.tokens])
+
+    def merge_weights(
+        self,
+        logits: Float[Tensor, " experts"],
+        temperature: float,
+        uniform: Float[Tensor, " experts"] | None = None,
+    ) -> Float[Tensor, " experts"]:
+        """Without `normalise_single`, the weight of a lone expert stays σ(a/T)."""
+        if len(logits) == 1 and not self.config.normalise_single:
+            return self._log_scores(logits, temperature, uniform).exp()
+        return super().merge_weights(logits, temperature, uniform)

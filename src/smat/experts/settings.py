@@ -1,15 +1,18 @@
 """A pool's settings."""
 
+import copy
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
 from smat.errors import ConfigError
 from smat.experts.gates import HardConcrete
 from smat.experts.masks import Gating
-from smat.experts.router import RouterConfig
+from smat.experts.router import OfficialRouter, Router, RouterConfig, TransformerRouter
 from smat.experts.structure import Structure
+from smat.experts.updates import FixedGates, LearnedGates, NoUpdate, OfficialGates, SeparateUpdates, Update
+from smat.plugins import plain, restore
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class PoolConfig:
         method: name of the method that the pool is a setting for, kept for the record.
         count_head: count an always-open gate for each number of a one-row linear head, which nothing uses, as the
             authors' code does.
+        update: class of one's own for what the experts add, by import path, in place of what `gating`,
+            `separate_deltas` and the settings of gates make.
+        routing: class of one's own for the router, by import path, in place of what `router` makes.
     """
 
     experts: int = 8
@@ -78,6 +84,9 @@ class PoolConfig:
     temperature: TemperatureSchedule = TemperatureSchedule()
     count_head: bool = False
     method: str = "smat"
+    # Not in the repr, of which fingerprints of pools are made, and absent from the records of pools without them.
+    update: Update | None = field(default=None, repr=False)
+    routing: Router | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.experts < 0:
@@ -94,9 +103,27 @@ class PoolConfig:
         if self.gating != "learned" and (self.structure != "parameter" or self.count_head):
             raise ConfigError("pool.structure and pool.count_head are of learned gates: leave them with other gating")
 
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain data; plug-ins only where there are any."""
+        absent = {name for name in ("update", "routing") if getattr(self, name) is None}
+        return {name: value for name, value in plain(self).items() if name not in absent}
+
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "PoolConfig":
-        """The inverse of `dataclasses.asdict`, also after a pass through JSON."""
+    def from_dict(cls, values: Mapping[str, Any], allow_imports: Collection[str] = ()) -> "PoolConfig":
+        """The inverse of `to_dict`, also after a pass through JSON.
+
+        Raises:
+            CheckpointError: an update or a router of code outside smat that may not be imported.
+            ConfigError: settings that there are not.
+        """
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise ConfigError(f"a pool has no settings {', '.join(unknown)}: another version of smat wrote them")
+        plugins = {
+            name: restore(values[name], base, allow_imports)
+            for name, base in (("update", Update), ("routing", Router))
+            if values.get(name)
+        }
         return cls(
             **{
                 **values,
@@ -104,8 +131,31 @@ class PoolConfig:
                 "logit_range": tuple(values["logit_range"]),
                 "router": RouterConfig(**values["router"]),
                 "temperature": TemperatureSchedule(**values["temperature"]),
+                **plugins,
             }
         )
+
+    def make_update(self) -> Update:
+        """What the experts add, not built yet: the one place that knows which settings make which update."""
+        if self.experts == 0:
+            return NoUpdate()
+        if self.update is not None:
+            return copy.deepcopy(self.update)
+        if self.separate_deltas:
+            return SeparateUpdates()
+        if self.gating != "learned":
+            return FixedGates(self.gates, self.gating, self.density, self.last_blocks)
+        learned = (self.gates, self.structure, self.init_mean, self.init_std, self.logit_range)
+        if self.count_head or self.evaluation_beta is not None:
+            return OfficialGates(*learned, self.evaluation_beta, self.count_head)
+        return LearnedGates(*learned)
+
+    def make_router(self) -> Router:
+        """The router, not built yet."""
+        if self.routing is not None:
+            return copy.deepcopy(self.routing)
+        ours = self.router.readout == "task" and self.router.normalise_single
+        return TransformerRouter(self.router) if ours else OfficialRouter(self.router)
 
     def official(self) -> "PoolConfig":
         """The same pool with everything that the authors' code does otherwise (`compat="official"`)."""

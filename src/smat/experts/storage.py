@@ -1,10 +1,13 @@
-"""A pool as a folder: `config.json` to read and `model.safetensors` to load, the pre-trained parameters included."""
+"""A pool as a folder: `config.json` to read and `model.safetensors` to load, the pre-trained parameters included.
+
+Storage takes and gives plain pieces, settings and tensors by name; it knows no pool.
+"""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -16,39 +19,41 @@ from torch import Tensor
 import smat
 from smat.backbones import Backbone, BackboneSpec, build
 from smat.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from smat.experts.pool import SparseInterpolatedExperts
+from smat.flat import Layout
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
-_VECTORS = {"pretrained", "delta"}  # stored parameter by parameter, under the backbone's names
 
 
-def _vectors(key: str, value: Tensor) -> list[tuple[str, Tensor]]:
-    """A vector under its name, or several, each under a name with its number."""
-    return [(key, value)] if value.ndim == 1 else [(f"{key}.{m}", vector) for m, vector in enumerate(value)]
+def write_pool(
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    vectors: Collection[str],
+    layout: Layout,
+    buffers: Mapping[str, Tensor],
+) -> None:
+    """Write a pool's two files into a folder that exists.
 
-
-def write_pool(pool: "SparseInterpolatedExperts", folder: Path) -> None:
-    """Write a pool's two files into a folder that exists."""
-    config = {
-        "format": FORMAT,
-        "smat_version": smat.__version__,
-        "method": pool.config.method,
-        "image_size": pool.backbone.spec.image_size,
-        "backbone": asdict(pool.backbone.spec),
-        "pool": asdict(pool.config),
-    }
-    tensors = {}
-    for key, value in pool.state_dict().items():
-        if key in _VECTORS:
-            for place, vector in _vectors(key, value):
-                tensors |= {f"{place}/{name}": view.contiguous() for name, view in pool.layout.views(vector).items()}
-        else:
-            tensors[key] = value.contiguous()
-    tensors |= {f"buffers/{name}": value.contiguous() for name, value in pool.backbone.named_buffers()}
-    save_file({key: value.cpu() for key, value in tensors.items()}, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    Args:
+        folder: where to.
+        config: settings, plain data.
+        tensors: parameters and buffers by name.
+        vectors: which of them have an entry for each parameter of the network: `[params]`, stored as `NAME/PARAMETER`,
+            or several, `[n, params]`, stored as `NAME.0/PARAMETER` and so on.
+        layout: names and shapes of the network's parameters.
+        buffers: of the network.
+    """
+    stored = {f"buffers/{name}": value for name, value in buffers.items()}
+    for key, value in tensors.items():
+        if key not in vectors:
+            stored[key] = value
+            continue
+        rows = [(key, value)] if value.ndim == 1 else [(f"{key}.{m}", row) for m, row in enumerate(value)]
+        for name, row in rows:
+            stored |= {f"{name}/{parameter}": view for parameter, view in layout.views(row).items()}
+    save_file({key: value.contiguous().cpu() for key, value in stored.items()}, folder / WEIGHTS)
+    head = {"format": FORMAT, "smat_version": smat.__version__}
+    (folder / CONFIG).write_text(json.dumps(head | dict(config), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,10 @@ class StoredPool:
 
     name: str
     config: Mapping[str, Any]
-    tensors: dict[str, Tensor]
+    stored: dict[str, Tensor]
 
     def build_backbone(self, module: Backbone | None) -> Backbone:
-        """The architecture, with the stored buffers (the parameters come with `fill`).
+        """The architecture, with the stored buffers; the parameters come with `tensors_of`.
 
         Raises:
             CheckpointError: the pool was made around a module of the user's, which was not given.
@@ -81,36 +86,28 @@ class StoredPool:
             buffers[key].copy_(value)
         return backbone
 
-    def fill(self, pool: "SparseInterpolatedExperts") -> None:
-        """Copy the stored numbers into a pool of the same make.
+    def tensors_of(self, vectors: Collection[str], layout: Layout) -> dict[str, Tensor]:
+        """The stored tensors by name, those of the network's parameters put together to vectors again.
+
+        Args:
+            vectors: names as in `write_pool`.
+            layout: names and shapes of the network's parameters.
 
         Raises:
-            CheckpointError: names or shapes differ; the message says which.
+            CheckpointError: parameters are missing or have other shapes.
         """
-        state = {key: value for key, value in self.tensors.items() if "/" not in key}
-        ours = pool.state_dict()
-        for key in ours.keys() & _VECTORS:
-            try:
-                vectors = [pool.layout.flatten(self._part(place)) for place, _ in _vectors(key, ours[key])]
-            except CheckpointError as error:
-                raise CheckpointError(f"{self.name}: {error}") from error
-            state[key] = torch.stack(vectors).view_as(ours[key])
-        wrong = [
-            f"{key}: {tuple(state[key].shape) if key in state else 'missing'} instead of {tuple(value.shape)}"
-            for key, value in ours.items()
-            if key not in state or state[key].shape != value.shape
-        ] + [f"{key}: unexpected" for key in state if key not in ours]
-        if wrong:
-            raise CheckpointError(
-                f"{self.name} does not fit its own config.json: {'; '.join(wrong[:5])}. It was changed, or made "
-                f"by another version (smat {self.config.get('smat_version')}; this is {smat.__version__})"
-            )
-        with torch.no_grad():
-            for key, value in ours.items():
-                value.copy_(state[key])
+        tensors = {key: value for key, value in self.stored.items() if "/" not in key}
+        try:
+            for key in vectors:
+                rows = sum(f"{key}.{m}/{layout.names[0]}" in self.stored for m in range(len(self.stored)))
+                several = [layout.flatten(self._part(f"{key}.{m}")) for m in range(rows)]
+                tensors[key] = torch.stack(several) if rows else layout.flatten(self._part(key))
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.name}: {error}") from error
+        return tensors
 
     def _part(self, prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(f"{prefix}/"): v for k, v in self.tensors.items() if k.startswith(f"{prefix}/")}
+        return {k.removeprefix(f"{prefix}/"): v for k, v in self.stored.items() if k.startswith(f"{prefix}/")}
 
 
 def read_pool(name: str, **download: Any) -> StoredPool:

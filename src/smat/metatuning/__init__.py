@@ -3,18 +3,23 @@
 from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, train_task
 from smat.metatuning.optimizers import GroupConfig, MetaOptimizer, OptimizerConfig
 from smat.metatuning.settings import Progress, StepReport, TuningConfig
+from smat.metatuning.terms import CrossEntropy, Distillation, QueryOutputs, Term
 from smat.metatuning.tuner import MetaTuner
 
 __all__ = [
+    "CrossEntropy",
+    "Distillation",
     "GroupConfig",
     "MetaOptimizer",
     "MetaTuner",
     "ObjectiveConfig",
     "OptimizerConfig",
     "Progress",
+    "QueryOutputs",
     "StepReport",
     "TaskNoise",
     "TaskResult",
+    "Term",
     "TuningConfig",
     "train_task",
 ]

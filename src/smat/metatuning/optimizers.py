@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from smat.errors import ConfigError
-from smat.experts.pool import SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,14 @@ class MetaOptimizer:
 
     def __init__(self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig) -> None:
         self.config = config
+        own = pool.update.trainable()
+        if unknown := sorted(set(own) - {"delta", "gates"}):
+            raise ConfigError(
+                f"{type(pool.update).__name__}.trainable() names groups {unknown}; the groups are delta and gates"
+            )
         parameters = {
-            "delta": [pool.delta] if pool.head is None else [pool.delta, pool.head],
-            "gates": pool.gate_parameters(),
+            "delta": [*own.get("delta", ()), *([] if pool.head is None else [pool.head])],
+            "gates": own.get("gates", []),
             "router": list(pool.router.parameters()),
             "multipliers": [multipliers],
         }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from smat.errors import ConfigError
 from smat.experts import Precision
+from smat.heads import Head
 from smat.metatuning.objective import ObjectiveConfig
 from smat.metatuning.optimizers import OptimizerConfig
 
@@ -23,7 +24,8 @@ class TuningConfig:
         validation_episodes: episodes a domain in each of them.
         patience: stop after this many validations without a better accuracy; None: never.
         checkpoint_every: tasks between checkpoints; the end and an interruption save one too.
-        seed: of everything random in the run.
+        seed: seed of everything random in the run.
+        head: head that the tasks are trained and validated through, by import path; nearest prototypes by default.
     """
 
     tasks: int = 100_000
@@ -37,6 +39,7 @@ class TuningConfig:
     patience: int | None = None
     checkpoint_every: int = 500
     seed: int = 0
+    head: Head | None = None
 
     def __post_init__(self) -> None:
         for name in ("tasks", "meta_batch", "checkpoint_every"):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import ConfigError, NonFiniteError
 from smat.experts import SparseInterpolatedExperts
+from smat.heads import fit_task
 from smat.metatuning.checkpoints import load_state, recover_folder, replace_folder, save_state
 from smat.metatuning.objective import TaskNoise, TaskResult, train_task
 from smat.metatuning.optimizers import MetaOptimizer
@@ -51,10 +52,10 @@ class MetaTuner:
     ) -> None:
         if not pool.config.experts:
             raise ConfigError("a pool without experts has nothing to tune: set pool.experts to 1 or more")
-        if config.target_sparsity is not None and not pool.gate_parameters():
+        if config.target_sparsity is not None and not pool.update.trainable().get("gates"):
             raise ConfigError(
-                f"tuning.target_sparsity is {config.target_sparsity}, but pool.gating {pool.config.gating!r} has "
-                "nothing to learn: set tuning.target_sparsity to null"
+                f"tuning.target_sparsity is {config.target_sparsity}, but {type(pool.update).__name__} (pool.gating "
+                f"{pool.config.gating!r}) has no gates to learn: set tuning.target_sparsity to null"
             )
         if config.meta_batch % fabric.world_size:
             raise ConfigError(
@@ -116,7 +117,7 @@ class MetaTuner:
     def _step(self, batch: Sequence[Episode]) -> None:
         pool, config, start = self.pool, self.config, self.progress.tasks
         pool.train()
-        pool.router.power_iteration()
+        pool.router.before_step()
         results = []
         for number, episode in enumerate(batch):
             task = start + self.fabric.global_rank + number * self.fabric.world_size
@@ -126,6 +127,7 @@ class MetaTuner:
                 episode.to(self.fabric.device),
                 config.objective,
                 target_sparsity=config.target_sparsity,
+                head=config.head,
                 noise=self._noise(task),
                 precision=config.precision,
                 weight=1 / config.meta_batch,
@@ -142,7 +144,7 @@ class MetaTuner:
             )
         self._reduce_gradients()
         norms = self.optimizer.step(start / config.tasks)
-        pool.clamp_gate_logits_()
+        pool.update.after_step()
         self.progress.tasks += config.meta_batch
         pool.tasks_seen += config.meta_batch
         self._stop = stop
@@ -197,6 +199,7 @@ class MetaTuner:
 
     # -- validation and saving -------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def _validate(self) -> None:
         """Accuracy on validation classes; the best pool so far is kept."""
         self.pool.eval()
@@ -206,12 +209,16 @@ class MetaTuner:
             rank, world = self.fabric.global_rank, self.fabric.world_size
             for episode in episode_loader(source, rank, self.config.validation_episodes, world, self.workers):
                 episode = episode.to(self.fabric.device)
-                logits = self.pool.classify(
-                    episode.support, episode.support_labels, episode.query, self.config.precision
+                classifier, queries = fit_task(
+                    self.pool,
+                    episode.support,
+                    episode.support_labels,
+                    episode.query,
+                    head=self.config.head,
+                    precision=self.config.precision,
                 )
-                correct += torch.stack(
-                    [(logits.argmax(1) == episode.query_labels).float().mean(), correct.new_ones(())]
-                )
+                choice = classifier(queries).argmax(1)
+                correct += torch.stack([(choice == episode.query_labels).float().mean(), correct.new_ones(())])
             correct = self._mean(correct)
             accuracies[source.domains[0].name] = float(correct[0] / correct[1])
         accuracy = sum(accuracies.values()) / len(accuracies)
@@ -235,7 +242,7 @@ class MetaTuner:
     def save(self) -> None:
         """Write everything that the rest of the run depends on."""
         if self.fabric.is_global_zero:
-            pool = {k: v for k, v in self.pool.state_dict().items() if k != "pretrained"}
+            pool = {k: v for k, v in self.pool.tensors().items() if k != "pretrained"}
             state = {
                 "pool": pool,
                 "multipliers": self.multipliers.data,
@@ -253,7 +260,8 @@ class MetaTuner:
         """
         recover_folder(self.folder / "best")
         state = load_state(self._state_folder)
-        self.pool.load_state_dict(state["pool"] | {"pretrained": self.pool.pretrained})
+        tensors = state["pool"] | {"pretrained": self.pool.pretrained}
+        self.pool.load_tensors(tensors, f"the training state in {self._state_folder}")
         self.multipliers.data.copy_(state["multipliers"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from smat.adaptation import Adapt, Device, FineTuneConfig, open_model, pick_device
+from smat.adaptation import Device, FineTuneConfig, Kind, open_model, pick_device
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodePlan, FixedSampler, Sampler, SamplerKind, TransformConfig, make_sampler, read_episodes
 from smat.errors import ConfigError
@@ -21,6 +21,7 @@ from smat.evaluation import (
     Contender,
     EpisodeRow,
     Experts,
+    Frozen,
     FrozenFeatures,
     Rule,
     Summary,
@@ -31,7 +32,6 @@ from smat.evaluation import (
     published_warning,
     results_table,
     summarise,
-    untouched,
 )
 from smat.experts import Precision, SparseInterpolatedExperts
 from smat.files import check_writable, write_whole
@@ -59,7 +59,7 @@ def evaluate(
     domains: list[str],
     *,
     method: str = "all",
-    adapt: Adapt = "none",
+    adapt: Kind = "none",
     learning_rate_from: Rule = "validation",
     steps: int = FineTuneConfig.steps,
     grid: list[float] = list(FineTuneConfig.grid),  # noqa: B006
@@ -213,7 +213,7 @@ def _episodes(
 
 
 def _pools(
-    pool: SparseInterpolatedExperts, method: str, adapt: Adapt, checkpoint: str
+    pool: SparseInterpolatedExperts, method: str, adapt: Kind, checkpoint: str
 ) -> dict[str, SparseInterpolatedExperts]:
     """The pool of each method to evaluate; the untouched backbone is one without experts."""
     own = pool.config.method if pool.config.experts else "pretrained"
@@ -230,7 +230,7 @@ def _pools(
 
 def _unadapted(name: str, pool: SparseInterpolatedExperts, precision: Precision) -> Contender:
     """A method without fine-tuning."""
-    return Experts(pool, precision) if pool.config.experts else BASELINES.get(name, untouched)
+    return Experts(pool, precision) if pool.config.experts else BASELINES.get(name, Frozen())
 
 
 def _summaries(rows: Sequence[EpisodeRow], domains: Sequence[Domain]) -> list[Summary]:

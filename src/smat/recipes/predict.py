@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from smat.adaptation import Adapt, Device, FewShotClassifier, FineTuneConfig, LearningRate, open_model, pick_device
+from smat.adaptation import Device, FewShotClassifier, FineTuneConfig, Kind, LearningRate, open_model, pick_device
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.episodes import TransformConfig
 from smat.errors import DataError
@@ -54,7 +54,7 @@ def predict(
     output: str = "predictions.csv",
     margin: float | None = None,
     skip_bad: bool = False,
-    adapt: Adapt = "none",
+    adapt: Kind = "none",
     learning_rate: LearningRate = "support",
     steps: int = FineTuneConfig.steps,
     flip: bool = True,

@@ -154,12 +154,12 @@ def test_an_interruption_keeps_what_is_done_on_a_domain_and_more_episodes_only_a
 def test_an_interrupted_training_goes_on_or_begins_anew(base: str, out: Path) -> None:
     arguments: dict[str, Any] = {"out": str(out), "methods": ["smat"], "against": "smat"}
     smat = out / "training" / "smat-seed0"
-    whole = SparseInterpolatedExperts.from_pretrained(smat / "best").delta
+    whole = SparseInterpolatedExperts.from_pretrained(smat / "best").update.delta
     assert whole.abs().max() > 0
     for folder in ("last", "state"):  # without an end, then also without a saved state
         shutil.rmtree(smat / folder)
         reproduce("table2", base, **arguments, **SMALL)
-        assert torch.equal(SparseInterpolatedExperts.from_pretrained(smat / "best").delta, whole)
+        assert torch.equal(SparseInterpolatedExperts.from_pretrained(smat / "best").update.delta, whole)
         assert (smat / "last").exists()
         shutil.rmtree(smat / "last")
     (smat / "last").mkdir()
@@ -192,7 +192,7 @@ def test_wise_ft_goes_from_the_untouched_network_to_the_tuned_one(base: str, out
 def test_changes_of_the_update(finished: Path) -> None:
     def changed(change: Any, amount: float) -> torch.Tensor:
         pool = SparseInterpolatedExperts.from_pretrained(finished / "training" / "pmf-seed0" / "best")
-        return Setting("", "pmf", (), change, amount).carry_out(pool).delta.detach()
+        return Setting("", "pmf", (), change, amount).carry_out(pool).update.delta.detach()
 
     whole = changed("", 1.0)
     torch.testing.assert_close(changed("scale", 0.25), whole / 4)

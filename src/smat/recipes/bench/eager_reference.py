@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
 from smat.episodes import Episode
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import LearnedGates, SparseInterpolatedExperts
 from smat.metatuning.objective import ObjectiveConfig
 
 Parameters = dict[str, Tensor]
@@ -36,14 +36,17 @@ class EagerExperts:
 
     def __init__(self, pool: SparseInterpolatedExperts, multipliers: Tensor) -> None:
         self.backbone = pool.backbone
-        self.gates, self.temperature = pool.gate_distribution, pool.temperature
+        update = pool.update
+        if not isinstance(update, LearnedGates):
+            raise TypeError(f"the eager code is of learned gates, not of {type(update).__name__}")
+        self.gates, self.temperature = update.gate_distribution, pool.temperature
         self.pretrained: Parameters = {}
         self.delta: Parameters = {}
         self.gate_logits: Parameters = {}
         for (name, where), shape in zip(pool.layout.slices.items(), pool.layout.shapes, strict=True):
             self.pretrained[name] = pool.pretrained[where].view(shape).clone()
-            self.delta[name] = _leaf(pool.delta[where].view(shape).clone())
-            self.gate_logits[name] = _leaf(pool.gate_logits[:, where].reshape(-1, *shape).clone())
+            self.delta[name] = _leaf(update.delta[where].view(shape).clone())
+            self.gate_logits[name] = _leaf(update.gate_logits[:, where].reshape(-1, *shape).clone())
         self.router = copy.deepcopy(pool.router)
         self.multipliers = _leaf(multipliers.clone())
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from smat import backbones
 from smat.backbones import BackboneSpec
 from smat.episodes import Episode, EpisodePlan
-from smat.experts import PoolConfig, Precision, SparseInterpolatedExperts
+from smat.experts import NoUpdate, PoolConfig, Precision, SparseInterpolatedExperts
+from smat.heads import fit_task
 from smat.metatuning.objective import ObjectiveConfig, train_task
 from smat.recipes.bench import eager_reference
 from smat.recipes.bench.eager_reference import EagerExperts
@@ -55,7 +56,8 @@ class Setup:
         )
         with seeded_torch(0, "bench"):
             self.pool = SparseInterpolatedExperts(backbones.build(spec), PoolConfig(experts=problem.experts))
-            nn.init.normal_(self.pool.delta, std=1e-3)
+            (delta,) = self.pool.update.parameter_vectors()
+            nn.init.normal_(delta, std=1e-3)
             self.episode = _random_episode(problem)
         self.pool.train()
         self.multipliers = nn.Parameter(torch.ones(problem.experts))
@@ -72,7 +74,7 @@ class Setup:
     def keep_eager_alone(self) -> None:
         """Free the pool's numbers, for a process that measures the eager implementation's memory."""
         self._eager = self.eager
-        self.pool.delta = self.pool.gate_logits = None  # pyright: ignore[reportAttributeAccessIssue]
+        self.pool.update = NoUpdate()
 
     @cached_property
     def cotangent(self) -> Tensor:
@@ -124,7 +126,9 @@ class Setup:
     def evaluate(self, precision: Precision) -> Tensor:
         """The package's evaluation episode; its query logits."""
         episode = self.episode
-        return self.pool.classify(episode.support, episode.support_labels, episode.query, precision)
+        support, labels = episode.support, episode.support_labels
+        classifier, queries = fit_task(self.pool, support, labels, episode.query, precision=precision)
+        return classifier(queries)
 
     def interpolation(self) -> None:
         """The package's interpolation, forward and backward, with the expected density."""
@@ -148,10 +152,8 @@ class Setup:
         """Largest relative differences (norm of the difference over the norm) from the eager implementation."""
         loss, theirs = self.task("32-true"), self.eager_task()
         ours = {
-            "delta": self.pool.delta.grad,
-            "gate_logits": self.pool.gate_logits.grad,
             "multipliers": self.multipliers.grad,
-            **{f"router.{name}": p.grad for name, p in self.pool.router.named_parameters()},
+            **{name.removeprefix("update."): p.grad for name, p in self.pool.named_parameters()},
         }
         reference = eager_reference.gradients(self.eager)
         gradients = max(_difference(g, reference[name]) for name, g in ours.items() if g is not None)

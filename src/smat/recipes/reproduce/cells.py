@@ -1,11 +1,10 @@
 """Evaluating what is missing, for `smat reproduce`."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from smat.adaptation import Adapt, FineTuneConfig
+from smat.adaptation import FineTuneConfig, Kind
 from smat.domains import Domain
 from smat.episodes import EpisodeSource, sampler_settings
 from smat.evaluation import (
@@ -16,6 +15,7 @@ from smat.evaluation import (
     EpisodeRow,
     Experts,
     FineTuned,
+    Frozen,
     FrozenFeatures,
     Rule,
     Store,
@@ -23,7 +23,6 @@ from smat.evaluation import (
     evaluate_domain,
     fine_tuned,
     rule_for,
-    untouched,
 )
 from smat.experts import Precision, SparseInterpolatedExperts
 from smat.recipes.episode_progress import episode_progress, follow
@@ -32,15 +31,6 @@ from smat.recipes.reproduce.training import Workshop
 
 _AT_ONCE = 8  # pools in memory
 _BLOCK = 25  # episodes between two saves; where it changes, stored blocks still fit together
-
-
-def fingerprint(pool: SparseInterpolatedExperts) -> str:
-    """A hash that changes when a pool's numbers do."""
-    digest = hashlib.sha256(repr(pool.config).encode())
-    for name, value in sorted(pool.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ class Entrant:
 
     setting: Setting
     seed: int
-    adapt: Adapt
+    adapt: Kind
 
     @property
     def name(self) -> str:
@@ -64,7 +54,7 @@ class Entrant:
         return f"{self.setting.name}{kind}" + (f" ({self.seed})" if self.seed else "")
 
 
-def batches(settings: Sequence[Setting], seeds: Sequence[int], adapt: Sequence[Adapt]) -> list[list[Entrant]]:
+def batches(settings: Sequence[Setting], seeds: Sequence[int], adapt: Sequence[Kind]) -> list[list[Entrant]]:
     """Entrants in groups that see episodes together: those without adaptation share images, the others go alone."""
     all_of_them = [
         Entrant(setting, seed, kind)
@@ -110,7 +100,7 @@ class Evaluator:
         pools = {
             e: self.workshop.open(e.setting, e.seed) if e.setting.trained else self.untouched_pool for e in entrants
         }
-        prints = {entrant: fingerprint(pool) for entrant, pool in pools.items()}
+        prints = {entrant: pool.fingerprint() for entrant, pool in pools.items()}
         found = []
         for source in self.sources:
             keys = {entrant: self.key(entrant, source, prints[entrant]) for entrant in entrants}
@@ -183,7 +173,7 @@ class Evaluator:
             return fine_tuned(pool, entrant.adapt, self.tuning, self.rule, source, self.precision, workers)
         if entrant.setting.trained:
             return Experts(pool, self.precision)
-        return BASELINES.get(entrant.setting.method, untouched)
+        return BASELINES.get(entrant.setting.method, Frozen())
 
 
 def cell(key: CellKey, domain: Domain, rows: Sequence[EpisodeRow], name: str, rates: Sequence[float]) -> Cell:

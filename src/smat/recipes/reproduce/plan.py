@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from smat.adaptation import Adapt
+from smat.adaptation import Kind
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES
 from smat.experts import SparseInterpolatedExperts
@@ -61,12 +61,13 @@ class Setting:
         `scale`: θ_pre + c·θ_δ (Wortsman et al. 2022); `keep`: the numbers of θ_δ that are largest by size stay, the
         others become 0.
         """
-        if self.change == "scale":
-            pool.delta.mul_(self.amount)
-        elif self.change == "keep":
-            size = pool.delta.abs().flatten()
-            dropped = size.argsort()[: round((1 - self.amount) * len(size))]
-            pool.delta.view(-1)[dropped] = 0
+        for delta in pool.update.parameter_vectors():
+            if self.change == "scale":
+                delta.mul_(self.amount)
+            elif self.change == "keep":
+                size = delta.abs().flatten()
+                dropped = size.argsort()[: round((1 - self.amount) * len(size))]
+                delta.view(-1)[dropped] = 0
         return pool
 
 
@@ -155,7 +156,7 @@ def given_checkpoints(given: Sequence[str], settings: Sequence[Setting], seeds: 
 
 def check_adaptable(settings: Sequence[Setting], adapt: Sequence[str]) -> None:
     """Raise a `ConfigError` for kinds of adaptation that are unknown or given twice, or that nothing can take."""
-    kinds = get_args(Adapt)
+    kinds = get_args(Kind)
     if not adapt or len(set(adapt)) < len(adapt) or set(adapt) - set(kinds):
         raise ConfigError(f"adapt is {list(adapt)}; give one or more of {', '.join(kinds)}, each once")
     if "none" not in adapt and all(s.method in BASELINES for s in settings):

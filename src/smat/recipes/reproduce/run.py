@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smat.adaptation import Adapt, Device, FineTuneConfig, adapted_layers
+from smat.adaptation import Device, FineTuneConfig, Kind, make_tuner
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
@@ -44,7 +44,7 @@ def reproduce(
     name: str | None = None,
     checkpoint: list[str] = [],  # noqa: B006
     seeds: list[int] = [0],  # noqa: B006
-    adapt: list[Adapt] = ["none"],  # noqa: B006
+    adapt: list[Kind] = ["none"],  # noqa: B006
     learning_rate_from: Rule = "validation",
     steps: int = FineTuneConfig.steps,
     grid: list[float] = list(FineTuneConfig.grid),  # noqa: B006
@@ -124,8 +124,8 @@ def reproduce(
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])
     untouched_pool = workshop.untouched_pool()
-    if "lora" in adapt:
-        adapted_layers(untouched_pool.backbone)  # for its error, before anything is trained
+    for kind in adapt:
+        make_tuner(kind).check(untouched_pool.backbone)  # for its error, before anything is trained
     sources = _sources(config, opened, untouched_pool, way, shot, query)
     workshop.check(settings, untouched_pool)
     missing = workshop.trainings(settings)
@@ -179,11 +179,11 @@ def _sources(
     return domain_sources(pool.backbone.spec, domains, "test", sampler, config.episodes.transforms)
 
 
-def _tuned(kind: Adapt, tuning: FineTuneConfig, rule: Rule) -> str:
+def _tuned(kind: Kind, tuning: FineTuneConfig, rule: Rule) -> str:
     """What is done on a support set, for a title."""
     if kind == "none":
         return "no fine-tuning"
-    chosen = f"{tuning.learning_rates(kind)[0]:g}" if tuning.one_rate else f"by {_RULES[rule]}"
+    chosen = f"{make_tuner(kind).learning_rates(tuning)[0]:g}" if tuning.one_rate else f"by {_RULES[rule]}"
     return f"{'LoRA' if kind == 'lora' else 'full fine-tuning'} (learning rate {chosen})"
 
 

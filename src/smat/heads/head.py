@@ -1,0 +1,50 @@
+"""What a head is: support features and labels in, a classifier of features out."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from smat.plugins import Plugin
+
+
+class Classifier(nn.Module, ABC):
+    """Classifies features of one task.
+
+    What it knows of the task, and what its head has learned, are tensors registered as buffers: so it moves between
+    devices and is saved with the network, and meta-tuning can differentiate by them.
+    """
+
+    way: int
+
+    @abstractmethod
+    def forward(self, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n way"]:
+        """Logits of the task's classes, such that their softmax gives the probabilities."""
+
+    def probabilities(self, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n way"]:
+        """Of the task's classes; rows sum to 1."""
+        return self(features).softmax(dim=1)
+
+
+class Head(Plugin, ABC):
+    """Makes a classifier of features from a support set; an extension point.
+
+    A head works on the features of any network: the frozen one, a merged one, a fine-tuned one. Its settings are the
+    constructor's arguments, kept as attributes of the same name; `fit` changes nothing in it.
+
+    Attributes:
+        differentiable: whether the classifier's tensors and its logits are differentiable in the features. Meta-tuning
+            needs it; fine-tuning goes through class means where it is not.
+    """
+
+    differentiable: bool = True
+
+    @abstractmethod
+    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Classifier:
+        """The classifier of a support set.
+
+        Args:
+            features: of the support images.
+            labels: classes 0..way-1, each at least once.
+            way: number of classes.
+        """
