@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smat.episodes import FixedSampler, SplitClasses, VariableSampler, make_sampler, sampler_settings
+from smat.episodes import EpisodeShape, FixedSampler, SplitClasses, VariableSampler, sampler_settings
 from smat.errors import ConfigError, DataError
 
 class_sizes = st.lists(st.integers(2, 1500), min_size=5, max_size=70).map(np.array)
@@ -135,16 +135,16 @@ def test_too_few_classes_say_what_to_do() -> None:
     with pytest.raises(DataError) as error:
         FixedSampler(way=10).check(dogs)
     assert str(error.value) == (
-        "domain 'dogs' has 9 classes; 10-way episodes need at least 10: lower sampler.way or drop the domain"
+        "domain 'dogs' has 9 classes; 10-way episodes need at least 10: lower way, or leave the domain out"
     )
-    with pytest.raises(DataError, match=r"4 classes.*sampler\.min_way"):
+    with pytest.raises(DataError, match=r"4 classes; variable .* at least 5: .*VariableSampler with a lower min_way"):
         VariableSampler().check(classes([60] * 4))
     VariableSampler().check(dogs)
 
 
 def test_too_few_images_name_the_classes_and_counts() -> None:
     zoo = classes([20, 3, 19], ["ant", "bee", "cat"])
-    with pytest.raises(DataError, match=r"'bee' \(3\), 'cat' \(19\); lower sampler\.shot") as error:
+    with pytest.raises(DataError, match=r"'bee' \(3\), 'cat' \(19\); lower shot or query") as error:
         FixedSampler(way=2).check(zoo)
     assert "'ant'" not in str(error.value)
     with pytest.raises(DataError, match=r"'b' \(1\)"):
@@ -165,7 +165,7 @@ def test_too_few_images_name_the_classes_and_counts() -> None:
     ],
 )
 def test_settings_that_cannot_work(kind, settings: dict, field: str) -> None:
-    with pytest.raises(ConfigError, match=rf"sampler\.{field} is"):
+    with pytest.raises(ConfigError, match=rf"^{field} is"):
         kind(**settings)
 
 
@@ -174,5 +174,8 @@ def test_settings_for_records_make_the_same_sampler_again() -> None:
         settings = sampler_settings(sampler)
         assert settings.pop("name") == type(sampler).__name__
         assert type(sampler)(**settings) == sampler
-    assert make_sampler("fixed", 3, 2, 4) == FixedSampler(3, 2, 4)
-    assert make_sampler("variable", 3, 2, 4, hierarchy=False) == VariableSampler(hierarchy=False)
+
+
+def test_a_shape_builds_its_sampler() -> None:
+    assert EpisodeShape("fixed", 3, 2, 4).build_sampler() == FixedSampler(3, 2, 4)
+    assert EpisodeShape("variable", 3, 2, 4, hierarchy=False).build_sampler() == VariableSampler(hierarchy=False)

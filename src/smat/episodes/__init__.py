@@ -3,25 +3,30 @@
 from smat.episodes.episode import Episode, EpisodePlan
 from smat.episodes.episode_file import WrittenEpisodes, episode_lines, read_episodes
 from smat.episodes.loader import episode_loader
+from smat.episodes.options import EpisodeOptions, EpisodeShape, PlanOptions
 from smat.episodes.samplers import (
     Draw,
     FixedSampler,
+    RecordedSampler,
     Sampler,
     SamplerKind,
     SplitClasses,
     VariableSampler,
-    make_sampler,
     sampler_settings,
 )
 from smat.episodes.source import EpisodeSource
-from smat.episodes.transforms import TransformConfig, normalise, plain_transform, prepare, random_transform
+from smat.episodes.transforms import TransformConfig, plain_transform, prepare, random_transform
 
 __all__ = [
     "Draw",
     "Episode",
+    "EpisodeOptions",
     "EpisodePlan",
+    "EpisodeShape",
     "EpisodeSource",
     "FixedSampler",
+    "PlanOptions",
+    "RecordedSampler",
     "Sampler",
     "SamplerKind",
     "SplitClasses",
@@ -30,8 +35,6 @@ __all__ = [
     "WrittenEpisodes",
     "episode_lines",
     "episode_loader",
-    "make_sampler",
-    "normalise",
     "plain_transform",
     "prepare",
     "random_transform",
