@@ -9,7 +9,8 @@ import torch
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
 from smat.evaluation import EpisodeRow, Experts, FrozenFeatures, evaluate_domain, protocol, untouched
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
+from smat.precision import NetworkPrecision
 from tiny_pool import images_seen, make_pool
 
 Source = Callable[..., EpisodeSource]
@@ -21,7 +22,7 @@ def rows_of(
     source: EpisodeSource,
     episodes: int,
     methods: Sequence[str] = BOTH,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     **more: Any,
 ) -> list[EpisodeRow]:
     contenders = {"smat": Experts(pool, precision), "pretrained": untouched}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ from smat.backbones import BackboneSpec
 from smat.domains import load_image
 from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
-from smat.experts import Precision, TaskModel
+from smat.experts import TaskModel
+from smat.precision import Precision, resolve_precision
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
@@ -41,7 +42,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Args:
         model: a checkpoint of smat or a pre-trained backbone, by folder or hub name or as an object
             (`SparseInterpolatedExperts`, `Backbone`); `"pocket"` is the small network that smat carries.
-        precision: `"32-true"` or `"bf16-mixed"`.
+        precision: `"32-true"`, `"bf16-mixed"`, or `"auto"`: the second where the device computes fast in bfloat16, the
+            first elsewhere.
         device: `"auto"`, `"cpu"` or `"cuda"`.
         batch_size: images that pass through the network at a time.
         margin: as `BackboneSpec.margin`; that of the model's training by default.
@@ -71,7 +73,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self,
         model: Model = "pocket",
         *,
-        precision: Precision = "32-true",
+        precision: Precision = "auto",
         device: Device = "auto",
         batch_size: int = 64,
         margin: float | None = None,
@@ -123,11 +125,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise DataError(
                 f"all {len(images)} images are of one class, '{classes[0]}'; give images of two or more classes"
             )
-        pool = open_model(self.model, pick_device(self.device))
+        device = pick_device(self.device)
+        precision = resolve_precision(self.precision, device)
+        pool = open_model(self.model, device)
         device, spec = pool.pretrained.device, pool.backbone.spec
         support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):
-            task_model = pool.specialise(support, codes, self.precision)
+            task_model = pool.specialise(support, codes, precision)
         rate = 0.0
         if self.adapt != "none":
             task_model, rate = self._adapted(task_model.eval(), support, codes)
@@ -142,7 +146,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             "kind": self.adapt,
             "config": FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size),
             "seed": self.seed,
-            "precision": self.precision,
+            "precision": resolve_precision(self.precision, images.device),
         }
         rate = self.learning_rate
         with Progress(transient=True, disable=not self.progress) as progress:
@@ -171,7 +175,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         model, spec = self.task_model_, self.task_model_.backbone.spec
         device = model.prototypes.device
         parts: list[Tensor] = []
-        mixed = self.precision == "bf16-mixed"
+        mixed = resolve_precision(self.precision, device) == "bf16-mixed"
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             for start in range(0, len(images), self.batch_size):
                 batch = images[start : start + self.batch_size]
@@ -185,8 +189,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[places]
 
     def _check_settings(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ConfigError(f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
         check_kind(self.adapt)

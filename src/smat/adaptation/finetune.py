@@ -15,8 +15,9 @@ from smat.adaptation.lora import Adapters, adapted_layers
 from smat.adaptation.settings import Adapt, FineTuneConfig, check_kind, check_learning_rate
 from smat.backbones import recomputed_activations
 from smat.errors import DataError, NonFiniteError
-from smat.experts import Precision, TaskModel
+from smat.experts import TaskModel
 from smat.experts.prototypes import class_prototypes, cosine_logits
+from smat.precision import NetworkPrecision
 from smat.rng import seeded_torch, torch_generator
 
 
@@ -30,7 +31,7 @@ def fine_tune(
     head: Callable[[Tensor, Tensor], Tensor] = cosine_logits,
     views: Callable[[int], Tensor] | None = None,
     batch_size: int | None = None,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     seed: int = 0,
 ) -> Iterator[Float[Tensor, ""]]:
     """Fine-tuning by AdamW, the prototypes computed anew, with gradient, at every step (Hu et al. 2022).
@@ -93,7 +94,7 @@ def _backward(passes: Sequence[Callable[[], Tensor]], loss_of: Callable[[Tensor]
 def _features(
     network: nn.Module,
     images: Float[Tensor, "n 3 height width"],
-    precision: Precision,
+    precision: NetworkPrecision,
     draw: tuple[int, int, int] = (0, 0, 0),
 ) -> Float[Tensor, "n dim"]:
     """Features in the images' type; `draw` (seed, step, batch) says which dropout, the same at every call."""
@@ -107,7 +108,7 @@ def _features(
 def plain_features(
     network: nn.Module,
     images: Float[Tensor, "n 3 height width"],
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     batch_size: int | None = None,
 ) -> Float[Tensor, "n dim"]:
     """Features without a graph, so many images at a time, by default all."""
@@ -125,7 +126,7 @@ def adapt(
     lr: float,
     config: FineTuneConfig | None = None,
     seed: int = 0,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     on_step: Callable[[int, int], None] | None = None,
 ) -> TaskModel:
     """A task's network, fine-tuned on its support set: a new plain one, and the one given stays as it is.

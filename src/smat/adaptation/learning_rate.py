@@ -13,7 +13,8 @@ from smat.adaptation.finetune import adapt, check_labels, plain_features
 from smat.adaptation.lora import adapted_layers
 from smat.adaptation.settings import Adapt, FineTuneConfig, check_kind
 from smat.errors import NonFiniteError
-from smat.experts import Precision, TaskModel, class_prototypes
+from smat.experts import TaskModel, class_prototypes
+from smat.precision import NetworkPrecision
 from smat.rng import torch_generator
 
 
@@ -25,7 +26,7 @@ def cross_validated_lr(
     kind: Adapt,
     config: FineTuneConfig | None = None,
     seed: int = 0,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     on_step: Callable[[int, int], None] | None = None,
 ) -> float:
     """The learning rate of `config.grid` (LoRA: ten times these) that does best on held-out support images.
@@ -124,7 +125,7 @@ def _errors(
     model: TaskModel,
     images: Float[Tensor, "n 3 height width"],
     labels: Int[Tensor, " n"],
-    precision: Precision,
+    precision: NetworkPrecision,
     batch_size: int | None,
 ) -> Float[Tensor, " 2"]:
     """The number of wrong answers, and the sum of the cross-entropies."""

@@ -14,7 +14,8 @@ from smat.adaptation import Adapt, FineTuneConfig, adapt, cross_validated_lr, ev
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
 from smat.evaluation.protocol import FrozenFeatures
-from smat.experts import Precision, SparseInterpolatedExperts, TaskModel, class_prototypes, cosine_logits
+from smat.experts import SparseInterpolatedExperts, TaskModel, class_prototypes, cosine_logits
+from smat.precision import NetworkPrecision
 from smat.rng import derive_seed
 
 
@@ -30,7 +31,7 @@ class Experts:
     """
 
     pool: SparseInterpolatedExperts
-    precision: Precision = "32-true"
+    precision: NetworkPrecision = "32-true"
 
     @torch.no_grad()
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class FineTuned:
     kind: Adapt
     config: FineTuneConfig = FineTuneConfig()
     rate: float | None = None
-    precision: Precision = "32-true"
+    precision: NetworkPrecision = "32-true"
     rates: list[float] = field(default_factory=list)
 
     def __call__(self, episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:

@@ -9,7 +9,8 @@ from smat.adaptation import Adapt, FineTuneConfig
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import DataError, NonFiniteError
 from smat.evaluation.contenders import FineTuned
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
+from smat.precision import NetworkPrecision
 
 Rule = Literal["validation", "support", "support-median", "published"]
 """Where the learning rate comes from: episodes of the domain's validation classes; cross-validation inside each support
@@ -56,7 +57,7 @@ def fine_tuned(
     config: FineTuneConfig,
     rule: Rule,
     source: EpisodeSource,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     workers: int = 0,
 ) -> FineTuned:
     """A contender whose learning rate is that of the domain; with `support` each episode has its own.

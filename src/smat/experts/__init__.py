@@ -2,7 +2,7 @@
 
 from smat.experts.gates import HardConcrete, expected_density, gate
 from smat.experts.interpolation import Merged, interpolate
-from smat.experts.network import Network, Precision
+from smat.experts.network import Network
 from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.prototypes import class_prototypes, cosine_logits
 from smat.experts.router import Router, RouterConfig
@@ -15,7 +15,6 @@ __all__ = [
     "Merged",
     "Network",
     "PoolConfig",
-    "Precision",
     "Router",
     "RouterConfig",
     "SparseInterpolatedExperts",

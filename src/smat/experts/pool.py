@@ -14,7 +14,7 @@ from smat.errors import DataError
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, Uniform, interpolate, merged_vector
 from smat.experts.masks import fixed_gate_logits
-from smat.experts.network import Network, Precision
+from smat.experts.network import Network
 from smat.experts.prototypes import LOGIT_SCALE, class_prototypes, cosine_logits
 from smat.experts.router import Router
 from smat.experts.settings import PoolConfig
@@ -22,6 +22,7 @@ from smat.experts.storage import read_pool, write_pool
 from smat.experts.structure import gate_index
 from smat.experts.task_model import TaskModel
 from smat.flat import Layout, adopt
+from smat.precision import NetworkPrecision
 
 
 class SparseInterpolatedExperts(
@@ -200,7 +201,7 @@ class SparseInterpolatedExperts(
         """Cosine similarity of features to prototypes, times ten or as it is learned."""
         return cosine_logits(features, prototypes, self.head)
 
-    def network(self, vector: Float[Tensor, " params"], precision: Precision = "32-true") -> Network:
+    def network(self, vector: Float[Tensor, " params"], precision: NetworkPrecision = "32-true") -> Network:
         """The backbone on the given parameters: images in, features out."""
         return Network(self.backbone, vector, self.layout, precision)
 
@@ -209,7 +210,7 @@ class SparseInterpolatedExperts(
         self,
         images: Float[Tensor, "n 3 height width"],
         labels: Int[Tensor, " n"],
-        precision: Precision = "32-true",
+        precision: NetworkPrecision = "32-true",
     ) -> TaskModel:
         """A plain network for one task: merged for its support set, with the prototypes of its classes.
 
@@ -234,7 +235,7 @@ class SparseInterpolatedExperts(
         support: Float[Tensor, "n_support 3 height width"],
         labels: Int[Tensor, " n_support"],
         query: Float[Tensor, "n_query 3 height width"],
-        precision: Precision = "32-true",
+        precision: NetworkPrecision = "32-true",
         frozen_support: Float[Tensor, "n_support dim"] | None = None,
     ) -> Float[Tensor, "n_query way"]:
         """The logits of a task's query images: what `specialise(support, labels)(query)` gives, without a copy.

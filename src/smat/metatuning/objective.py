@@ -18,10 +18,11 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from smat.episodes import Episode
 from smat.errors import ConfigError
 from smat.experts.interpolation import Merged, Uniform
-from smat.experts.network import Network, Precision
+from smat.experts.network import Network
 from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.prototypes import class_prototypes, cosine_logits
 from smat.metatuning.constraint import lagrangian
+from smat.precision import NetworkPrecision
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class _Adapted:
 
 
 def _inner_step(
-    pool: SparseInterpolatedExperts, vector: Tensor, episode: Episode, lr: float, precision: Precision
+    pool: SparseInterpolatedExperts, vector: Tensor, episode: Episode, lr: float, precision: NetworkPrecision
 ) -> _Adapted:
     """One first-order gradient step on the support loss, from one pass over the support.
 
@@ -171,7 +172,7 @@ def _teach(
     pool: SparseInterpolatedExperts,
     episode: Episode,
     config: ObjectiveConfig,
-    precision: Precision,
+    precision: NetworkPrecision,
     adapted: _Adapted,
     gradient: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -199,7 +200,7 @@ def _pass_through_networks(
     vector: Tensor,
     episode: Episode,
     config: ObjectiveConfig,
-    precision: Precision,
+    precision: NetworkPrecision,
     pretrained_logits: Tensor,
     keep_networks: bool,
 ) -> tuple[PassesResult, list[Tensor]]:
@@ -252,7 +253,7 @@ def train_task(
     *,
     target_sparsity: float | None,
     noise: TaskNoise | None = None,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     weight: float = 1.0,
     keep_networks: bool = False,
 ) -> TaskResult:

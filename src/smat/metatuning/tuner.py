@@ -18,6 +18,7 @@ from smat.metatuning.checkpoints import load_state, recover_folder, replace_fold
 from smat.metatuning.objective import TaskNoise, TaskResult, train_task
 from smat.metatuning.optimizers import MetaOptimizer
 from smat.metatuning.settings import Progress, StepReport, TuningConfig
+from smat.precision import NetworkPrecision, resolve_precision
 from smat.rng import torch_generator
 
 
@@ -61,6 +62,7 @@ class MetaTuner:
                 f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"
             )
         self.pool, self.config, self.fabric, self.folder = pool.to(fabric.device), config, fabric, folder
+        self.precision: NetworkPrecision = resolve_precision(config.precision, fabric.device)
         self.train_source, self.validation = train, tuple(validation)
         self.workers, self.on_step, self.on_validation = workers, on_step, on_validation
         self.multipliers = nn.Parameter(torch.zeros(pool.config.experts, device=fabric.device))
@@ -127,7 +129,7 @@ class MetaTuner:
                 config.objective,
                 target_sparsity=config.target_sparsity,
                 noise=self._noise(task),
-                precision=config.precision,
+                precision=self.precision,
                 weight=1 / config.meta_batch,
             )
             results.append(_numbers(result))
@@ -206,9 +208,7 @@ class MetaTuner:
             rank, world = self.fabric.global_rank, self.fabric.world_size
             for episode in episode_loader(source, rank, self.config.validation_episodes, world, self.workers):
                 episode = episode.to(self.fabric.device)
-                logits = self.pool.classify(
-                    episode.support, episode.support_labels, episode.query, self.config.precision
-                )
+                logits = self.pool.classify(episode.support, episode.support_labels, episode.query, self.precision)
                 correct += torch.stack(
                     [(logits.argmax(1) == episode.query_labels).float().mean(), correct.new_ones(())]
                 )

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from smat import backbones
 from smat.backbones import BackboneSpec
 from smat.episodes import Episode, EpisodePlan
-from smat.experts import PoolConfig, Precision, SparseInterpolatedExperts
+from smat.experts import PoolConfig, SparseInterpolatedExperts
 from smat.metatuning.objective import ObjectiveConfig, train_task
+from smat.precision import NetworkPrecision
 from smat.recipes.bench import eager_reference
 from smat.recipes.bench.eager_reference import EagerExperts
 from smat.rng import seeded_torch
@@ -105,7 +106,7 @@ class Setup:
         if self._eager is not None:
             self._eager.clear_gradients()
 
-    def task(self, precision: Precision) -> Tensor:
+    def task(self, precision: NetworkPrecision) -> Tensor:
         """The package's training task; its loss."""
         return train_task(
             self.pool,
@@ -121,7 +122,7 @@ class Setup:
         terms = eager_reference.train_task(self.eager, self.episode, self.objective, TARGET_SPARSITY)
         return torch.stack(list(terms.values())).sum()
 
-    def evaluate(self, precision: Precision) -> Tensor:
+    def evaluate(self, precision: NetworkPrecision) -> Tensor:
         """The package's evaluation episode; its query logits."""
         episode = self.episode
         return self.pool.classify(episode.support, episode.support_labels, episode.query, precision)
