@@ -1,8 +1,9 @@
-"""What `smat bench` measures: a pool on random weights, its eager counterpart, and a task of random images."""
+"""What `smat bench` measures: a pool of random weights, its eager counterpart, and an episode of random images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,16 @@ from smat.recipes.bench.eager_reference import EagerExperts
 from smat.rng import seeded_torch
 
 EAGER = "eager"
+WORK: tuple[str, ...] = ("train", "evaluate", "interpolation")
 TARGET_SPARSITY = 0.9
 
-# hidden size, attention heads; 12 blocks, an MLP of four times the width and patches of 16 pixels in each
+# Hidden size and attention heads; all have 12 blocks, MLPs of four times the width and patches of 16 pixels.
 BACKBONES = {"vit-tiny": (192, 3), "vit-small": (384, 6), "vit-base": (768, 12)}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The size of what is measured; weights and images are random."""
+    """The size of what is measured, and the threads it runs on."""
 
     backbone: str
     image_size: int
@@ -37,8 +39,8 @@ class Problem:
     threads: int
 
 
-class Setup:
-    """A pool, its eager counterpart (made where first needed) and an episode, from fixed seeds."""
+class Workload:
+    """A pool, its eager counterpart (made when it is first needed) and an episode, from fixed seeds."""
 
     def __init__(self, problem: Problem) -> None:
         width, heads = BACKBONES[problem.backbone]
@@ -71,7 +73,7 @@ class Setup:
         return self._eager
 
     def keep_eager_alone(self) -> None:
-        """Free the pool's numbers, for a process that measures the eager implementation's memory."""
+        """Free the pool's numbers, so that the process's memory is that of the eager code."""
         self._eager = self.eager
         self.pool.delta = self.pool.gate_logits = None  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -82,16 +84,18 @@ class Setup:
             return torch.randn(self.pool.layout.size)
 
     def run(self, what: str, contender: str) -> Callable[[], None]:
-        """A function that does the work once."""
-        steps = {
-            ("train", True): self.eager_task,
-            ("evaluate", True): lambda: eager_reference.evaluate_episode(self.eager, self.episode),
-            ("interpolation", True): self.eager_interpolation,
-            ("train", False): lambda: self.task(contender),  # pyright: ignore[reportArgumentType]
-            ("evaluate", False): lambda: self.evaluate(contender),  # pyright: ignore[reportArgumentType]
-            ("interpolation", False): self.interpolation,
-        }
-        step = steps[what, contender == EAGER]
+        """A function that does the work once.
+
+        Args:
+            what: one of `WORK`.
+            contender: `EAGER`, or the precision in which the package does it.
+        """
+        if contender == EAGER:
+            steps = self.eager_task, self.eager_evaluate, self.eager_interpolation
+        else:
+            precision = cast(NetworkPrecision, contender)
+            steps = partial(self.task, precision), partial(self.evaluate, precision), self.interpolation
+        step = dict(zip(WORK, steps, strict=True))[what]
 
         def once() -> None:
             step()
@@ -127,13 +131,17 @@ class Setup:
         episode = self.episode
         return self.pool.classify(episode.support, episode.support_labels, episode.query, precision)
 
+    def eager_evaluate(self) -> Tensor:
+        """The eager evaluation episode; its query logits."""
+        return eager_reference.evaluate_episode(self.eager, self.episode)
+
     def interpolation(self) -> None:
         """The package's interpolation, forward and backward, with the expected density."""
         merged = self.pool.merge(self._uniform_weights())
         torch.autograd.backward([merged.vector, merged.expected_density.sum()], [self.cotangent, torch.tensor(1.0)])
 
     def eager_interpolation(self) -> None:
-        """The same, a parameter at a time."""
+        """The same, parameter by parameter."""
         experts, masks = self.eager, self.eager.masks()
         network = experts.merge(self._uniform_weights(), masks)
         experts.sparsities(masks)
@@ -146,7 +154,7 @@ class Setup:
         return torch.full((experts,), 1 / experts, requires_grad=True)
 
     def agreement(self) -> dict[str, float]:
-        """Largest relative differences (norm of the difference over the norm) from the eager implementation."""
+        """Largest relative differences (norm of the difference over the norm) from the eager code."""
         loss, theirs = self.task("32-true"), self.eager_task()
         ours = {
             "delta": self.pool.delta.grad,
@@ -157,11 +165,10 @@ class Setup:
         reference = eager_reference.gradients(self.eager)
         gradients = max(_difference(g, reference[name]) for name, g in ours.items() if g is not None)
         self.clear()
-        logits = eager_reference.evaluate_episode(self.eager, self.episode)
         return {
             "loss": _difference(loss, theirs),
             "gradients": gradients,
-            "logits": _difference(self.evaluate("32-true"), logits),
+            "logits": _difference(self.evaluate("32-true"), self.eager_evaluate()),
         }
 
 
