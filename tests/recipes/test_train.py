@@ -132,6 +132,7 @@ def test_a_precision_left_open_is_that_of_the_machine_where_the_run_began(
         run("begun", {"32-true": "bf16-mixed", "bf16-mixed": "32-true"}[fastest], "--resume")
 
 
+@pytest.mark.slow
 def test_two_processes_come_to_what_one_does(settings: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
