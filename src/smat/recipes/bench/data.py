@@ -19,7 +19,7 @@ from rich.table import Table
 
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
-from smat.files import check_writable
+from smat.files import check_writable, write_whole
 from smat.recipes.bench.data_stores import Hdf5, ImageSet, Stored, decode, write_hdf5
 from smat.recipes.bench.machine import machine, usage
 
@@ -103,17 +103,17 @@ def bench_data(
     if report["process"]:
         console.print(_process_table(report))
     if path:
-        path.write_text(json.dumps(report, indent=1) + "\n")
+        write_whole(path, json.dumps(report, indent=1) + "\n")
     return report
 
 
 def _check(images: int, classes: int, size: int, image_size: int, way: int, per_class: int, repeats: int) -> None:
     if not 2 <= way <= classes:
-        raise ConfigError(f"way is {way} and classes is {classes}; give 2 or more, and no more in an episode than made")
+        raise ConfigError(f"way is {way} and classes is {classes}; give 2 or more, and at most the number of classes")
     if not 2 <= per_class <= images // classes:
         raise ConfigError(
             f"per_class is {per_class}, and {images} images of {classes} classes are {images // classes} of each: give "
-            "2 or more, and no more than that"
+            "2 or more, and at most that many"
         )
     for name, value, least in (("size", size, 16), ("image_size", image_size, 1), ("repeats", repeats, 1)):
         if value < least:

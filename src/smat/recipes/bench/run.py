@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smat.errors import ConfigError
+from smat.files import check_writable, write_whole
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory
 from smat.recipes.bench.machine import machine, peak_memory
@@ -66,6 +66,7 @@ def bench(
     """
     problem = Problem(backbone, image_size, experts, way, support, query, threads or torch.get_num_threads())
     _check(problem, what, precision, repeats)
+    path = check_writable(output) if output else None
     console, before = Console(), torch.get_num_threads()
     resolved = list(dict.fromkeys(resolve_precision(name, _CPU) for name in precision))
     contenders = {w: _contenders(w, resolved) for w in what}
@@ -91,8 +92,8 @@ def bench(
         "results": results,
     }
     console.print(_table(report))
-    if output is not None:
-        Path(output).write_text(json.dumps(report, indent=1) + "\n")
+    if path:
+        write_whole(path, json.dumps(report, indent=1) + "\n")
     return report
 
 
