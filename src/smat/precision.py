@@ -27,7 +27,7 @@ _BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16"}  # of x86 and ARM; wi
 # How many times as fast a bfloat16 product must be: networks also round weights and activations, and have layers that
 # stay in float32, so that they gain less than their products do.
 _WORTHWHILE = 1.5
-_TURNS = 10  # the first of them also prepares the kernels
+_TURNS = 20  # the first of them also prepares the kernels
 
 
 def resolve_precision(precision: str, device: torch.device) -> NetworkPrecision:
