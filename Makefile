@@ -1,8 +1,8 @@
-# Two commands on a fresh machine: `make quickstart` and `make test`. Both first make a virtual environment in .venv.
+# On a fresh machine: `make quickstart` and `make test`. Both first make a virtual environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quickstart test check clean
+.PHONY: install quickstart test test-all check clean
 
 install: .venv/installed
 
@@ -17,7 +17,11 @@ quickstart: install
 	$(BIN)/smat quickstart --out runs/quickstart
 
 test: install
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 -m "not slow"
+
+# What `test` leaves out too, and full fuzzing.
+test-all: install
+	HYPOTHESIS_PROFILE=full $(BIN)/pytest --numprocesses 2
 
 check: install
 	$(BIN)/ruff format --check

@@ -1,8 +1,10 @@
 """Shared fixtures. Shapes in the package's annotations are checked while the tests run."""
 
+import os
 from pathlib import Path
 
 import datasets
+import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -12,6 +14,11 @@ from small_images import write_parquet
 
 install_import_hook("smat", "beartype.beartype")
 torch.set_num_threads(1)
+
+# Examples of each property: `make test-all` looks at ten times as many.
+hypothesis.settings.register_profile("ci", max_examples=60, deadline=None)
+hypothesis.settings.register_profile("full", max_examples=600, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

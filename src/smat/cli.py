@@ -231,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("smat").setLevel(logging.INFO)
     console = Console(stderr=True)
     try:
         result = _run(arguments)

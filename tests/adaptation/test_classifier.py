@@ -22,7 +22,7 @@ from tiny_images import COLOURS, image, labelled, make_pool
 
 
 def classifier(**settings: Any) -> FewShotClassifier:
-    return FewShotClassifier(make_pool(), device="cpu", **settings)
+    return FewShotClassifier(make_pool(), device="cpu", **({"precision": "32-true"} | settings))
 
 
 def test_probabilities_are_those_of_the_specialised_network() -> None:
@@ -144,6 +144,15 @@ def test_bf16_is_close_to_float32() -> None:
     assert not np.array_equal(rounded, exact)
 
 
+def test_a_precision_left_open_is_the_machines_and_stays_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, names = labelled(2)
+    monkeypatch.setattr("smat.precision._fastest", lambda _: "bf16-mixed")
+    fitted = classifier(precision="auto").fit(images, names)
+    rounded = classifier(precision="bf16-mixed").fit(images, names)
+    np.testing.assert_array_equal(fitted.predict_proba(images), rounded.predict_proba(images))
+    assert fitted.get_params()["precision"] == "auto"
+
+
 def test_model_selection_works_with_lists_of_images(tmp_path: Path) -> None:
     images, names = labelled(4)
     paths = [tmp_path / f"{i}.png" for i in range(len(images))]
@@ -220,7 +229,16 @@ def test_fine_tuning_is_that_of_the_specialised_network(
     found = cross_validated_lr(model, support, codes, **settings) if rate == "support" else rate
     expected = adapt(model, support, codes, lr=found, **settings)
     fitted = FewShotClassifier(
-        pool, device="cpu", adapt=kind, learning_rate=rate, steps=2, flip=flip, seed=3, batch_size=5, progress=True
+        pool,
+        device="cpu",
+        precision="32-true",
+        adapt=kind,
+        learning_rate=rate,
+        steps=2,
+        flip=flip,
+        seed=3,
+        batch_size=5,
+        progress=True,
     ).fit(images, names)
     assert fitted.learning_rate_ == found
     assert all(torch.equal(v, expected.state_dict()[n]) for n, v in fitted.task_model_.state_dict().items())

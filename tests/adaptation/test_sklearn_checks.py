@@ -80,7 +80,7 @@ def draw(X: Any) -> list[np.ndarray]:
 
 BEHAVIOUR = list(
     estimator_checks_generator(
-        OfRows(make_pool(), device="cpu", margin=1.0),
+        OfRows(make_pool(), device="cpu", precision="32-true", margin=1.0),
         legacy=True,
         expected_failed_checks=EXPECTED_FAILURES,
         mark="xfail",

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smat.episodes import EpisodeShape, FixedSampler, SplitClasses, VariableSampler, sampler_settings
@@ -22,7 +22,6 @@ def draws(sampler, sizes, count, seed=0):
     return [sampler.draw(classes(sizes), rng) for _ in range(count)]
 
 
-@settings(deadline=None, max_examples=150)
 @given(sizes=class_sizes, seed=st.integers(0, 2**32 - 1))
 def test_variable_draws_keep_the_rules_bounds(sizes: np.ndarray, seed: int) -> None:
     draw = VariableSampler().draw(classes(sizes), np.random.default_rng(seed))
@@ -35,7 +34,6 @@ def test_variable_draws_keep_the_rules_bounds(sizes: np.ndarray, seed: int) -> N
     assert sum(draw.shots) <= min(500, sum(min(100, size - draw.query) for size in chosen))
 
 
-@settings(deadline=None, max_examples=60)
 @given(sizes=class_sizes, seed=st.integers(0, 2**32 - 1))
 def test_variable_shots_follow_from_the_draws_the_rule_names(sizes: np.ndarray, seed: int) -> None:
     """Without random weights the shots are a function of β alone: some β must explain them."""

@@ -9,8 +9,9 @@ import torch
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
 from smat.evaluation import EpisodeRow, Experts, Frozen, FrozenFeatures, evaluate_domain, protocol
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
 from smat.heads import specialise
+from smat.precision import NetworkPrecision
 from tiny_pool import images_seen, make_pool
 
 Source = Callable[..., EpisodeSource]
@@ -22,7 +23,7 @@ def rows_of(
     source: EpisodeSource,
     episodes: int,
     methods: Sequence[str] = BOTH,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     **more: Any,
 ) -> list[EpisodeRow]:
     contenders = {"smat": Experts(pool, precision), "pretrained": Frozen()}

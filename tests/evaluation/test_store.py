@@ -24,6 +24,7 @@ def test_cells_come_back_as_they_were_and_only_by_their_own_key(tmp_path: Path) 
     filled(tmp_path / "new" / "cells.jsonl")
     again = Store(tmp_path / "new" / "cells.jsonl")
     assert len(again) == 3
+    assert list(again) == [cell.key for cell in CELLS]
     for cell in CELLS:
         assert again.find(cell.key, 2) == cell
     for other in ({"checkpoint": "other"}, {"seed": 1}, {"data": "other"}, {"protocol": {"way": 3}}):

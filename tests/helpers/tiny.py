@@ -53,6 +53,7 @@ def tiny_tuner(folder: Path, pool: SparseInterpolatedExperts | None = None, **se
         "validate_every": 4,
         "validation_episodes": 2,
         "checkpoint_every": 4,
+        "precision": "32-true",
         "optimizers": OptimizerConfig(
             delta=GroupConfig("adamw", 1e-2), gates=GroupConfig("sgd", 1e3), router=GroupConfig("adamw", 1e-3)
         ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smat.errors import DataError
@@ -255,7 +255,6 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
         list_domains(tmp_path)
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_damaged_files_never_give_a_wrong_label(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("fuzz")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -137,7 +137,6 @@ FORMATS = {
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow says what it mends
-@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_damaged_images_are_refused_or_still_images_of_their_class(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -4,7 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_specs import graph, plain, two_levels
 
@@ -242,7 +242,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SIZE = len(framed(example(image(0, 0), 0)))
 
 
-@settings(max_examples=600, deadline=None)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 4 * SIZE - 1), st.integers(1, 255)), max_size=5),
     end=st.none() | st.integers(0, 4 * SIZE),

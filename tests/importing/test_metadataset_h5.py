@@ -306,7 +306,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[bytes]]:
     return folder, contents
 
 
-@settings(max_examples=600, deadline=None)
 @given(
     new=st.booleans(),
     flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=6),

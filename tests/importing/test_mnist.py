@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smat.domains.imported import Refused
@@ -159,7 +159,6 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
         list_domains(tmp_path)
 
 
-@settings(max_examples=140, deadline=None)
 @given(data=st.data(), gz=st.booleans())
 def test_damaged_files_never_give_a_wrong_label(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, gz: bool

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smat.domains.hierarchy import Hierarchy
@@ -264,7 +264,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("specs") / "dataset_spec.json"
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     made=st.sampled_from([plain, two_levels, graph]),
     flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),

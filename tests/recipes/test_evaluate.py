@@ -17,7 +17,15 @@ from smat.statistics import paired_difference
 from tiny_checkpoint import save_checkpoint
 
 DOMAINS = ["pocket:polygons", "pocket:strokes", "pocket:mosaics"]
-SMALL: dict[str, Any] = {"way": 3, "shot": 1, "query": 2, "episodes": 4, "workers": 0, "device": "cpu"}
+SMALL: dict[str, Any] = {
+    "way": 3,
+    "shot": 1,
+    "query": 2,
+    "episodes": 4,
+    "workers": 0,
+    "device": "cpu",
+    "precision": "32-true",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,23 @@ def test_both_methods_on_the_same_episodes(checkpoint: str, tmp_path: Path, caps
     assert re.search(r"polygons .* ID .* ±", screen)
     assert "ID average" in screen
     assert "3-way 1-shot" in screen
+
+
+def test_a_precision_left_open_is_reported_as_what_it_came_to(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smat.precision._fastest", lambda _: "bf16-mixed")
+    reports = {}
+    for given in ("auto", "bf16-mixed", "32-true"):
+        output = tmp_path / f"{given}.json"
+        evaluate(checkpoint, DOMAINS[:1], output=str(output), **SMALL | {"precision": given})
+        reports[given] = json.loads(output.read_text())
+    assert {given: report["config"]["precision"] for given, report in reports.items()} == {
+        "auto": "bf16-mixed",
+        "bf16-mixed": "bf16-mixed",
+        "32-true": "32-true",
+    }
+    assert reports["auto"]["rows"] == reports["bf16-mixed"]["rows"] != reports["32-true"]["rows"]
 
 
 def pocket_fingerprint(name: str) -> str:

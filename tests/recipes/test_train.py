@@ -20,6 +20,7 @@ from smat.metatuning.checkpoints import load_state
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
 from smat.recipes.quickstart import shipped_config
 from smat.recipes.train import prepare_folder, train
+from smat.recipes.training_log import TrainingLog
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
@@ -48,7 +49,14 @@ def settings(backbone: str, tmp_path: Path) -> Path:
         "domains": ["pocket:glyphs", {"source": "pocket:polygons"}],
         "episodes": {"way": 3, "shot": 1, "query": 1},
         "pool": {"experts": 2},
-        "tuning": {"tasks": 8, "meta_batch": 2, "validate_every": 4, "validation_episodes": 2, "checkpoint_every": 2},
+        "tuning": {
+            "tasks": 8,
+            "meta_batch": 2,
+            "validate_every": 4,
+            "validation_episodes": 2,
+            "checkpoint_every": 2,
+            "precision": "32-true",
+        },
         "workers": 0,
         "accelerator": "cpu",
     }
@@ -101,6 +109,30 @@ def test_official_compatibility_is_written_out_in_the_settings(settings: Path, t
     assert SparseInterpolatedExperts.from_pretrained(str(tmp_path / "run" / "last")).config.evaluation_beta == 1.0
 
 
+@pytest.mark.parametrize("fastest", ["32-true", "bf16-mixed"])
+def test_a_precision_left_open_is_that_of_the_machine_where_the_run_began(
+    fastest: str, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(out: str, *arguments: str) -> dict[str, torch.Tensor]:
+        main(["train", "--config", str(settings), "--out", str(tmp_path / out), "--tuning.precision", *arguments])
+        return weights(tmp_path / out / "last")
+
+    expected = run("expected", fastest)
+    monkeypatch.setattr("smat.precision._fastest", lambda _: fastest)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "step", lambda _, report: 1 / (4 - report.tasks))
+        with pytest.raises(ZeroDivisionError):  # after the checkpoint at 2 tasks
+            run("begun", "auto")
+    assert yaml.safe_load((tmp_path / "begun" / "config.yaml").read_text())["tuning"]["precision"] == fastest
+    monkeypatch.setattr("smat.precision._fastest", lambda _: pytest.fail("the machine was asked"))
+    again = run("begun", "auto", "--resume")
+    assert all(torch.equal(expected[key], again[key]) for key in expected)
+    assert f"precision: {fastest} (that of the run in {tmp_path / 'begun'})" in caplog.messages
+    with pytest.raises(SystemExit):
+        run("begun", {"32-true": "bf16-mixed", "bf16-mixed": "32-true"}[fastest], "--resume")
+
+
+@pytest.mark.slow
 def test_two_processes_come_to_what_one_does(settings: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

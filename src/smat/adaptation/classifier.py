@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from smat.backbones import BackboneSpec
 from smat.domains import load_image
 from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
-from smat.experts import Precision
 from smat.heads import Head, TaskModel, specialise
+from smat.precision import Precision, resolve_precision
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
@@ -43,7 +43,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Args:
         model: a checkpoint of smat or a pre-trained backbone, by folder or hub name or as an object
             (`SparseInterpolatedExperts`, `Backbone`); `"pocket"` is the small network that smat carries.
-        precision: `"32-true"` or `"bf16-mixed"`.
+        precision: `"32-true"`, `"bf16-mixed"`, or `"auto"`: the second where the device computes fast in bfloat16, the
+            first elsewhere.
         device: `"auto"`, `"cpu"` or `"cuda"`.
         batch_size: images that pass through the network at a time.
         margin: side of the square that images are cut to over the image size; that of the model's training by default.
@@ -76,7 +77,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self,
         model: Model = "pocket",
         *,
-        precision: Precision = "32-true",
+        precision: Precision = "auto",
         device: Device = "auto",
         batch_size: int = 64,
         margin: float | None = None,
@@ -132,13 +133,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise DataError(
                 f"all {len(images)} images are of one class, '{classes[0]}'; give images of two or more classes"
             )
-        pool = open_model(self.model, pick_device(self.device), self.allow_imports)
+        device = pick_device(self.device)
+        precision = resolve_precision(self.precision, device)
+        pool = open_model(self.model, device, self.allow_imports)
         device, spec = pool.pretrained.device, pool.backbone.spec
         support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):
-            task_model = specialise(pool, support, codes, head=self.head, precision=self.precision)
+            task_model = specialise(pool, support, codes, head=self.head, precision=precision)
         config = FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size)
-        tuning = FineTuning(support, codes, make_tuner(self.adapt), config, self.seed, self.precision)
+        tuning = FineTuning(support, codes, make_tuner(self.adapt), config, self.seed, precision)
         rate = 0.0
         if tuning.tuner.trains:
             task_model, rate = self._adapted(task_model.eval(), tuning)
@@ -172,7 +175,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         model, spec = self.task_model_, self.task_model_.backbone.spec
         device = model.merge_weights.device
         parts: list[Tensor] = []
-        mixed = self.precision == "bf16-mixed"
+        mixed = resolve_precision(self.precision, device) == "bf16-mixed"
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             for start in range(0, len(images), self.batch_size):
                 batch = images[start : start + self.batch_size]
@@ -186,8 +189,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[indices]
 
     def _check_settings(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ConfigError(f"precision is {self.precision!r}; choose one of {', '.join(get_args(Precision))}")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
         make_tuner(self.adapt)

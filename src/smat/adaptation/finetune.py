@@ -16,8 +16,8 @@ from smat.adaptation.settings import FineTuneConfig, check_learning_rate
 from smat.adaptation.tuners import FineTuner, FullTuning
 from smat.backbones import recomputed_activations
 from smat.errors import DataError, NonFiniteError
-from smat.experts import Precision
 from smat.heads import Head, Prototype, TaskModel
+from smat.precision import NetworkPrecision
 from smat.rng import seeded_torch, torch_generator
 
 OnStep = Callable[[int, int], None]
@@ -34,7 +34,7 @@ def fine_tune(
     head: Head | None = None,
     views: Callable[[int], Tensor] | None = None,
     batch_size: int | None = None,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     seed: int = 0,
 ) -> Iterator[Float[Tensor, ""]]:
     """Fine-tuning by AdamW, the head fitted anew, with gradient, at every step (Hu et al. 2022).
@@ -98,7 +98,7 @@ def _backward(passes: Sequence[Callable[[], Tensor]], loss_of: Callable[[Tensor]
 def _features(
     network: nn.Module,
     images: Float[Tensor, "n 3 height width"],
-    precision: Precision,
+    precision: NetworkPrecision,
     draw: tuple[int, int, int] = (0, 0, 0),
 ) -> Float[Tensor, "n dim"]:
     """Features in the images' type; `draw` (seed, step, batch) says which dropout, the same at every call."""
@@ -112,7 +112,7 @@ def _features(
 def plain_features(
     network: nn.Module,
     images: Float[Tensor, "n 3 height width"],
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     batch_size: int | None = None,
 ) -> Float[Tensor, "n dim"]:
     """Features without a graph, so many images at a time, by default all."""
@@ -142,7 +142,7 @@ class FineTuning:
     tuner: FineTuner = FullTuning()
     config: FineTuneConfig = FineTuneConfig()
     seed: int = 0
-    precision: Precision = "32-true"
+    precision: NetworkPrecision = "32-true"
 
     def __post_init__(self) -> None:
         found = sorted(set(self.labels.tolist()))

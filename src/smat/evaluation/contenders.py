@@ -18,8 +18,9 @@ from smat.adaptation import (
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
 from smat.evaluation.protocol import FrozenFeatures
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
 from smat.heads import Head, Logistic, Neighbours, Prototype, TaskModel, fit_task, head_of, specialise
+from smat.precision import NetworkPrecision
 from smat.rng import derive_seed
 
 
@@ -51,7 +52,7 @@ class Experts:
     """
 
     pool: SparseInterpolatedExperts
-    precision: Precision = "32-true"
+    precision: NetworkPrecision = "32-true"
     head: Head | None = None
 
     @torch.no_grad()
@@ -99,7 +100,7 @@ class FineTuned:
     tuner: FineTuner = FullTuning()
     config: FineTuneConfig = FineTuneConfig()
     rate: float | None = None
-    precision: Precision = "32-true"
+    precision: NetworkPrecision = "32-true"
     head: Head | None = None
     rates: list[float] = field(default_factory=list)
 

@@ -9,8 +9,9 @@ from smat.adaptation import FineTuneConfig, FineTuner, Kind, make_tuner
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import DataError, NonFiniteError
 from smat.evaluation.contenders import FineTuned
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
 from smat.heads import Head
+from smat.precision import NetworkPrecision
 
 Rule = Literal["validation", "support", "support-median", "published"]
 """Where the learning rate comes from: episodes of the domain's validation classes; cross-validation inside each support
@@ -57,7 +58,7 @@ def fine_tuned(
     config: FineTuneConfig,
     rule: Rule,
     source: EpisodeSource,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     workers: int = 0,
     head: Head | None = None,
 ) -> FineTuned:

@@ -13,7 +13,8 @@ from smat.backbones import ImageFormat
 from smat.domains import Domain
 from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
 from smat.errors import ConfigError
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
+from smat.precision import NetworkPrecision
 
 FEATURES_KEPT = 50_000  # frozen features kept at a time: 77 MB for a ViT-S
 
@@ -81,7 +82,7 @@ class FrozenFeatures:
     def __init__(
         self,
         pool: SparseInterpolatedExperts,
-        precision: Precision = "32-true",
+        precision: NetworkPrecision = "32-true",
         vector: Float[Tensor, " params"] | None = None,
     ) -> None:
         self.network = pool.network(pool.pretrained if vector is None else vector, precision)

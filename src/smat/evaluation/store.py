@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,10 @@ class Store:
     def __len__(self) -> int:
         """Number of methods on domains."""
         return len(self._cells)
+
+    def __iter__(self) -> Iterator[CellKey]:
+        """Keys of what is stored, in the order in which it came."""
+        return (CellKey(**json.loads(text)) for text in self._cells)
 
     def _keep(self, cell: Cell) -> None:
         starts = self._cells.setdefault(cell.key.text(), {})

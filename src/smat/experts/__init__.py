@@ -2,7 +2,7 @@
 
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, interpolate
-from smat.experts.network import Network, Precision
+from smat.experts.network import Network
 from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
@@ -26,7 +26,6 @@ __all__ = [
     "NoUpdate",
     "OfficialGates",
     "PoolConfig",
-    "Precision",
     "Router",
     "RouterConfig",
     "SeparateUpdates",

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache, partial
-from typing import Literal
 
 import torch
 from jaxtyping import BFloat16, Float
@@ -12,8 +11,7 @@ from torch.func import functional_call
 
 from smat.backbones import Backbone, recomputed_activations, shared_casts
 from smat.flat import Layout
-
-Precision = Literal["32-true", "bf16-mixed"]
+from smat.precision import NetworkPrecision
 
 # 2^16 over the golden ratio: multiples of it, modulo 2^16, fill 0..2^16 more evenly than random numbers.
 _GOLDEN = 40503
@@ -36,7 +34,7 @@ class Network:
     """
 
     def __init__(
-        self, backbone: Backbone, vector: Float[Tensor, " params"], layout: Layout, precision: Precision
+        self, backbone: Backbone, vector: Float[Tensor, " params"], layout: Layout, precision: NetworkPrecision
     ) -> None:
         self.backbone, self.layout, self.precision = backbone, layout, precision
         self.device, self.dtype = vector.device, vector.dtype

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from smat.backbones import Backbone
 from smat.errors import CheckpointError, SmatError
 from smat.experts.interpolation import Merged, Uniform
-from smat.experts.network import Network, Precision
+from smat.experts.network import Network
 from smat.experts.router import class_prototypes, count_classes
 from smat.experts.settings import PoolConfig
 from smat.experts.storage import read_pool, write_pool
 from smat.flat import Layout, adopt
 from smat.plugins import describe
+from smat.precision import NetworkPrecision
 
 HEAD = (10.0, 0.0)
 """Scale and bias of the cosine where learning begins."""
@@ -121,7 +122,7 @@ class SparseInterpolatedExperts(
         """The network of `merge`, without what only training needs to know."""
         return self.update.merged_vector(self.pretrained, weights)
 
-    def network(self, vector: Float[Tensor, " params"], precision: Precision = "32-true") -> Network:
+    def network(self, vector: Float[Tensor, " params"], precision: NetworkPrecision = "32-true") -> Network:
         """The backbone on the given parameters: images in, features out."""
         return Network(self.backbone, vector, self.layout, precision)
 
@@ -130,7 +131,7 @@ class SparseInterpolatedExperts(
         self,
         images: Float[Tensor, "n 3 height width"],
         labels: Int[Tensor, " n"],
-        precision: Precision = "32-true",
+        precision: NetworkPrecision = "32-true",
         frozen: Float[Tensor, "n dim"] | None = None,
     ) -> tuple[Float[Tensor, " params"], Float[Tensor, " experts"]]:
         """The parameters that the experts make for a support set, and the merge weights.
@@ -163,7 +164,7 @@ class SparseInterpolatedExperts(
         self,
         images: Float[Tensor, "n 3 height width"],
         labels: Int[Tensor, " n"],
-        precision: Precision = "32-true",
+        precision: NetworkPrecision = "32-true",
     ) -> Backbone:
         """A plain network for one task, merged for its support set: images in, features out.
 

@@ -5,9 +5,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.experts import Precision, SparseInterpolatedExperts, count_classes
+from smat.experts import SparseInterpolatedExperts, count_classes
 from smat.heads.head import Classifier, Head
 from smat.heads.prototype import Prototype
+from smat.precision import NetworkPrecision
 
 
 class TaskModel(nn.Module):
@@ -54,7 +55,7 @@ def specialise(
     labels: Int[Tensor, " n"],
     *,
     head: Head | None = None,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
 ) -> TaskModel:
     """A plain network and head for one task: the experts merged for its support set, the head fitted to it.
 
@@ -82,7 +83,7 @@ def fit_task(
     query: Float[Tensor, "n_query 3 height width"],
     *,
     head: Head | None = None,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     frozen: Float[Tensor, "n_support dim"] | None = None,
 ) -> tuple[Classifier, Float[Tensor, "n_query dim"]]:
     """A task's classifier and the features of its query images, as by `specialise`, but without a copy of the network.

@@ -34,11 +34,12 @@ from torch.nn.functional import cross_entropy
 
 from smat.episodes import Episode
 from smat.errors import ConfigError
-from smat.experts import Merged, Network, Precision, SparseInterpolatedExperts, class_prototypes
+from smat.experts import Merged, Network, SparseInterpolatedExperts, class_prototypes
 from smat.experts.interpolation import Uniform
 from smat.heads import Classifier, Head, Prototype
 from smat.metatuning.constraint import lagrangian
 from smat.metatuning.terms import CrossEntropy, Direction, Distillation, QueryOutputs, Target, Term
+from smat.precision import NetworkPrecision
 
 State = dict[str, Tensor]
 """Tensors of a classifier by name."""
@@ -276,7 +277,7 @@ def _pass_through_networks(
     head: Head,
     episode: Episode,
     config: ObjectiveConfig,
-    precision: Precision,
+    precision: NetworkPrecision,
     pretrained_logits: Tensor,
     keep_networks: bool,
 ) -> tuple[PassesResult, Tensor, list[tuple[Tensor, Tensor]]]:
@@ -331,7 +332,7 @@ def train_task(
     target_sparsity: float | None,
     head: Head | None = None,
     noise: TaskNoise | None = None,
-    precision: Precision = "32-true",
+    precision: NetworkPrecision = "32-true",
     weight: float = 1.0,
     keep_networks: bool = False,
 ) -> TaskResult:

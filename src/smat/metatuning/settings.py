@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from smat.errors import ConfigError
-from smat.experts import Precision
 from smat.heads import Head
 from smat.metatuning.objective import ObjectiveConfig
 from smat.metatuning.optimizers import OptimizerConfig
+from smat.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class TuningConfig:
         target_sparsity: τ, the share of each expert's gates that must be zero; None: no constraint.
         objective: the loss of a task.
         optimizers: rules, learning rates and schedule.
-        precision: `32-true` or `bf16-mixed`.
+        precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
+            elsewhere.
         validate_every: tasks between validations; 0: none.
         validation_episodes: episodes a domain in each of them.
         patience: stop after this many validations without a better accuracy; None: never.
@@ -33,7 +34,7 @@ class TuningConfig:
     target_sparsity: float | None = 0.9
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizers: OptimizerConfig = OptimizerConfig()
-    precision: Precision = "32-true"
+    precision: Precision = "auto"
     validate_every: int = 2000
     validation_episodes: int = 40
     patience: int | None = None

@@ -19,6 +19,7 @@ from smat.metatuning.checkpoints import load_state, recover_folder, replace_fold
 from smat.metatuning.objective import TaskNoise, TaskResult, train_task
 from smat.metatuning.optimizers import MetaOptimizer
 from smat.metatuning.settings import Progress, StepReport, TuningConfig
+from smat.precision import NetworkPrecision, resolve_precision
 from smat.rng import torch_generator
 
 
@@ -62,6 +63,7 @@ class MetaTuner:
                 f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"
             )
         self.pool, self.config, self.fabric, self.folder = pool.to(fabric.device), config, fabric, folder
+        self.precision: NetworkPrecision = resolve_precision(config.precision, fabric.device)
         self.train_source, self.validation = train, tuple(validation)
         self.workers, self.on_step, self.on_validation = workers, on_step, on_validation
         self.multipliers = nn.Parameter(torch.zeros(pool.config.experts, device=fabric.device))
@@ -129,7 +131,7 @@ class MetaTuner:
                 target_sparsity=config.target_sparsity,
                 head=config.head,
                 noise=self._noise(task),
-                precision=config.precision,
+                precision=self.precision,
                 weight=1 / config.meta_batch,
             )
             results.append(_numbers(result))
@@ -215,7 +217,7 @@ class MetaTuner:
                     episode.support_labels,
                     episode.query,
                     head=self.config.head,
-                    precision=self.config.precision,
+                    precision=self.precision,
                 )
                 choice = classifier(queries).argmax(1)
                 correct += torch.stack([(choice == episode.query_labels).float().mean(), correct.new_ones(())])

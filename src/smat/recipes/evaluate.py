@@ -43,8 +43,9 @@ from smat.evaluation import (
     results_table,
     summarise,
 )
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
 from smat.files import check_writable, write_whole
+from smat.precision import NetworkPrecision, Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.episode_progress import episode_progress, follow
 
@@ -84,7 +85,7 @@ def evaluate(
     splits: str | None = None,
     skip_bad: bool = False,
     seed: int = 0,
-    precision: Precision = "32-true",
+    precision: Precision = "auto",
     device: Device = "auto",
     workers: int = 1,
     output: str | None = None,
@@ -120,7 +121,8 @@ def evaluate(
         splits: a splits file for all domains; the one beside each otherwise.
         skip_bad: go on without images that cannot be read.
         seed: another seed, other episodes.
-        precision: `32-true` or `bf16-mixed`.
+        precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
+            elsewhere.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that decode images ahead; 0: none.
         output: JSON file for settings, versions, fingerprints, summaries and a row an episode.
@@ -147,7 +149,9 @@ def evaluate(
         settings |= {"split": part, "seed": seed, **_sampler_settings(draws)}
     counts = _episodes(episodes, episodes_from, opened, plans)
     settings["episodes"] = max(counts.values())
-    pool = open_model(checkpoint, pick_device(device))
+    place = pick_device(device)
+    settings["precision"] = computed = resolve_precision(precision, place)
+    pool = open_model(checkpoint, place)
     transforms = TransformConfig(margin=pool.backbone.spec.margin if margin is None else margin)
     sources = domain_sources(pool.backbone.spec.image_format, opened, part, draws, transforms, seed, plans)
     pools = _pools(pool, method, adapt, checkpoint)
@@ -156,7 +160,7 @@ def evaluate(
     tuning = FineTuneConfig(steps=steps, grid=tuple(grid))
     result = Evaluation()
     try:
-        frozen = FrozenFeatures(pool, precision)
+        frozen = FrozenFeatures(pool, computed)
         with episode_progress(console) as bar:
             for source in sources:
                 count = counts[source.domains[0].name]
@@ -167,9 +171,9 @@ def evaluate(
                     show(row)
 
                 contenders = {
-                    name: _unadapted(name, tuned, precision)
+                    name: _unadapted(name, tuned, computed)
                     if adapt == "none"
-                    else fine_tuned(tuned, adapt, tuning, learning_rate_from, source, precision, workers)
+                    else fine_tuned(tuned, adapt, tuning, learning_rate_from, source, computed, workers)
                     for name, tuned in pools.items()
                 }
                 evaluate_domain(contenders, frozen, source, count, workers=workers, on_episode=keep)
@@ -238,7 +242,7 @@ def _pools(
     return {name: pool if name == own else plain for name in (names if method == "all" else [method])}
 
 
-def _unadapted(name: str, pool: SparseInterpolatedExperts, precision: Precision) -> Contender:
+def _unadapted(name: str, pool: SparseInterpolatedExperts, precision: NetworkPrecision) -> Contender:
     """A method without fine-tuning."""
     return Experts(pool, precision) if pool.config.experts else BASELINES.get(name, Frozen())
 

@@ -18,8 +18,8 @@ from smat.adaptation import Device, FewShotClassifier, FineTuneConfig, Kind, Lea
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.episodes import TransformConfig
 from smat.errors import DataError
-from smat.experts import Precision
 from smat.files import check_writable, write_whole
+from smat.precision import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def predict(
     learning_rate: LearningRate = "support",
     steps: int = FineTuneConfig.steps,
     flip: bool = True,
-    precision: Precision = "32-true",
+    precision: Precision = "auto",
     device: Device = "auto",
 ) -> Predictions:
     """Label images, given a few labelled ones of each class, and write the labels as CSV.
@@ -79,7 +79,8 @@ def predict(
             takes about 15 times as long as the fine-tuning itself.
         steps: of the fine-tuning.
         flip: whether the fine-tuning may mirror images; not for letters, signs, or left and right hands.
-        precision: `32-true` or `bf16-mixed`.
+        precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
+            elsewhere.
         device: `auto`, `cpu` or `cuda`.
 
     Returns:

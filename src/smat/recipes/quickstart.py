@@ -56,7 +56,6 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
         str(places["meta-tuned pool"]),
         ["pocket"],
         episodes=episodes,
-        precision="bf16-mixed",
         workers=0,
         output=str(places["accuracies"]),
     )

@@ -1,5 +1,6 @@
 """`smat train`: meta-tune a backbone on several domains."""
 
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +19,12 @@ from smat.metatuning import MetaTuner
 from smat.metatuning.run_config import TrainConfig, load_config
 from smat.metatuning.sources import episode_sources
 from smat.plugins import plain
+from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
+
+_log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
 _FREE = ("workers", "accelerator", "devices")
@@ -48,6 +52,10 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     leave_cores_to(config.workers)
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
     fabric.launch()
+    precision = config.tuning.precision
+    if fabric.is_global_zero:
+        precision = resolve_precision(kept_precision(config, folder), fabric.device)
+    config = with_precision(config, fabric.broadcast(precision))  # one for all processes: each might find another
     seed_everything(config.tuning.seed, verbose=False)
     domains = open_domains(config.domains, splits=config.splits, skip_bad=config.skip_bad)
     backbone = backbones.load(config.backbone, image_size=config.image_size)
@@ -82,6 +90,21 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
         log.start(tuner.progress.tasks)
         tuner.run()
     return folder / "best"
+
+
+def kept_precision(config: TrainConfig, folder: Path) -> Precision:
+    """The precision that the settings say; for `auto` that of the run in the folder, where there is one."""
+    settings = folder / "config.yaml"
+    if config.tuning.precision != "auto" or not settings.exists():
+        return config.tuning.precision
+    precision = yaml.safe_load(settings.read_text())["tuning"]["precision"]
+    _log.info("precision: %s (that of the run in %s)", precision, folder)
+    return precision
+
+
+def with_precision(config: TrainConfig, precision: Precision) -> TrainConfig:
+    """The settings with another precision."""
+    return replace(config, tuning=replace(config.tuning, precision=precision))
 
 
 def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], resume: bool) -> None:

@@ -11,14 +11,16 @@ from smat.recipes.bench.run import bench
 SMALL = {"backbone": "vit-tiny", "image_size": 16, "experts": 2, "way": 2, "support": 2, "query": 2}
 
 
-def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "bench.json"
-    report = bench(**SMALL, what=["train"], precision=["32-true"], repeats=2, threads=1, output=str(file))  # type: ignore[arg-type]
+def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smat.precision._fastest", lambda _: "32-true")
+    file, precision = tmp_path / "bench.json", ["auto", "32-true"]
+    report = bench(**SMALL, what=["train"], precision=precision, repeats=2, threads=1, output=str(file))  # type: ignore[arg-type]
     assert json.loads(file.read_text()) == report
     assert report["problem"]["support"] == 2
     assert report["machine"]["threads"] == 1
     assert report["machine"]["torch"]
-    # the eager implementation and the package compute the same
+    assert report["auto"] == "32-true"
+    # the eager code and the package compute the same
     assert set(report["agreement"]) == {"loss", "gradients", "logits"}
     assert all(value < 1e-4 for value in report["agreement"].values())
     assert {what: set(rows) for what, rows in report["results"].items()} == {

@@ -22,7 +22,14 @@ from smat.recipes.reproduce.run import reproduce
 from tiny_checkpoint import save_checkpoint
 
 DOMAINS = ["pocket:polygons", "pocket:molecules"]  # ID with validation classes, OOD without
-SMALL: dict[str, Any] = {"domains": DOMAINS, "episodes": 4, "query": 3, "workers": 0, "device": "cpu"}
+SMALL: dict[str, Any] = {
+    "domains": DOMAINS,
+    "episodes": 4,
+    "query": 3,
+    "workers": 0,
+    "device": "cpu",
+    "precision": "32-true",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "vit" / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": 0.25}')
     optimizers = {"delta": {"rule": "sgd", "lr": 1.0}, "gates": {"rule": "sgd", "lr": 1e5}}
     tuning = {"tasks": 4, "meta_batch": 2, "validate_every": 0, "checkpoint_every": 2, "optimizers": optimizers}
+    tuning["precision"] = "32-true"
     values = {
         "backbone": str(folder / "vit"),
         "domains": ["pocket:glyphs"],
@@ -167,6 +175,31 @@ def test_an_interrupted_training_goes_on_or_begins_anew(base: str, out: Path) ->
     other.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"pool": {"experts": 3}}))
     with pytest.raises(ConfigError, match=r"pool.experts was 2, is 3.*another --out"):
         reproduce("table2", str(other), **arguments, **SMALL)
+
+
+def test_a_precision_left_open_is_that_with_which_the_comparison_began(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_base = Path(base).with_name("open.yaml")
+    values = yaml.safe_load(Path(base).read_text())
+    values["tuning"]["precision"] = "auto"
+    open_base.write_text(yaml.safe_dump(values))
+
+    def precisions(episodes: int, **settings: Any) -> tuple[str, set[str]]:
+        arguments = SMALL | {"episodes": episodes, "precision": "auto"} | settings
+        reproduce("table1", str(open_base), out=str(tmp_path), methods=["pretrained", "smat"], **arguments)
+        config = yaml.safe_load((tmp_path / "training" / "smat-seed0" / "config.yaml").read_text())
+        return config["tuning"]["precision"], {json.loads(key)["protocol"]["precision"] for key in cells(tmp_path)}
+
+    monkeypatch.setattr("smat.precision._fastest", lambda _: "bf16-mixed")
+    assert precisions(2) == ("bf16-mixed", {"bf16-mixed"})
+    monkeypatch.setattr("smat.precision._fastest", lambda _: "32-true")  # another machine
+    before = cells(tmp_path)
+    assert precisions(2) == ("bf16-mixed", {"bf16-mixed"})
+    assert cells(tmp_path) == before
+    shutil.rmtree(tmp_path / "training" / "smat-seed0" / "last")  # as if it had been stopped at its last checkpoint
+    assert precisions(3) == ("bf16-mixed", {"bf16-mixed"})
+    assert precisions(3, precision="32-true") == ("bf16-mixed", {"bf16-mixed", "32-true"})
 
 
 def test_given_checkpoints_are_not_trained(base: str, finished: Path, tmp_path: Path) -> None:

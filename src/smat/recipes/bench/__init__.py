@@ -1,1 +1,1 @@
-"""Benchmarks against plain eager code and other ways of storing images."""
+"""Benchmarks: the package compared with plain eager code, and with another way of storing images."""

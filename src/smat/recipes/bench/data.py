@@ -1,4 +1,4 @@
-"""`smat bench data`: reading episodes from disk, next to the same images in one HDF5 file a class."""
+"""`smat bench data`: reading episodes from disk, compared with one HDF5 file per class."""
 
 import json
 import multiprocessing
@@ -20,11 +20,11 @@ from rich.table import Table
 from smat.backbones import ImageFormat
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
-from smat.files import check_writable
-from smat.recipes.bench.data_stores import Hdf5, ImageSet, Stored, decode, usage, write_hdf5
-from smat.recipes.bench.run import machine
+from smat.files import check_writable, write_whole
+from smat.recipes.bench.data_stores import Hdf5, ImageSet, Stored, decode, write_hdf5
+from smat.recipes.bench.machine import machine, usage
 
-_NAMES = {"smat": "smat", "hdf5": "HDF5, a file a class", "decode": "decoding alone"}
+_NAMES = {"smat": "smat", "hdf5": "HDF5, a file per class", "decode": "decoding alone"}
 _Seconds = dict[str, list[float]]
 
 
@@ -41,32 +41,32 @@ def bench_data(
     folder: str | None = None,
     output: str | None = None,
 ) -> dict[str, Any]:
-    """Measure how fast images of random episodes are read and decoded, and what that takes of memory and open files.
+    """Measure how fast images of random episodes are read and decoded, and how much memory and how many files it takes.
 
-    Makes a set of JPEG files and stores it twice: as `smat data import` does, and with its pixels decoded in one HDF5
-    file a class, which stays open once it was needed. Both are read by turns, by one process, and so is the least that
-    decoding the same JPEG files takes. Memory and files are those of a process of its own that has read an image of
-    every class. All that was made is removed.
+    Makes JPEG images and stores them twice: as `smat data import` does, and decoded, in one HDF5 file per class, which
+    stays open once it was needed. One process reads both in turn, and decodes the same JPEG images from memory, which
+    is the least that reading can take. Memory and open files are those of a fresh process that has read an image of
+    every class. Everything made is removed.
 
     Example: smat bench data --images 50000 --output bench_data.json
 
     Args:
-        images: how many to make, the same number for each class.
-        classes: of how many classes.
-        size: longest side of the largest of them in pixels; the smallest have half of that.
-        image_size: side of the squares that they are brought to.
-        way: classes of an episode.
-        per_class: images of each.
-        repeats: measured episodes; the median counts.
-        processes: that make the images; as many as there are processor cores if not given.
-        folder: where to write; the system's folder for temporary files if not given. An image takes about 0.1 MB.
-        output: a JSON file for all numbers and a description of the machine.
+        images: number of images to make, the same for each class.
+        classes: number of classes.
+        size: longest side of the largest image in pixels; the smallest have half of that.
+        image_size: side in pixels of the squares that images are cut and resized to.
+        way: number of classes of an episode.
+        per_class: number of images of each class in an episode.
+        repeats: number of measured episodes; the median counts.
+        processes: number of processes that make the images; one per processor core by default.
+        folder: folder to write in, about 0.1 MB per image; the system's temporary folder by default.
+        output: JSON file for all numbers and a description of the machine.
 
     Returns:
         What is written to `output`.
 
     Raises:
-        ConfigError: numbers that do not fit together.
+        ConfigError: if numbers do not fit together.
     """
     _check(images, classes, size, image_size, way, per_class, repeats)
     path = check_writable(output) if output else None
@@ -81,7 +81,7 @@ def bench_data(
             stored = some.make(Path(place), processes)
             hdf5 = write_hdf5(Stored(stored).domain, Path(place) / f"hdf5-{some.classes}")
             stores[some] = {"smat": stored, "hdf5": hdf5}
-        console.print(f"reading {repeats} episodes in each way")
+        console.print(f"reading {repeats} episodes each way")
         torch.set_num_threads(1)
         try:
             sampler = FixedSampler(way, 1, per_class - 1)
@@ -104,17 +104,17 @@ def bench_data(
     if report["process"]:
         console.print(_process_table(report))
     if path:
-        path.write_text(json.dumps(report, indent=1) + "\n")
+        write_whole(path, json.dumps(report, indent=1) + "\n")
     return report
 
 
 def _check(images: int, classes: int, size: int, image_size: int, way: int, per_class: int, repeats: int) -> None:
     if not 2 <= way <= classes:
-        raise ConfigError(f"way is {way} and classes is {classes}; give 2 or more, and no more in an episode than made")
+        raise ConfigError(f"way is {way} and classes is {classes}; give 2 or more, and at most the number of classes")
     if not 2 <= per_class <= images // classes:
         raise ConfigError(
             f"per_class is {per_class}, and {images} images of {classes} classes are {images // classes} of each: give "
-            "2 or more, and no more than that"
+            "2 or more, and at most that many"
         )
     for name, value, least in (("size", size, 16), ("image_size", image_size, 1), ("repeats", repeats, 1)):
         if value < least:
@@ -122,7 +122,7 @@ def _check(images: int, classes: int, size: int, image_size: int, way: int, per_
 
 
 def _seconds(store: dict[str, Path], made: ImageSet, side: int, sampler: FixedSampler, repeats: int) -> _Seconds:
-    """Seconds for an episode by each way to read it, by turns; one round to warm up."""
+    """Seconds per episode of each way to read it, in turn; the first round only warms up."""
     ours, theirs = Stored(store["smat"]), Hdf5(store["hdf5"], made.images)
     source = EpisodeSource([ours.domain], "test", sampler, image_format=ImageFormat(side))
     seconds: _Seconds = {kind: [] for kind in _NAMES}
@@ -146,7 +146,7 @@ def _seconds(store: dict[str, Path], made: ImageSet, side: int, sampler: FixedSa
 
 
 def _rates(seconds: _Seconds, images: int) -> dict[str, Any]:
-    """Speeds; their ratios are medians of those in one round, in which the machine is much the same for all."""
+    """Speeds, and the medians of their ratios within a round, in which the machine is much the same for all."""
 
     def times(other: str) -> float:
         return statistics.median(b / a for a, b in zip(seconds["smat"], seconds[other], strict=True))
@@ -171,8 +171,8 @@ def _grown(kind: str, store: dict[str, Path], made: ImageSet, side: int) -> dict
 
 
 def _read_every_class(kind: str, store: Path, made: ImageSet, side: int) -> dict[str, float]:
-    """By how much this process grows when it opens a store and reads an image of every class, one after the other."""
-    decode([made.example()], side)  # what is loaded for the first image is not the store's
+    """What this process takes more once it has opened a store and read an image of every class."""
+    decode([made.example()], side)  # the libraries that the first image loads are not the store's
     before = usage()
     reader = Stored(store) if kind == "smat" else Hdf5(store, made.images)
     for label in range(made.classes):

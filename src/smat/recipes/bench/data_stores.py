@@ -1,9 +1,6 @@
-"""The same images in two stores, for `smat bench data`: as an imported domain, and as one HDF5 file a class."""
+"""The same images in two stores, for `smat bench data`: an imported domain, and one HDF5 file per class."""
 
-import ctypes
-import gc
 import io
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +24,13 @@ _LAYERS = ((3, 1.0), (8, 0.6), (24, 0.35), (64, 0.2))
 
 @dataclass(frozen=True)
 class ImageSet:
-    """What images to make.
+    """A set of made-up images.
 
     Attributes:
         classes: number of classes.
-        images: images of each class.
-        size: longest side of the largest in pixels; the smallest have half of that, the other side 0.65 to 1 of it.
+        images: number of images of each class.
+        size: longest side of the largest image in pixels; the smallest have half of that. The other side is 0.65 to 1
+            of the longest.
     """
 
     classes: int
@@ -45,11 +43,11 @@ class ImageSet:
         return self.classes * self.images
 
     def example(self) -> bytes:
-        """An image of that kind."""
+        """One more image of that kind, encoded."""
         return next(_encoded(self.size, 1, numpy_generator(0, "bench data", self.classes)))
 
     def make(self, folder: Path, processes: int) -> Path:
-        """Write the images as a domain, in the way of every import."""
+        """Write the images as a domain, as every import does; its folder."""
         names = tuple(f"class{label:05d}" for label in range(self.classes))
         listing = Listing(
             name=f"images{self.classes}",
@@ -91,7 +89,7 @@ def _picture(size: int, rng: np.random.Generator) -> Image.Image:
 
 
 def write_hdf5(domain: ImageDomain, folder: Path) -> Path:
-    """One file a class as PMF's are: a group an image, with its pixels `[height, width, 3]`, label and name."""
+    """One file per class, as in PMF: a group per image, with its pixels `[height, width, 3]`, label and name."""
     folder.mkdir()
     for label, name in enumerate(domain.classes("test")):
         with h5py.File(folder / f"{label}.h5", "w") as file:
@@ -107,18 +105,18 @@ class Stored:
     """An imported domain, as episodes read it.
 
     Args:
-        folder: of the domain.
+        folder: folder of the domain.
     """
 
     def __init__(self, folder: Path) -> None:
         self.domain = open_domain(folder)
 
     def read(self, rows: Sequence[int], side: int) -> UInt8[Tensor, "n 3 {side} {side}"]:
-        """Some images."""
+        """The images of some rows."""
         return torch.stack([self.domain.canvas(row, side) for row in rows])
 
     def encoded(self, rows: Sequence[int]) -> list[bytes]:
-        """Some images as they are stored."""
+        """The same, as they are stored."""
         return [content for row in rows if isinstance(content := self.domain.encoded(row), bytes)]
 
 
@@ -126,8 +124,8 @@ class Hdf5:
     """Files that are opened when they are first needed and stay open, as in PMF's code.
 
     Args:
-        folder: of `write_hdf5`.
-        images: images of each class.
+        folder: folder that `write_hdf5` filled.
+        images: number of images of each class.
     """
 
     def __init__(self, folder: Path, images: int) -> None:
@@ -136,7 +134,7 @@ class Hdf5:
         self.files: dict[int, Any] = {}
 
     def read(self, rows: Sequence[int], side: int) -> UInt8[Tensor, "n 3 {side} {side}"]:
-        """Some images, by their rows in the domain."""
+        """The images of some rows of the domain."""
         found = []
         for label, number in (divmod(row, self.images) for row in rows):
             if label not in self.files:
@@ -146,26 +144,12 @@ class Hdf5:
 
 
 def decode(images: Sequence[bytes], side: int) -> UInt8[Tensor, "n 3 {side} {side}"]:
-    """The least that reading JPEG files from memory takes: decoding, bringing to size, and one copy of the pixels."""
+    """The least that reading JPEG images from memory takes: decoding, resizing, and one copy of the pixels."""
     found = np.empty((len(images), side, side, 3), dtype=np.uint8)
-    for place, content in enumerate(images):
+    for index, content in enumerate(images):
         image = Image.open(io.BytesIO(content), formats=("JPEG",))
         short = min(image.size)
         left, top = (image.width - short) / 2, (image.height - short) / 2
         box = (left, top, left + short, top + short)
-        found[place] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
+        found[index] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
     return torch.from_numpy(found).permute(0, 3, 1, 2)
-
-
-def usage() -> dict[str, float]:
-    """What this process has in use: its own memory and that of mapped files, in MB (10⁶), and open files; on Linux."""
-    gc.collect()
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # what was freed is not in use, though the C library may keep it
-        libc.malloc_trim(0)
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return {
-        "own_mb": int(lines["RssAnon"].split()[0]) * 1024 / 1e6,
-        "mapped_mb": int(lines["RssFile"].split()[0]) * 1024 / 1e6,
-        "open_files": len(os.listdir("/proc/self/fd")),
-    }

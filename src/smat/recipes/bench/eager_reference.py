@@ -1,8 +1,8 @@
-"""Meta-tuning as one would write it first: the same formulas without the work that makes them fast.
+"""Meta-tuning as one would write it first: the same formulas, without what makes them fast.
 
-Every parameter has tensors of its own, the experts' gates exist in full and stay in autograd's graph, every quantity
-makes its own pass over a network, all in one floating type. `smat bench` measures the package against it, and tests
-check the package's losses and gradients by it.
+Every parameter has its own tensors. The experts' gates exist in full and stay in autograd's graph. Every quantity makes
+its own pass over a network, all in one floating type. `smat bench` measures the package against this code, and tests
+compare the package's losses and gradients with it.
 """
 
 import copy
@@ -20,11 +20,11 @@ Parameters = dict[str, Tensor]
 
 
 class EagerExperts:
-    """The numbers of a pool, copied into one tensor a parameter.
+    """The numbers of a pool, copied into one tensor per parameter.
 
     Args:
-        pool: with a gate for each parameter (structure `parameter`).
-        multipliers: λ, `[experts]`.
+        pool: pool with one gate per parameter (structure `parameter`).
+        multipliers: multipliers λ, `[experts]`.
 
     Attributes:
         pretrained: θ_pre by name.
@@ -85,7 +85,7 @@ class EagerExperts:
 
     @property
     def size(self) -> int:
-        """P."""
+        """The number of parameters P."""
         return sum(value.numel() for value in self.pretrained.values())
 
     def features(self, parameters: Parameters, images: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def evaluate_episode(experts: EagerExperts, episode: Episode) -> Tensor:
 def train_task(
     experts: EagerExperts, episode: Episode, config: ObjectiveConfig, target_sparsity: float | None
 ) -> dict[str, Tensor]:
-    """One training task: its loss by terms; gradients are left in `.grad`."""
+    """The loss of one training task, by terms; leaves the gradients in `.grad`."""
     weights, routing_logits = experts.route(episode.support, episode.support_labels)
     masks = experts.masks()
     network = experts.merge(weights, masks)
@@ -155,7 +155,7 @@ def _classify(features: Tensor, prototypes: Tensor) -> Tensor:
 def _gradient(
     experts: EagerExperts, network: Parameters, prototypes: Tensor, images: Tensor, labels: Tensor
 ) -> tuple[Parameters, Tensor]:
-    """Of the cross-entropy, with respect to the network and the prototypes, as constants."""
+    """Gradients of the cross-entropy with respect to the network and the prototypes, detached."""
     leaves, anchor = {name: _leaf(value) for name, value in network.items()}, _leaf(prototypes)
     loss = cross_entropy(_classify(experts.features(leaves, images), anchor), labels)
     *gradients, last = torch.autograd.grad(loss, [*leaves.values(), anchor])
@@ -193,7 +193,7 @@ def _divergence(student: Tensor, target: Tensor, config: ObjectiveConfig) -> Ten
 def _constraint(
     experts: EagerExperts, masks: Parameters, weights: Tensor, target: float, config: ObjectiveConfig
 ) -> Parameters:
-    """The Lagrangian's terms; multipliers of experts that are sparse enough are first set to 0."""
+    """The Lagrangian's terms; multipliers of experts that are sparse enough are set to 0 first."""
     sparsity = experts.sparsities(masks)
     with torch.no_grad():
         experts.multipliers.clamp_(min=0)[sparsity > target] = 0

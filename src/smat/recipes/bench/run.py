@@ -1,29 +1,26 @@
-"""`smat bench`: time and memory of the main computations, next to a plain eager implementation of the same formulas."""
+"""`smat bench`: time and memory of the main computations, compared with plain eager code for the same formulas."""
 
 import json
 import multiprocessing
-import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from smat.errors import ConfigError
+from smat.files import check_writable, write_whole
+from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory
-from smat.recipes.bench.setup import BACKBONES, EAGER, Problem, Setup
+from smat.recipes.bench.machine import machine, peak_memory
+from smat.recipes.bench.workload import BACKBONES, EAGER, WORK, Problem, Workload
 
-WORK = ("train", "evaluate", "interpolation")
-PRECISIONS = ("32-true", "bf16-mixed")
+_CPU = torch.device("cpu")
 
 
 def bench(
@@ -42,65 +39,68 @@ def bench(
 ) -> dict[str, Any]:
     """Measure a training task, an evaluation episode and the interpolation on this machine's processor.
 
-    Each is run by turns with a plain eager implementation of the same formulas in float32 (a tensor for each parameter,
-    gates in full, no sharing of passes), after a comparison of both losses and gradients. Peak memory is that of a
-    process of its own. Weights and images are random.
+    Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
+    no sharing of passes), once losses and gradients of both were compared. Peak memory is that of a fresh process.
+    Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
     Args:
-        what: any of train, evaluate, interpolation (forward and backward).
-        backbone: vit-tiny, vit-small or vit-base.
+        what: any of `train`, `evaluate`, `interpolation` (forward and backward).
+        backbone: `vit-tiny`, `vit-small` or `vit-base`.
         image_size: side of the images in pixels, a multiple of 16.
         experts: number of experts.
         way: number of classes.
         support: number of support images.
         query: number of query images.
-        precision: any of 32-true, bf16-mixed; the eager implementation is always 32-true.
-        repeats: measured runs of each; the median counts.
-        threads: processor threads; those torch takes by itself if not given.
-        output: a JSON file for all numbers and a description of the machine.
+        precision: any of `32-true`, `bf16-mixed`, `auto` (the faster of the two); the eager code is always `32-true`.
+        repeats: number of measured runs of each; the median counts.
+        threads: number of processor threads; PyTorch's choice by default.
+        output: JSON file for all numbers and a description of the machine.
 
     Returns:
         What is written to `output`.
 
     Raises:
-        ConfigError: an unknown name, or sizes that do not fit together.
+        ConfigError: if a name is unknown, or sizes do not fit together.
     """
     problem = Problem(backbone, image_size, experts, way, support, query, threads or torch.get_num_threads())
     _check(problem, what, precision, repeats)
+    path = check_writable(output) if output else None
     console, before = Console(), torch.get_num_threads()
-    contenders = {w: _contenders(w, precision) for w in what}
+    resolved = list(dict.fromkeys(resolve_precision(name, _CPU) for name in precision))
+    contenders = {w: _contenders(w, resolved) for w in what}
     memory = {w: {c: _peak_memory(problem, w, c) for c in contenders[w]} for w in what}
     torch.set_num_threads(problem.threads)
     keep_freed_memory()
     try:
-        setup = Setup(problem)
-        agreement = setup.agreement()
+        workload = Workload(problem)
+        agreement = workload.agreement()
         console.print(
-            "largest relative differences from the eager implementation (float32): "
+            "largest relative differences from the eager code (float32): "
             + ", ".join(f"{name} {value:.1e}" for name, value in agreement.items())
         )
-        seconds = {w: _by_turns({c: setup.run(w, c) for c in contenders[w]}, repeats) for w in what}
+        seconds = {w: _by_turns({c: workload.run(w, c) for c in contenders[w]}, repeats) for w in what}
     finally:
         torch.set_num_threads(before)
     results = {w: {c: _summary(seconds[w], memory[w], c) for c in contenders[w]} for w in what}
     report = {
         "machine": machine(problem.threads),
         "problem": asdict(problem),
+        "auto": resolve_precision("auto", _CPU),
         "agreement": agreement,
         "results": results,
     }
     console.print(_table(report))
-    if output is not None:
-        Path(output).write_text(json.dumps(report, indent=1) + "\n")
+    if path:
+        write_whole(path, json.dumps(report, indent=1) + "\n")
     return report
 
 
 def _check(problem: Problem, what: Sequence[str], precision: Sequence[str], repeats: int) -> None:
     for name, given, known in (
         ("what", what, WORK),
-        ("precision", precision, PRECISIONS),
+        ("precision", precision, get_args(Precision)),
         ("backbone", [problem.backbone], tuple(BACKBONES)),
     ):
         unknown = [g for g in given if g not in known]
@@ -123,7 +123,7 @@ def _contenders(what: str, precision: Sequence[str]) -> list[str]:
 
 
 def _by_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run, by turns, so that a slower spell of the machine meets all alike; one round to warm up."""
+    """Seconds of each run, in turn, so that slow spells of the machine meet all alike; the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
@@ -143,19 +143,11 @@ def _peak_memory(problem: Problem, what: str, contender: str) -> float:
 def _do_once(problem: Problem, what: str, contender: str) -> float:
     keep_freed_memory()
     torch.set_num_threads(problem.threads)
-    setup = Setup(problem)
+    workload = Workload(problem)
     if contender == EAGER:
-        setup.keep_eager_alone()
-    setup.run(what, contender)()
-    return _own_peak() / 1e9
-
-
-def _own_peak() -> int:
-    """Bytes. Linux hands a process the `ru_maxrss` of the one that started it, so its own mark is read there."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        workload.keep_eager_alone()
+    workload.run(what, contender)()
+    return peak_memory() / 1e9
 
 
 def _summary(
@@ -167,22 +159,6 @@ def _summary(
         "median_seconds": median,
         "times_faster_than_eager": statistics.median(seconds[EAGER]) / median,
         "peak_memory_gb": memory[contender],
-    }
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """What the numbers depend on besides the code."""
-    cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": threads,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "smat": version("smat"),
     }
 
 

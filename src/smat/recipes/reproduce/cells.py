@@ -24,7 +24,8 @@ from smat.evaluation import (
     fine_tuned,
     rule_for,
 )
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
+from smat.precision import NetworkPrecision
 from smat.recipes.episode_progress import episode_progress, follow
 from smat.recipes.reproduce.plan import Setting
 from smat.recipes.reproduce.training import Workshop
@@ -89,7 +90,7 @@ class Evaluator:
     episodes: int
     rule: Rule
     tuning: FineTuneConfig
-    precision: Precision
+    precision: NetworkPrecision
     store: Store
 
     def __post_init__(self) -> None:

@@ -1,12 +1,13 @@
 """`smat reproduce`: the paper's comparisons, on domains of one's own."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, Kind, make_tuner
+from smat.adaptation import Device, FineTuneConfig, Kind, make_tuner, pick_device
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
@@ -19,13 +20,16 @@ from smat.evaluation import (
     paper_averages,
     published_warning,
 )
-from smat.experts import Precision, SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.run_config import TrainConfig, load_config
+from smat.precision import NetworkPrecision, Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.reproduce.cells import Evaluator, batches
 from smat.recipes.reproduce.plan import What, check_adaptable, given_checkpoints, plan
 from smat.recipes.reproduce.report import check_roles, draw_curves, write_tables
 from smat.recipes.reproduce.training import Workshop
+
+_log = logging.getLogger(__name__)
 
 _FIGURES = ("sparsity", "wise-ft")
 _RULES = {
@@ -59,7 +63,7 @@ def reproduce(
     way: int | None = None,
     shot: int | None = None,
     query: int | None = None,
-    precision: Precision = "32-true",
+    precision: Precision = "auto",
     workers: int = 1,
     device: Device = "auto",
 ) -> list[Comparison]:
@@ -97,7 +101,8 @@ def reproduce(
         way: classes of an episode; the base configuration's by default, as shot and query.
         shot: support images a class.
         query: query images a class.
-        precision: of evaluation, `32-true` or `bf16-mixed`.
+        precision: that of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`, or else
+            the second where the device computes fast in bfloat16 and the first elsewhere.
         workers: processes that make episodes.
         device: `auto`, `cpu` or `cuda`.
 
@@ -118,6 +123,7 @@ def reproduce(
         raise ConfigError(f"seeds are {seeds} and episodes {episodes}; give one seed or more, each once, and 1 or more")
     published = {kind: paper_averages(paper, what, kind) if paper else {} for kind in adapt}
     tuning, store = FineTuneConfig(steps=steps, grid=tuple(grid)), Store(folder / "cells.jsonl")
+    computed = _precision(precision, store, device)
     keep_freed_memory()
     config = load_config([base])
     workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console)
@@ -135,7 +141,7 @@ def reproduce(
     try:
         workshop.train(missing)
         leave_cores_to(workers)
-        evaluator = Evaluator(workshop, untouched_pool, sources, episodes, learning_rate_from, tuning, precision, store)
+        evaluator = Evaluator(workshop, untouched_pool, sources, episodes, learning_rate_from, tuning, computed, store)
         cells = [cell for group in batches(settings, seeds, adapt) for cell in evaluator.cells(group)]
     except KeyboardInterrupt as interruption:
         raise KeyboardInterrupt(
@@ -159,6 +165,15 @@ def reproduce(
         console.print(warning, soft_wrap=True, style="bold red")
     console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
     return comparisons
+
+
+def _precision(precision: Precision, store: Store, device: Device) -> NetworkPrecision:
+    """That of the networks to evaluate; for `auto` a comparison goes on as it began."""
+    before = next((found for key in store if (found := key.protocol.get("precision"))), None)
+    if precision == "auto" and before is not None:
+        precision = before
+        _log.info("precision: %s (that of the results in %s)", before, store.path)
+    return resolve_precision(precision, pick_device(device))
 
 
 def _sources(

@@ -18,7 +18,7 @@ from smat.metatuning.checkpoints import recover_folder
 from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
 from smat.recipes.reproduce.plan import Setting
-from smat.recipes.train import prepare_folder, train
+from smat.recipes.train import kept_precision, prepare_folder, train, with_precision
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Workshop:
         for name, config in configs.items():
             folder = self.folder / name
             if (folder / "config.yaml").exists():
+                config = with_precision(config, kept_precision(config, folder))
                 try:
                     prepare_folder(folder, config, record, resume=True)
                 except SmatError as error:

@@ -1,8 +1,9 @@
-"""What `smat bench` measures: a pool on random weights, its eager counterpart, and a task of random images."""
+"""What `smat bench` measures: a pool of random weights, its eager counterpart, and an episode of random images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,23 +11,25 @@ from torch import Tensor, nn
 from smat import backbones
 from smat.backbones import BackboneSpec
 from smat.episodes import Episode, EpisodePlan
-from smat.experts import NoUpdate, PoolConfig, Precision, SparseInterpolatedExperts
+from smat.experts import NoUpdate, PoolConfig, SparseInterpolatedExperts
 from smat.heads import fit_task
 from smat.metatuning.objective import ObjectiveConfig, train_task
+from smat.precision import NetworkPrecision
 from smat.recipes.bench import eager_reference
 from smat.recipes.bench.eager_reference import EagerExperts
 from smat.rng import seeded_torch
 
 EAGER = "eager"
+WORK: tuple[str, ...] = ("train", "evaluate", "interpolation")
 TARGET_SPARSITY = 0.9
 
-# hidden size, attention heads; 12 blocks, an MLP of four times the width and patches of 16 pixels in each
+# Hidden size and attention heads; all have 12 blocks, MLPs of four times the width and patches of 16 pixels.
 BACKBONES = {"vit-tiny": (192, 3), "vit-small": (384, 6), "vit-base": (768, 12)}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """The size of what is measured; weights and images are random."""
+    """The size of what is measured, and the threads it runs on."""
 
     backbone: str
     image_size: int
@@ -37,8 +40,8 @@ class Problem:
     threads: int
 
 
-class Setup:
-    """A pool, its eager counterpart (made where first needed) and an episode, from fixed seeds."""
+class Workload:
+    """A pool, its eager counterpart (made when it is first needed) and an episode, from fixed seeds."""
 
     def __init__(self, problem: Problem) -> None:
         width, heads = BACKBONES[problem.backbone]
@@ -72,7 +75,7 @@ class Setup:
         return self._eager
 
     def keep_eager_alone(self) -> None:
-        """Free the pool's numbers, for a process that measures the eager implementation's memory."""
+        """Free the pool's numbers, so that the process's memory is that of the eager code."""
         self._eager = self.eager
         self.pool.update = NoUpdate()
 
@@ -83,16 +86,18 @@ class Setup:
             return torch.randn(self.pool.layout.size)
 
     def run(self, what: str, contender: str) -> Callable[[], None]:
-        """A function that does the work once."""
-        steps = {
-            ("train", True): self.eager_task,
-            ("evaluate", True): lambda: eager_reference.evaluate_episode(self.eager, self.episode),
-            ("interpolation", True): self.eager_interpolation,
-            ("train", False): lambda: self.task(contender),  # pyright: ignore[reportArgumentType]
-            ("evaluate", False): lambda: self.evaluate(contender),  # pyright: ignore[reportArgumentType]
-            ("interpolation", False): self.interpolation,
-        }
-        step = steps[what, contender == EAGER]
+        """A function that does the work once.
+
+        Args:
+            what: one of `WORK`.
+            contender: `EAGER`, or the precision in which the package does it.
+        """
+        if contender == EAGER:
+            steps = self.eager_task, self.eager_evaluate, self.eager_interpolation
+        else:
+            precision = cast(NetworkPrecision, contender)
+            steps = partial(self.task, precision), partial(self.evaluate, precision), self.interpolation
+        step = dict(zip(WORK, steps, strict=True))[what]
 
         def once() -> None:
             step()
@@ -107,7 +112,7 @@ class Setup:
         if self._eager is not None:
             self._eager.clear_gradients()
 
-    def task(self, precision: Precision) -> Tensor:
+    def task(self, precision: NetworkPrecision) -> Tensor:
         """The package's training task; its loss."""
         return train_task(
             self.pool,
@@ -123,12 +128,16 @@ class Setup:
         terms = eager_reference.train_task(self.eager, self.episode, self.objective, TARGET_SPARSITY)
         return torch.stack(list(terms.values())).sum()
 
-    def evaluate(self, precision: Precision) -> Tensor:
+    def evaluate(self, precision: NetworkPrecision) -> Tensor:
         """The package's evaluation episode; its query logits."""
         episode = self.episode
         support, labels = episode.support, episode.support_labels
         classifier, queries = fit_task(self.pool, support, labels, episode.query, precision=precision)
         return classifier(queries)
+
+    def eager_evaluate(self) -> Tensor:
+        """The eager evaluation episode; its query logits."""
+        return eager_reference.evaluate_episode(self.eager, self.episode)
 
     def interpolation(self) -> None:
         """The package's interpolation, forward and backward, with the expected density."""
@@ -136,7 +145,7 @@ class Setup:
         torch.autograd.backward([merged.vector, merged.expected_density.sum()], [self.cotangent, torch.tensor(1.0)])
 
     def eager_interpolation(self) -> None:
-        """The same, a parameter at a time."""
+        """The same, parameter by parameter."""
         experts, masks = self.eager, self.eager.masks()
         network = experts.merge(self._uniform_weights(), masks)
         experts.sparsities(masks)
@@ -149,7 +158,7 @@ class Setup:
         return torch.full((experts,), 1 / experts, requires_grad=True)
 
     def agreement(self) -> dict[str, float]:
-        """Largest relative differences (norm of the difference over the norm) from the eager implementation."""
+        """Largest relative differences (norm of the difference over the norm) from the eager code."""
         loss, theirs = self.task("32-true"), self.eager_task()
         ours = {
             "multipliers": self.multipliers.grad,
@@ -158,11 +167,10 @@ class Setup:
         reference = eager_reference.gradients(self.eager)
         gradients = max(_difference(g, reference[name]) for name, g in ours.items() if g is not None)
         self.clear()
-        logits = eager_reference.evaluate_episode(self.eager, self.episode)
         return {
             "loss": _difference(loss, theirs),
             "gradients": gradients,
-            "logits": _difference(self.evaluate("32-true"), logits),
+            "logits": _difference(self.evaluate("32-true"), self.eager_evaluate()),
         }
 
 
