@@ -6,7 +6,7 @@ import logging
 import sys
 from argparse import Action, ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -151,10 +151,10 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
     """The recipe's parameters: required ones by position, switches as flags, a `config` as a file and its settings."""
     recipe = _recipe(name)
     parameters = inspect.signature(recipe).parameters
-    texts = {p.arg_name: p.description for p in docstring_parser.parse(recipe.__doc__ or "").params}
-    config = parameters["config"].annotation if "config" in parameters else None
+    texts = _texts(recipe)
+    grouped = _grouped(recipe)
     flags = {p.name for p in parameters.values() if p.default is False}
-    skip: set[str | int] = {"config", command.many or "config", *flags}
+    skip: set[str | int] = {*grouped, command.many or "config", *flags}
     parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
     if name == "train":
         parser.add_argument(
@@ -162,16 +162,26 @@ def _add_arguments(parser: ArgumentParser, name: str, command: Command) -> None:
             metavar="NAME",
             help="a method's settings over those before it (of BASE.yaml also BASE/NAME.yaml): see smat methods",
         )
-    if config is not None:
-        settings = {f.name for f in fields(config) if f.default is False}
-        texts |= {p.arg_name: p.description for p in docstring_parser.parse(config.__doc__ or "").params}
-        parser.add_class_arguments(config, skip={*settings})
+    for kind in grouped.values():
+        settings = {f.name for f in fields(kind) if f.default is False}
+        for base in reversed(kind.__mro__):
+            texts |= _texts(base)
+        parser.add_class_arguments(kind, skip={*settings})
         flags |= settings
-    parser.add_function_arguments(recipe, as_positional=config is None, skip=skip)
+    parser.add_function_arguments(recipe, as_positional="config" not in grouped, skip=skip)
     if command.many:
         parser.add_argument(command.many, nargs="+", type=str, help=texts.get(command.many))
     for flag in sorted(flags):
         parser.add_argument(f"--{flag}", action="store_true", help=texts.get(flag))
+
+
+def _texts(documented: Any) -> dict[str, str | None]:
+    return {p.arg_name: p.description for p in docstring_parser.parse(documented.__doc__ or "").params}
+
+
+def _grouped(recipe: Callable[..., Any]) -> dict[str, Any]:
+    """Parameters whose settings are options of their own, by name: those that take a dataclass."""
+    return {p.name: p.annotation for p in inspect.signature(recipe).parameters.values() if is_dataclass(p.annotation)}
 
 
 def _underscored(argument: str) -> str:
@@ -206,13 +216,10 @@ def _run(arguments: Sequence[str]) -> Any:
     values = vars(options[options["command"]])
     command = two if group else options["command"]
     recipe = _recipe(command)
-    config = inspect.signature(recipe).parameters.get("config")
     for name in ("config", "method") if command == "train" else ("config",):
         values.pop(name, None)
-    if config is not None:
-        names = {f.name for f in fields(config.annotation)}
-        settings = {name: values.pop(name) for name in names}
-        values["config"] = config.annotation(**settings)
+    for parameter, kind in _grouped(recipe).items():
+        values[parameter] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
     return recipe(**values)
 
 

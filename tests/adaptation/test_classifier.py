@@ -18,7 +18,7 @@ from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.heads import TaskModel, specialise
 from tasks import adapt, cross_validated_lr
-from tiny_images import COLOURS, SIZE, image, labelled, make_pool
+from tiny_images import COLOURS, image, labelled, make_pool
 
 
 def classifier(**settings: Any) -> FewShotClassifier:
@@ -34,7 +34,7 @@ def test_probabilities_are_those_of_the_specialised_network() -> None:
     assert fitted.classes_.tolist() == sorted(COLOURS)
 
     def inputs(arrays: list[np.ndarray]) -> torch.Tensor:
-        return prepare([Image.fromarray(a) for a in arrays], SIZE, 8 / 7, spec.mean, spec.std)
+        return prepare([Image.fromarray(a) for a in arrays], spec.image_format)
 
     codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
     with torch.no_grad():
@@ -213,9 +213,7 @@ def test_fine_tuning_is_that_of_the_specialised_network(
     digest = joblib.hash(pool)
     images, names = labelled(2)
     codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
-    support = prepare(
-        [Image.fromarray(a) for a in images], SIZE, 8 / 7, pool.backbone.spec.mean, pool.backbone.spec.std
-    )
+    support = prepare([Image.fromarray(a) for a in images], pool.backbone.spec.image_format)
     flip = kind == "full"
     settings: dict[str, Any] = {"kind": kind, "config": FineTuneConfig(steps=2, batch_size=5, flip=flip), "seed": 3}
     model = specialise(pool, support, codes)

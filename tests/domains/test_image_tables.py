@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from small_images import encode, noise, write_folders, write_parquet
+from smat.backbones import ImageFormat
 from smat.domains import ImageDomain, canvas, open_domain
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.tables import ImageTable
@@ -19,7 +20,7 @@ from smat.episodes import EpisodeSource, FixedSampler, VariableSampler
 from smat.importing.engine import import_domain
 from smat.importing.listing import Found, Listing, Part
 
-CONSTANTS = {"image_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+FORMAT = ImageFormat(8)
 
 
 def read_part(part: Part) -> Iterator[Found]:
@@ -115,12 +116,12 @@ def test_an_imported_hierarchy_is_drawn_from(tmp_path: Path) -> None:
     groups = domain.hierarchy("test")
     assert groups is not None
     assert [members.tolist() for members in groups.members] == [[0, 1, 2], [3, 4], [5]]
-    source = EpisodeSource([domain], "test", VariableSampler(min_way=2, max_way=3), **CONSTANTS)
+    source = EpisodeSource([domain], "test", VariableSampler(min_way=2, max_way=3), image_format=FORMAT)
     drawn = {frozenset(source.plan(n).classes) for n in range(60)}
     greek = {frozenset(pair) for pair in (("c1", "c2"), ("c1", "c3"), ("c2", "c3"), ("c1", "c2", "c3"))}
     assert drawn == greek | {frozenset(("c4", "c5"))}
-    fixed = EpisodeSource([domain], "test", FixedSampler(3, 1, 1), **CONSTANTS)
-    other = EpisodeSource([flat], "test", FixedSampler(3, 1, 1), **CONSTANTS)
+    fixed = EpisodeSource([domain], "test", FixedSampler(3, 1, 1), image_format=FORMAT)
+    other = EpisodeSource([flat], "test", FixedSampler(3, 1, 1), image_format=FORMAT)
     assert all(fixed.plan(n) == other.plan(n) for n in range(20))
     divided = open_domain(tmp_path / "with" / "scripts", splits={"test": ["c0", "c1", "c4", "c5"]})
     groups = divided.hierarchy("test")

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from smat.backbones import ImageFormat
 from smat.domains import open_domain
 from smat.domains.pocket import pocket_domains
 from smat.episodes import EpisodeSource, FixedSampler, Sampler, VariableSampler, episode_lines, read_episodes
 from smat.errors import DataError
 
-CONSTANTS = {"image_size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+FORMAT = ImageFormat(16)
 DOMAINS = {domain.name: domain for domain in pocket_domains(image_size=16)}
 TWO = [DOMAINS["polygons"], DOMAINS["strokes"]]
 
 
 def sources(sampler: Sampler, seed: int = 0) -> list[EpisodeSource]:
-    return [EpisodeSource([domain], "test", sampler, seed=seed, **CONSTANTS) for domain in TWO]
+    return [EpisodeSource([domain], "test", sampler, seed=seed, image_format=FORMAT) for domain in TWO]
 
 
 def write(path: Path, sampler: Sampler, episodes: int = 3, seed: int = 0) -> Path:
@@ -30,7 +31,7 @@ def test_what_is_read_is_what_was_drawn(tmp_path: Path, sampler: Sampler) -> Non
     assert (written.split, written.seed, written.sampler) == ("test", 4, sampler)
     for source in sources(sampler, 4):
         assert written.plans[source.domains[0].name] == tuple(source.plan(n) for n in range(3))
-    again = EpisodeSource(TWO[:1], "test", sampler, plans=written.plans["polygons"], **CONSTANTS)
+    again = EpisodeSource(TWO[:1], "test", sampler, plans=written.plans["polygons"], image_format=FORMAT)
     first, second = again.episode(1), sources(sampler, 4)[0].episode(1)
     assert first.plan == second.plan
     assert first.query.equal(second.query)
@@ -139,7 +140,7 @@ def test_class_names_of_any_language(tmp_path: Path) -> None:
 
     names = {"Красный гриб": 4, "赤い 花": 4, "été": 4}
     domain = open_domain(write_folders(tmp_path / "photos", names))
-    source = EpisodeSource([domain], "test", FixedSampler(3, 1, 2), **CONSTANTS)
+    source = EpisodeSource([domain], "test", FixedSampler(3, 1, 2), image_format=FORMAT)
     path = tmp_path / "e"
     path.write_text("".join(episode_lines([source], 1)), encoding="utf-8")
     assert "赤い 花" in path.read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from smat.backbones import ImageFormat
 from smat.domains import Domain
 from smat.domains.hierarchy import ClassGroups, Hierarchy
 from smat.episodes import EpisodeSource, FixedSampler, Sampler, SplitClasses, VariableSampler
@@ -331,8 +332,7 @@ class Frames(Domain):
 
 
 def plans_of(domain: Domain, sampler: VariableSampler | FixedSampler, count: int):
-    constants = {"image_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    source = EpisodeSource([domain], "test", sampler, **constants)
+    source = EpisodeSource([domain], "test", sampler, image_format=ImageFormat(8))
     return [source.plan(n) for n in range(count)]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smat.episodes import FixedSampler, SplitClasses, VariableSampler, make_sampler, sampler_settings
+from smat.episodes import EpisodeShape, FixedSampler, SplitClasses, VariableSampler, sampler_settings
 from smat.errors import ConfigError, DataError
 
 class_sizes = st.lists(st.integers(2, 1500), min_size=5, max_size=70).map(np.array)
@@ -174,5 +174,8 @@ def test_settings_for_records_make_the_same_sampler_again() -> None:
         settings = sampler_settings(sampler)
         assert settings.pop("name") == type(sampler).__name__
         assert type(sampler)(**settings) == sampler
-    assert make_sampler("fixed", 3, 2, 4) == FixedSampler(3, 2, 4)
-    assert make_sampler("variable", 3, 2, 4, hierarchy=False) == VariableSampler(hierarchy=False)
+
+
+def test_a_shape_builds_its_sampler() -> None:
+    assert EpisodeShape("fixed", 3, 2, 4).build_sampler() == FixedSampler(3, 2, 4)
+    assert EpisodeShape("variable", 3, 2, 4, hierarchy=False).build_sampler() == VariableSampler(hierarchy=False)

@@ -12,17 +12,18 @@ from PIL import Image
 
 from shared import SHARED
 from small_images import encode, write_parquet
+from smat.backbones import ImageFormat
 from smat.domains import open_domain
 from smat.episodes import EpisodeSource, FixedSampler, TransformConfig, VariableSampler, episode_loader, prepare
 from smat.errors import ConfigError, DataError
 
 SHARED_DATA = SHARED / "data"
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+FORMAT = ImageFormat(14, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 SMALL = FixedSampler(way=3, shot=2, query=3)
 
 
 def make_source(domains, split="test", sampler=SMALL, **options) -> EpisodeSource:
-    return EpisodeSource(domains, split, sampler, image_size=14, mean=MEAN, std=STD, **options)
+    return EpisodeSource(domains, split, sampler, image_format=FORMAT, **options)
 
 
 def same(first, second) -> bool:
@@ -129,7 +130,7 @@ def test_a_test_episode_is_its_images_prepared(pair) -> None:
     assert episode.plan == plan
     assert episode.way == 3
     for images, rows in ((episode.support, plan.support_rows), (episode.query, plan.query_rows)):
-        expected = prepare([pair[0].image(row) for row in rows], 14, 8 / 7, MEAN, STD)
+        expected = prepare([pair[0].image(row) for row in rows], FORMAT)
         assert torch.equal(images, expected)
     assert tuple(episode.support_labels.tolist()) == plan.support_labels
     assert episode.query_labels.dtype == torch.int64
@@ -253,12 +254,12 @@ def test_real_domains() -> None:
 def test_an_error_ends_the_process_though_workers_wait() -> None:
     """Workers do not listen to SIGTERM, by which Python would end them at exit."""
     code = """if True:
+        from smat.backbones import ImageFormat
         from smat.episodes import EpisodeSource, FixedSampler, episode_loader
         from smat.domains.pocket import pocket_domains
         domains = [d for d in pocket_domains(image_size=16) if d.name == "glyphs"]
         sampler = FixedSampler(way=3, shot=1, query=1)
-        constants = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
-        source = EpisodeSource(domains, "train", sampler, image_size=16, **constants)
+        source = EpisodeSource(domains, "train", sampler, image_format=ImageFormat(16))
         episodes = episode_loader(source, 0, 99, workers=1)
         next(episodes)
         raise RuntimeError("something else went wrong")

@@ -6,39 +6,39 @@ import torch
 from PIL import Image
 
 from small_images import noise
+from smat.backbones import ImageFormat
 from smat.domains import canvas
-from smat.episodes import TransformConfig, normalise, plain_transform, prepare, random_transform
+from smat.episodes import TransformConfig, plain_transform, prepare, random_transform
 from smat.errors import ConfigError
 from smat.rng import seeded_torch
 
-ZERO, ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 STILL = TransformConfig(margin=1.0, crop_scale=(1.0, 1.0), brightness=0.0, contrast=0.0, saturation=0.0)
 
 
-def test_normalise_is_channel_by_channel() -> None:
-    images = torch.rand(2, 3, 4, 4)
-    out = normalise(images, (0.1, 0.2, 0.3), (0.5, 1.0, 2.0))
+def test_images_are_normalised_channel_by_channel() -> None:
+    canvases = torch.stack([canvas(noise(i), 12) for i in range(2)])
+    out = plain_transform(canvases, ImageFormat(12, (0.1, 0.2, 0.3), (0.5, 1.0, 2.0)))
     for channel, (mean, std) in enumerate(((0.1, 0.5), (0.2, 1.0), (0.3, 2.0))):
-        torch.testing.assert_close(out[:, channel], (images[:, channel] - mean) / std)
+        torch.testing.assert_close(out[:, channel], (canvases[:, channel] / 255 - mean) / std)
 
 
 def test_the_plain_transform_cuts_the_centre() -> None:
     canvases = torch.arange(2 * 3 * 16).to(torch.uint8).view(2, 3, 1, 16).expand(2, 3, 16, 16)
-    out = plain_transform(canvases, 12, ZERO, ONE)
+    out = plain_transform(canvases, ImageFormat(12))
     torch.testing.assert_close(out, canvases[:, :, 2:14, 2:14].float() / 255)
 
 
 def test_prepare_is_canvas_then_the_plain_transform() -> None:
     images = [noise(0, (40, 30)), noise(1, (9, 50))]
-    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    out = prepare(images, 28, 8 / 7, mean, std)
-    expected = plain_transform(torch.stack([canvas(image, 32) for image in images]), 28, mean, std)
+    image_format = ImageFormat(28, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    out = prepare(images, image_format)
+    expected = plain_transform(torch.stack([canvas(image, 32) for image in images]), image_format)
     assert torch.equal(out, expected)
 
 
 def test_margin_one_cuts_nothing() -> None:
     image = noise(2, (20, 20))
-    out = prepare([image], 20, 1.0, ZERO, ONE)
+    out = prepare([image], ImageFormat(20), 1.0)
     torch.testing.assert_close(out[0].permute(1, 2, 0), torch.from_numpy(np.array(image)).float() / 255)
 
 
@@ -51,16 +51,16 @@ def test_canvas_sizes_hold_the_image(image_size: int) -> None:
 
 def test_without_any_variation_the_random_transform_is_the_plain_one() -> None:
     canvases = torch.stack([canvas(noise(i), 24) for i in range(4)])
-    out = random_transform(canvases, 24, ZERO, ONE, STILL, flip=False)
-    torch.testing.assert_close(out, plain_transform(canvases, 24, ZERO, ONE), atol=1e-4, rtol=0)
+    out = random_transform(canvases, ImageFormat(24), STILL, flip=False)
+    torch.testing.assert_close(out, plain_transform(canvases, ImageFormat(24)), atol=1e-4, rtol=0)
 
 
 def test_flips_mirror_about_half_and_only_where_allowed() -> None:
     canvases = torch.zeros(400, 3, 8, 8, dtype=torch.uint8)
     canvases[:, :, :, :4] = 255
     with seeded_torch(0, "test"):
-        mirrored = random_transform(canvases, 8, ZERO, ONE, STILL, flip=True)[:, 0, 0, 0] < 0.5
-        kept = random_transform(canvases, 8, ZERO, ONE, STILL, flip=False)[:, 0, 0, 0] > 0.5
+        mirrored = random_transform(canvases, ImageFormat(8), STILL, flip=True)[:, 0, 0, 0] < 0.5
+        kept = random_transform(canvases, ImageFormat(8), STILL, flip=False)[:, 0, 0, 0] > 0.5
     assert abs(mirrored.float().mean().item() - 0.5) < 0.1  # 4 standard errors of 400 fair coins
     assert kept.all()
 
@@ -70,8 +70,8 @@ def test_crops_keep_the_share_of_the_area_they_are_given() -> None:
     ramp = torch.linspace(0, 255, 128).round().to(torch.uint8).expand(300, 3, 128, 128)
     config = replace(STILL, crop_scale=(0.35, 1.0))
     with seeded_torch(1, "test"):
-        both = random_transform(ramp, 64, ZERO, ONE, config, flip=False)
-        tall = random_transform(ramp.mT, 64, ZERO, ONE, config, flip=False)
+        both = random_transform(ramp, ImageFormat(64), config, flip=False)
+        tall = random_transform(ramp.mT, ImageFormat(64), config, flip=False)
     width = (both[:, 0].amax((1, 2)) - both[:, 0].amin((1, 2))).clamp(0, 1)
     height = (tall[:, 0].amax((1, 2)) - tall[:, 0].amin((1, 2))).clamp(0, 1)
     low = (0.35 * 3 / 4) ** 0.5  # the narrowest: smallest area at the most upright shape, 3:4
@@ -85,7 +85,7 @@ def test_jitter_moves_brightness_within_its_bounds() -> None:
     grey = torch.full((300, 3, 4, 4), 100, dtype=torch.uint8)
     config = replace(STILL, brightness=0.4)
     with seeded_torch(2, "test"):
-        factors = random_transform(grey, 4, ZERO, ONE, config, flip=False)[:, 0, 0, 0] / (100 / 255)
+        factors = random_transform(grey, ImageFormat(4), config, flip=False)[:, 0, 0, 0] / (100 / 255)
     assert factors.min() >= 0.6 - 1e-3
     assert factors.max() <= 1.4 + 1e-3
     assert abs(factors.mean().item() - 1) < 4 * 0.4 / 3**0.5 / 300**0.5
@@ -95,7 +95,7 @@ def test_jitter_moves_brightness_within_its_bounds() -> None:
 def test_grey_images_stay_grey() -> None:
     canvases = torch.stack([canvas(noise(i, mode="L").convert("RGB"), 16) for i in range(6)])
     with seeded_torch(3, "test"):
-        out = random_transform(canvases, 14, ZERO, ONE, TransformConfig(), flip=True)
+        out = random_transform(canvases, ImageFormat(14), TransformConfig(), flip=True)
     torch.testing.assert_close(out[:, 0], out[:, 1], atol=1e-5, rtol=0)
     torch.testing.assert_close(out[:, 0], out[:, 2], atol=1e-5, rtol=0)
 
@@ -105,7 +105,7 @@ def test_random_images_stay_in_range_and_follow_the_seed() -> None:
     outs = []
     for n in (0, 0, 1):
         with seeded_torch(4, "test", n):
-            outs.append(random_transform(canvases, 28, ZERO, ONE, TransformConfig(hue=0.1), flip=True))
+            outs.append(random_transform(canvases, ImageFormat(28), TransformConfig(hue=0.1), flip=True))
     assert outs[0].shape == (8, 3, 28, 28)
     assert outs[0].min() >= 0
     assert outs[0].max() <= 1
@@ -119,7 +119,7 @@ def test_threads_do_not_change_the_images() -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         with seeded_torch(5, "test"):
-            outs.append(random_transform(canvases, 64, ZERO, ONE, TransformConfig(), flip=True))
+            outs.append(random_transform(canvases, ImageFormat(64), TransformConfig(), flip=True))
     torch.set_num_threads(1)
     assert torch.equal(outs[0], outs[1])
 
@@ -142,5 +142,5 @@ def test_settings_that_cannot_work(settings: dict, field: str) -> None:
 
 
 def test_an_image_of_any_size_fits_the_network() -> None:
-    out = prepare([Image.new("RGB", (3, 700))], 64, 8 / 7, ZERO, ONE)
+    out = prepare([Image.new("RGB", (3, 700))], ImageFormat(64))
     assert out.shape == (1, 3, 64, 64)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from smat.backbones import ImageFormat
 from smat.domains.pocket import pocket_domains
 from smat.episodes import EpisodeSource, FixedSampler, Sampler
 from tiny_pool import SIZE
@@ -21,9 +22,7 @@ def source() -> Callable[..., EpisodeSource]:
             [domains[name]],
             split,
             sampler or FixedSampler(3, 2, 4),
-            image_size=SIZE,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.25, 0.25, 0.25),
+            image_format=ImageFormat(SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
             train=train,
         )
 

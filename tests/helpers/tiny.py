@@ -7,6 +7,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from smat import backbones
+from smat.backbones import ImageFormat
 from smat.domains.pocket import pocket_domains
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.experts import PoolConfig, SparseInterpolatedExperts
@@ -39,9 +40,8 @@ def tiny_source(split: str, name: str | None = None, train: bool = False) -> Epi
         d for d in pocket_domains(image_size=IMAGE_SIZE) if d.name in ((name,) if name else ("glyphs", "polygons"))
     ]
     third = (1 / 3, 1 / 3, 1 / 3)
-    return EpisodeSource(
-        domains, split, FixedSampler(3, 2, 2), image_size=IMAGE_SIZE, mean=third, std=third, train=train, seed=1
-    )
+    image_format = ImageFormat(IMAGE_SIZE, third, third)
+    return EpisodeSource(domains, split, FixedSampler(3, 2, 2), image_format=image_format, train=train, seed=1)
 
 
 def tiny_tuner(folder: Path, pool: SparseInterpolatedExperts | None = None, **settings: object) -> MetaTuner:

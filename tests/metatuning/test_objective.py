@@ -219,9 +219,7 @@ def _effects(folder: Path, data: Path, precision: str, episodes: int) -> dict[st
         [open_domain(data)],
         "test",
         FixedSampler(5, 5, 10),
-        image_size=backbone.spec.image_size,
-        mean=backbone.spec.mean,
-        std=backbone.spec.std,
+        image_format=backbone.spec.image_format,
     )
     effects: dict[str, list[Tensor]] = {"inner": [], "teacher": []}
     for n in range(episodes):

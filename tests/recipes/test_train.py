@@ -17,9 +17,9 @@ from smat.cli import main
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import load_state
-from smat.metatuning.run_config import TrainConfig
+from smat.metatuning.run_config import EpisodeConfig, TrainConfig
 from smat.recipes.quickstart import shipped_config
-from smat.recipes.train import train
+from smat.recipes.train import prepare_folder, train
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
@@ -217,3 +217,15 @@ def test_bad_settings_end_in_a_message(
         main(["train", "--config", str(settings), "--out", str(tmp_path / "run"), *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_begun_before_there_was_a_setting_had_its_default(tmp_path: Path) -> None:
+    config, record = TrainConfig(domains=["pocket:glyphs"]), {"data": {"glyphs": "its fingerprint"}}
+    prepare_folder(tmp_path, config, record, resume=False)
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del written["episodes"]["hierarchy"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(written))
+    prepare_folder(tmp_path, config, record, resume=True)
+    other = TrainConfig(domains=["pocket:glyphs"], episodes=EpisodeConfig(hierarchy=False))
+    with pytest.raises(ConfigError, match=r"episodes.hierarchy was True, is False"):
+        prepare_folder(tmp_path, other, record, resume=True)

@@ -207,7 +207,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             except DataError as error:
                 bad.append(str(error))
                 continue
-            inputs.append(prepare(loaded, spec.image_size, transforms.margin, spec.mean, spec.std))
+            inputs.append(prepare(loaded, spec.image_format, transforms.margin))
         if bad:
             raise DataError(f"{len(bad)} of {len(images)} images cannot be used:\n" + "\n".join(bad))
         return torch.cat(inputs)

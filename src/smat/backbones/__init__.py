@@ -5,12 +5,13 @@ from smat.backbones.backbone import Backbone
 from smat.backbones.casts import shared_casts
 from smat.backbones.loading import POCKET, build, load
 from smat.backbones.positions import PositionRule
-from smat.backbones.spec import BackboneSpec
+from smat.backbones.spec import BackboneSpec, ImageFormat
 
 __all__ = [
     "POCKET",
     "Backbone",
     "BackboneSpec",
+    "ImageFormat",
     "PositionRule",
     "build",
     "load",

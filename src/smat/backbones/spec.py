@@ -7,6 +7,23 @@ from typing import Any
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """The images that a network takes: square, of one size, normalised channel by channel.
+
+    Attributes:
+        size: height and width in pixels.
+        mean: what is subtracted from the red, green and blue of an image in [0, 1].
+        std: what the difference is then divided by; with the default of both, images stay in [0, 1].
+    """
+
+    size: int
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
@@ -29,10 +46,15 @@ class BackboneSpec:
     name: str
     config: dict[str, Any]
     image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Triple
+    std: Triple
     feature: str
     margin: float = 8 / 7
+
+    @property
+    def image_format(self) -> ImageFormat:
+        """The images that the network takes."""
+        return ImageFormat(self.image_size, self.mean, self.std)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BackboneSpec":

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,7 +13,8 @@ from smat.domains.hierarchy import ClassGroups
 from smat.domains.images import canvas
 from smat.errors import DataError
 
-SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Domain(ABC):

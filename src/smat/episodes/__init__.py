@@ -3,6 +3,7 @@
 from smat.episodes.episode import Episode, EpisodePlan
 from smat.episodes.episode_file import WrittenEpisodes, episode_lines, read_episodes
 from smat.episodes.loader import episode_loader
+from smat.episodes.options import EpisodeOptions, EpisodeShape, PlanOptions
 from smat.episodes.samplers import (
     Draw,
     FixedSampler,
@@ -10,18 +11,20 @@ from smat.episodes.samplers import (
     SamplerKind,
     SplitClasses,
     VariableSampler,
-    make_sampler,
     sampler_settings,
 )
 from smat.episodes.source import EpisodeSource
-from smat.episodes.transforms import TransformConfig, normalise, plain_transform, prepare, random_transform
+from smat.episodes.transforms import TransformConfig, plain_transform, prepare, random_transform
 
 __all__ = [
     "Draw",
     "Episode",
+    "EpisodeOptions",
     "EpisodePlan",
+    "EpisodeShape",
     "EpisodeSource",
     "FixedSampler",
+    "PlanOptions",
     "Sampler",
     "SamplerKind",
     "SplitClasses",
@@ -30,8 +33,6 @@ __all__ = [
     "WrittenEpisodes",
     "episode_lines",
     "episode_loader",
-    "make_sampler",
-    "normalise",
     "plain_transform",
     "prepare",
     "random_transform",

@@ -1,15 +1,17 @@
 """How many classes and images an episode has, and which classes: fixed, or the Meta-Dataset rule."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from smat.domains.hierarchy import ClassGroups
 from smat.errors import ConfigError, DataError
+from smat.plugins import Plugin, describe
 
 SamplerKind = Literal["fixed", "variable"]
 """`fixed`: always the same ways and shots; `variable`: by Meta-Dataset's rule."""
@@ -47,21 +49,28 @@ class SplitClasses:
     groups: ClassGroups | None = None
 
 
-@runtime_checkable
-class Sampler(Protocol):
-    """Draws the make-up of an episode from the classes there are."""
+class Sampler(Plugin, ABC):
+    """Draws the make-up of an episode from the classes there are.
+
+    A sampler of your own is a class that inherits from this one; its settings are the arguments of its constructor,
+    kept as attributes of the same name.
+    """
 
     def check(self, classes: SplitClasses) -> None:
         """Raise a `DataError` if some episode could not be drawn from these classes."""
-        ...
 
+    @abstractmethod
     def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
-        """One episode's make-up, of classes that `check` has passed."""
-        ...
+        """One episode's make-up.
+
+        Args:
+            classes: what to draw from; `check` has passed it.
+            rng: the only source of randomness, so that an episode can be drawn again.
+        """
 
 
 @dataclass(frozen=True)
-class FixedSampler:
+class FixedSampler(Sampler):
     """The same number of classes and images in every episode.
 
     Any classes of the split may meet, also where a domain's classes lie in groups: in Meta-Dataset a fixed number of
@@ -94,7 +103,7 @@ class FixedSampler:
 
 
 @dataclass(frozen=True)
-class VariableSampler:
+class VariableSampler(Sampler):
     """Episodes of varying, unbalanced make-up by the Meta-Dataset rule.
 
     The classes are, in random order,
@@ -196,14 +205,12 @@ class VariableSampler:
         return [members for members in groups.members if self.min_way <= len(members) <= most]
 
 
-def make_sampler(kind: SamplerKind, way: int, shot: int, query: int, *, hierarchy: bool = True) -> Sampler:
-    """The sampler of that kind, with way, shot and query where they are fixed and `hierarchy` where they vary."""
-    return FixedSampler(way, shot, query) if kind == "fixed" else VariableSampler(hierarchy=hierarchy)
-
-
 def sampler_settings(sampler: Sampler) -> dict[str, Any]:
-    """Name and settings of a sampler, for records."""
-    return {"name": type(sampler).__name__, **vars(sampler)}
+    """Name and settings of a sampler, for records; one from outside smat is named by its import path."""
+    if isinstance(sampler, FixedSampler | VariableSampler):
+        return {"name": type(sampler).__name__, **vars(sampler)}
+    described = describe(sampler)
+    return {"name": described["class_path"], "settings": described["init_args"]}
 
 
 def _at_least(least: int, **fields: int) -> None:

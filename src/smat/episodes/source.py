@@ -8,10 +8,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from smat.backbones.spec import ImageFormat
 from smat.domains.domain import Domain
 from smat.episodes.episode import Episode, EpisodePlan
 from smat.episodes.samplers import Sampler, SplitClasses
-from smat.episodes.transforms import TransformConfig, Triple, plain_transform, random_transform
+from smat.episodes.transforms import TransformConfig, plain_transform, random_transform
 from smat.errors import ConfigError
 from smat.rng import numpy_generator, seeded_torch
 
@@ -26,9 +27,7 @@ class EpisodeSource:
         domains: one or more; each episode is from one of them.
         split: which classes, `"train"`, `"val"` or `"test"`.
         sampler: the make-up of an episode.
-        image_size: side of the network's input, in pixels.
-        mean: the backbone's normalisation constants, for images in 0..1.
-        std: the same.
+        image_format: the images that the network takes.
         train: vary the images at random (training) or not (tests).
         transforms: how images are cut and varied.
         seed: the run's seed, 0 or more.
@@ -47,9 +46,7 @@ class EpisodeSource:
         split: str,
         sampler: Sampler,
         *,
-        image_size: int,
-        mean: Triple,
-        std: Triple,
+        image_format: ImageFormat,
         train: bool = False,
         transforms: TransformConfig | None = None,
         seed: int = 0,
@@ -61,9 +58,7 @@ class EpisodeSource:
         self.domains = tuple(domains)
         self.split = split
         self.sampler = sampler
-        self.image_size = image_size
-        self.mean = mean
-        self.std = std
+        self.image_format = image_format
         self.train = train
         self.transforms = transforms or TransformConfig()
         self.seed = seed
@@ -111,7 +106,7 @@ class EpisodeSource:
         """
         plan = self.plan(n)
         domain = self._by_name[plan.domain]
-        side = self.transforms.canvas_size(self.image_size)
+        side = self.transforms.canvas_size(self.image_format.size)
         canvases = torch.stack([domain.canvas(row, side) for row in plan.support_rows + plan.query_rows])
         images = self._transform(canvases, domain, n)
         labels = torch.tensor(plan.support_labels + plan.query_labels)
@@ -122,9 +117,9 @@ class EpisodeSource:
 
     def _transform(self, canvases: UInt8[Tensor, "n 3 side side"], domain: Domain, n: int) -> Tensor:
         if not self.train:
-            return plain_transform(canvases, self.image_size, self.mean, self.std)
+            return plain_transform(canvases, self.image_format)
         with seeded_torch(self.seed, f"augment/{self.split}", n):
-            return random_transform(canvases, self.image_size, self.mean, self.std, self.transforms, flip=domain.flip)
+            return random_transform(canvases, self.image_format, self.transforms, flip=domain.flip)
 
     def trace(self, n: int) -> dict[str, Any]:
         """Where episode `n` comes from, for JSON: id, classes, and each image's row, name and label."""

@@ -9,10 +9,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from smat.backbones.spec import ImageFormat
 from smat.domains.images import canvas
 from smat.errors import ConfigError
-
-Triple = tuple[float, float, float]
 
 # Images varied together: a large episode at once would need several times its size in memory, and is slower.
 _AT_ONCE = 32
@@ -64,64 +63,51 @@ class TransformConfig:
         return round(image_size * self.margin)
 
 
-def normalise(images: Float[Tensor, "n 3 h w"], mean: Triple, std: Triple) -> Float[Tensor, "n 3 h w"]:
-    """Images in 0..1 minus `mean`, over `std`, channel by channel."""
-    return _normalised(images.clone(), mean, std)
-
-
-def _normalised(images: Tensor, mean: Triple, std: Triple) -> Tensor:
+def _normalised(images: Tensor, image_format: ImageFormat) -> Tensor:
     """In place: new memory for each step takes three times as long."""
-    return images.sub_(images.new_tensor(mean).view(3, 1, 1)).div_(images.new_tensor(std).view(3, 1, 1))
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (image_format.mean, image_format.std))
+    return images.sub_(mean).div_(std)
 
 
 def plain_transform(
-    canvases: UInt8[Tensor, "n 3 side side"], image_size: int, mean: Triple, std: Triple
-) -> Float[Tensor, "n 3 {image_size} {image_size}"]:
-    """The centre `image_size` pixels of each square, normalised."""
-    start = (canvases.shape[-1] - image_size) // 2
-    stop = start + image_size
-    return _normalised(canvases[:, :, start:stop, start:stop].float().div_(255), mean, std)
+    canvases: UInt8[Tensor, "n 3 side side"], image_format: ImageFormat
+) -> Float[Tensor, "n 3 {image_format.size} {image_format.size}"]:
+    """The centre of each square, `image_format.size` pixels wide and high, normalised."""
+    start = (canvases.shape[-1] - image_format.size) // 2
+    stop = start + image_format.size
+    return _normalised(canvases[:, :, start:stop, start:stop].float().div_(255), image_format)
 
 
 def random_transform(
-    canvases: UInt8[Tensor, "n 3 side side"],
-    image_size: int,
-    mean: Triple,
-    std: Triple,
-    config: TransformConfig,
-    *,
-    flip: bool,
-) -> Float[Tensor, "n 3 {image_size} {image_size}"]:
-    """A random crop of each square, resized, its colours varied, perhaps mirrored, normalised.
+    canvases: UInt8[Tensor, "n 3 side side"], image_format: ImageFormat, config: TransformConfig, *, flip: bool
+) -> Float[Tensor, "n 3 {image_format.size} {image_format.size}"]:
+    """A random crop of each square, resized to `image_format.size`, its colours varied, perhaps mirrored, normalised.
 
-    Random by torch's global generator: call it within `smat.rng.seeded_torch`.
+    The randomness is that of torch's global generator: call it within `smat.rng.seeded_torch`.
     """
+    size = (image_format.size, image_format.size)
     # With "slice" an image is cut and resized by itself, which is faster than one warp of the whole batch.
-    steps: list[nn.Module] = [
-        augmentation.RandomResizedCrop((image_size, image_size), scale=config.crop_scale, cropping_mode="slice")
-    ]
+    steps: list[nn.Module] = [augmentation.RandomResizedCrop(size, scale=config.crop_scale, cropping_mode="slice")]
     colours = (config.brightness, config.contrast, config.saturation, config.hue)
     if any(colours):
         steps.append(augmentation.ColorJitter(*colours, p=1.0))
     if flip:
         steps.append(augmentation.RandomHorizontalFlip(p=0.5))
-    vary = nn.Sequential(*steps)
+    augment = nn.Sequential(*steps)
     with torch.no_grad():
-        parts: list[Tensor] = [vary(part.float() / 255).clamp(0, 1) for part in canvases.split(_AT_ONCE)]
-    return _normalised(torch.cat(parts), mean, std)
+        parts: list[Tensor] = [augment(part.float() / 255).clamp(0, 1) for part in canvases.split(_AT_ONCE)]
+    return _normalised(torch.cat(parts), image_format)
 
 
 def prepare(
-    images: Sequence[Image.Image], image_size: int, margin: float, mean: Triple, std: Triple
-) -> Float[Tensor, "n 3 {image_size} {image_size}"]:
+    images: Sequence[Image.Image], image_format: ImageFormat, margin: float = TransformConfig.margin
+) -> Float[Tensor, "n 3 {image_format.size} {image_format.size}"]:
     """RGB images of any size as network input, by the test transform.
 
     Args:
         images: at least one image, as `load_image` gives them.
-        image_size: side of the network's input, in pixels.
+        image_format: the images that the network takes.
         margin: as `TransformConfig.margin`.
-        mean: the backbone's normalisation constants, for images in 0..1.
-        std: the same.
     """
-    side = TransformConfig(margin=margin).canvas_size(image_size)
-    return plain_transform(torch.stack([canvas(image, side) for image in images]), image_size, mean, std)
+    side = TransformConfig(margin=margin).canvas_size(image_format.size)
+    return plain_transform(torch.stack([canvas(image, side) for image in images]), image_format)

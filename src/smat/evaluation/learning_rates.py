@@ -120,9 +120,7 @@ def _of_split(source: EpisodeSource, split: str) -> EpisodeSource:
         source.domains,
         split,
         source.sampler,
-        image_size=source.image_size,
-        mean=source.mean,
-        std=source.std,
+        image_format=source.image_format,
         transforms=source.transforms,
         seed=source.seed,
     )

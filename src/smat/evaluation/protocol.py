@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smat.backbones import BackboneSpec
+from smat.backbones import ImageFormat
 from smat.domains import Domain
 from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
 from smat.errors import ConfigError
@@ -107,7 +107,7 @@ class FrozenFeatures:
 
 
 def domain_sources(
-    spec: BackboneSpec,
+    image_format: ImageFormat,
     domains: Sequence[Domain],
     split: str,
     sampler: Sampler,
@@ -127,9 +127,7 @@ def domain_sources(
             members,
             split,
             sampler,
-            image_size=spec.image_size,
-            mean=spec.mean,
-            std=spec.std,
+            image_format=image_format,
             transforms=transforms,
             seed=seed,
             plans=None if plans is None else [plan for domain in members for plan in plans[domain.name]],

@@ -8,35 +8,23 @@ from typing import Literal
 from jsonargparse import ArgumentError, ArgumentParser
 
 from smat.domains import DomainConfig
-from smat.episodes import Sampler, SamplerKind, TransformConfig, make_sampler
+from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
 
 
 @dataclass(frozen=True)
-class EpisodeConfig:
-    """What tasks are like.
+class EpisodeConfig(EpisodeShape):
+    """What the tasks of a training are like.
 
     Attributes:
-        sampler: `fixed` ways and shots, or `variable`, Meta-Dataset's rule.
-        way: classes of a task (fixed).
-        shot: support images a class (fixed).
-        query: query images a class (fixed).
         split: whether support and query are different images in training; if not, a task's images are both.
-        transforms: how images are cut and varied.
+        transforms: how images are cut and augmented.
     """
 
-    sampler: SamplerKind = "fixed"
-    way: int = 5
-    shot: int = 5
-    query: int = 15
     split: bool = True
     transforms: TransformConfig = TransformConfig()
-
-    def build_sampler(self) -> Sampler:
-        """The sampler of these settings."""
-        return make_sampler(self.sampler, self.way, self.shot, self.query)
 
 
 @dataclass(frozen=True)

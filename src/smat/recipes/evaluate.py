@@ -14,7 +14,7 @@ from rich.console import Console
 
 from smat.adaptation import Device, FineTuneConfig, Kind, open_model, pick_device
 from smat.domains import Domain, open_domains
-from smat.episodes import EpisodePlan, FixedSampler, Sampler, SamplerKind, TransformConfig, make_sampler, read_episodes
+from smat.episodes import EpisodePlan, EpisodeShape, FixedSampler, Sampler, SamplerKind, TransformConfig, read_episodes
 from smat.errors import ConfigError
 from smat.evaluation import (
     BASELINES,
@@ -126,7 +126,7 @@ def evaluate(
     leave_cores_to(workers)
     console = Console()
     path = check_writable(output) if output else None
-    draws = make_sampler(sampler, way, shot, query)
+    draws = EpisodeShape(sampler, way, shot, query).build_sampler()
     if episodes_from:
         _check_left_to_the_file(settings)
     opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
@@ -139,7 +139,7 @@ def evaluate(
     settings["episodes"] = max(counts.values())
     pool = open_model(checkpoint, pick_device(device))
     transforms = TransformConfig(margin=pool.backbone.spec.margin if margin is None else margin)
-    sources = domain_sources(pool.backbone.spec, opened, part, draws, transforms, seed, plans)
+    sources = domain_sources(pool.backbone.spec.image_format, opened, part, draws, transforms, seed, plans)
     pools = _pools(pool, method, adapt, checkpoint)
     if not pool.config.experts and method == "all":
         console.print(f"{checkpoint} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from smat.episodes import EpisodeSource
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning import MetaTuner
-from smat.metatuning.run_config import TrainConfig
+from smat.metatuning.run_config import TrainConfig, load_config
+from smat.plugins import plain
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
@@ -58,7 +59,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
         "data": {domain.name: domain.fingerprint for domain in domains},
     }
     if fabric.is_global_zero:
-        prepare_folder(folder, asdict(config), record, resume)
+        prepare_folder(folder, config, record, resume)
     fabric.barrier()
     backbone.spec = replace(backbone.spec, margin=config.episodes.transforms.margin)  # for whoever uses the pool
     with seeded_torch(config.tuning.seed, "initialisation"):
@@ -87,14 +88,11 @@ def episode_sources(
     config: TrainConfig, domains: Sequence[Domain], backbone: backbones.Backbone
 ) -> tuple[EpisodeSource, list[EpisodeSource]]:
     """The training episodes, and one source of validation episodes a domain that has validation classes for it."""
-    spec, seed = backbone.spec, config.tuning.seed
     sampler = config.episodes.build_sampler()
     common: dict[str, Any] = {
-        "image_size": spec.image_size,
-        "mean": spec.mean,
-        "std": spec.std,
+        "image_format": backbone.spec.image_format,
         "transforms": config.episodes.transforms,
-        "seed": seed,
+        "seed": config.tuning.seed,
     }
     source = EpisodeSource(
         domains,
@@ -109,7 +107,7 @@ def episode_sources(
     return source, [EpisodeSource([domain], "val", sampler, **common) for domain in with_validation]
 
 
-def prepare_folder(folder: Path, config: dict[str, Any], record: dict[str, Any], resume: bool) -> None:
+def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], resume: bool) -> None:
     """Write the run's settings and origins, or compare them with those of the run to resume.
 
     Raises:
@@ -117,20 +115,19 @@ def prepare_folder(folder: Path, config: dict[str, Any], record: dict[str, Any],
         CheckpointError: there is no run to resume, or its data have changed.
     """
     settings, origins = folder / "config.yaml", folder / "versions.yaml"
-    config = yaml.safe_load(yaml.safe_dump(_plain(config)))
     if not resume:
         if settings.exists():
             raise ConfigError(
                 f"{folder} holds a run already: go on with it by resume (--resume), or choose another --out"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(yaml.safe_dump(config, sort_keys=False))
+        settings.write_text(yaml.safe_dump(plain(config), sort_keys=False))
         origins.write_text(yaml.safe_dump(record, sort_keys=False))
         return
     if not settings.exists():
         raise CheckpointError(f"{folder} holds no run to resume: start one without --resume")
-    before = yaml.safe_load(settings.read_text())
-    changed = sorted(_differences(before, config, _FREE))
+    before = load_config([settings])  # settings that there were not yet when it was written get their defaults
+    changed = sorted(_differences(plain(before), plain(config), _FREE))
     if changed:
         raise ConfigError(
             f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml"
@@ -139,13 +136,6 @@ def prepare_folder(folder: Path, config: dict[str, Any], record: dict[str, Any],
     if data != record["data"]:
         names = sorted(name for name in data | record["data"] if data.get(name) != record["data"].get(name))
         raise CheckpointError(f"the data of the run in {folder} have changed: {', '.join(names)}. Start a new run")
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _differences(before: Any, now: Any, free: Sequence[str] = (), path: str = "") -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from smat.episodes import PlanOptions
 from smat.errors import ConfigError, DataError
 from smat.recipes.data.episodes import data_episodes
 from smat.recipes.evaluate import evaluate
@@ -23,7 +24,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    return data_episodes(DOMAINS, output=str(tmp_path / "new" / "e.jsonl"), episodes=4, seed=3, **FIXED)
+    return data_episodes(
+        DOMAINS, output=str(tmp_path / "new" / "e.jsonl"), episodes=4, options=PlanOptions(seed=3, **FIXED)
+    )
 
 
 def numbers(result) -> list[tuple[str, str, float, list[float]]]:
@@ -55,7 +58,7 @@ def test_fewer_episodes_are_the_first_ones(checkpoint: str, written: Path) -> No
 
 
 def test_variable_episodes(checkpoint: str, tmp_path: Path) -> None:
-    path = data_episodes(DOMAINS[1:], output=str(tmp_path / "v"), episodes=2, sampler="variable")
+    path = data_episodes(DOMAINS[1:], output=str(tmp_path / "v"), episodes=2, options=PlanOptions(sampler="variable"))
     read = evaluate(checkpoint, DOMAINS[1:], episodes_from=str(path), method="pretrained", **QUIET)
     drawn = evaluate(checkpoint, DOMAINS[1:], episodes=2, sampler="variable", method="pretrained", **QUIET)
     assert numbers(read) == numbers(drawn)
@@ -64,7 +67,7 @@ def test_variable_episodes(checkpoint: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule", ["validation", "published"])
 def test_fine_tuning_chooses_the_same_learning_rate(checkpoint: str, tmp_path: Path, rule: Any) -> None:
     """`validation` draws from other classes; `published` takes the first 5 test episodes, all of which are written."""
-    path = data_episodes(DOMAINS[:1], output=str(tmp_path / "e"), episodes=5, **FIXED)
+    path = data_episodes(DOMAINS[:1], output=str(tmp_path / "e"), episodes=5, options=PlanOptions(**FIXED))
     tuning: dict[str, Any] = {"adapt": "full", "steps": 1, "grid": [1e-3, 1e-1], "method": "pretrained"}
     tuning |= {"learning_rate_from": rule, "episodes": 5}
     read = evaluate(checkpoint, DOMAINS[:1], episodes_from=str(path), **tuning, **QUIET)
@@ -72,7 +75,7 @@ def test_fine_tuning_chooses_the_same_learning_rate(checkpoint: str, tmp_path: P
 
 
 def test_two_episodes_are_enough_to_choose_a_learning_rate(checkpoint: str, tmp_path: Path) -> None:
-    path = data_episodes(DOMAINS[:1], output=str(tmp_path / "e"), episodes=2, **FIXED)
+    path = data_episodes(DOMAINS[:1], output=str(tmp_path / "e"), episodes=2, options=PlanOptions(**FIXED))
     tuning: dict[str, Any] = {"adapt": "full", "steps": 1, "grid": [1e-3], "method": "pretrained"}
     rule: Any = "published"
     read = evaluate(checkpoint, DOMAINS[:1], episodes_from=str(path), learning_rate_from=rule, **tuning, **QUIET)
@@ -100,7 +103,7 @@ def test_mistakes_in_writing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="episodes is 0"):
         data_episodes(DOMAINS, output=str(path), episodes=0)
     with pytest.raises(DataError, match="'polygons' has 14 classes; 15-way"):
-        data_episodes(DOMAINS, output=str(path), way=15)
+        data_episodes(DOMAINS, output=str(path), options=PlanOptions(way=15))
     with pytest.raises(ConfigError, match="two domains have one name"):
         data_episodes([DOMAINS[0], DOMAINS[0]], output=str(path))
     with pytest.raises(ConfigError, match="is a folder"):

@@ -8,8 +8,9 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+from smat.backbones import ImageFormat
 from smat.domains import open_domain
-from smat.episodes import EpisodeSource, FixedSampler, TransformConfig
+from smat.episodes import EpisodeOptions, EpisodeSource, FixedSampler, TransformConfig
 from smat.errors import ConfigError, DataError
 from smat.recipes.data.contact_sheet import Row, contact_sheet, font_for, letters_missing
 from smat.recipes.data.show import data_show
@@ -38,12 +39,17 @@ def places(sheet: Path, picture: np.ndarray) -> list[tuple[int, int]]:
 
 
 def test_an_episode_is_shown_as_the_network_sees_it(photos: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"way": 3, "shot": 2, "query": 3, "image_size": 16, "margin": 1.25, "seed": 4}
-    file = data_show(str(photos), episode=7, output=str(tmp_path / "new" / "e.png"), tile=16, **options)
+    options = EpisodeOptions(way=3, shot=2, query=3, margin=1.25, seed=4)
+    output = str(tmp_path / "new" / "e.png")
+    file = data_show(str(photos), episode=7, output=output, tile=16, image_size=16, options=options)
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    sampler, transforms = FixedSampler(3, 2, 3), TransformConfig(margin=1.25)
     source = EpisodeSource(
-        [open_domain(photos)], "test", sampler, image_size=16, mean=mean, std=std, transforms=transforms, seed=4
+        [open_domain(photos)],
+        "test",
+        FixedSampler(3, 2, 3),
+        image_format=ImageFormat(16, mean, std),
+        transforms=TransformConfig(margin=1.25),
+        seed=4,
     )
     episode = source.episode(7)
     found: dict[str, list[list[tuple[int, int]]]] = {"support": [], "query": []}
@@ -65,9 +71,9 @@ def test_an_episode_is_shown_as_the_network_sees_it(photos: Path, tmp_path: Path
 
 
 def test_varied_images_are_others(photos: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"episode": 0, "way": 3, "shot": 1, "query": 1, "image_size": 16}
-    plain = data_show(str(photos), output=str(tmp_path / "a.png"), **options)
-    varied = data_show(str(photos), output=str(tmp_path / "b.png"), varied=True, **options)
+    shown: dict[str, Any] = {"episode": 0, "image_size": 16, "options": EpisodeOptions(way=3, shot=1, query=1)}
+    plain = data_show(str(photos), output=str(tmp_path / "a.png"), **shown)
+    varied = data_show(str(photos), output=str(tmp_path / "b.png"), varied=True, **shown)
     assert plain.read_bytes() != varied.read_bytes()
 
 
@@ -127,8 +133,8 @@ def test_missing_letters_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[
         ({"images": 0}, "images is 0"),
         ({"tile": 2}, "tile is 2; give 16 or more"),
         ({"episode": -1}, "episode is -1"),
-        ({"episode": 0, "way": 4}, "4-way episodes need at least 4"),
-        ({"split": "train"}, "has no train split"),
+        ({"episode": 0, "options": EpisodeOptions(way=4)}, "4-way episodes need at least 4"),
+        ({"options": EpisodeOptions(split="train")}, "has no train split"),
         ({"path": "pocket-id"}, r"is \d+ domains; give one: "),
     ],
 )

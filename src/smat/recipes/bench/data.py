@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from smat.backbones import ImageFormat
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
 from smat.files import check_writable
@@ -123,7 +124,7 @@ def _check(images: int, classes: int, size: int, image_size: int, way: int, per_
 def _seconds(store: dict[str, Path], made: ImageSet, side: int, sampler: FixedSampler, repeats: int) -> _Seconds:
     """Seconds for an episode by each way to read it, by turns; one round to warm up."""
     ours, theirs = Stored(store["smat"]), Hdf5(store["hdf5"], made.images)
-    source = EpisodeSource([ours.domain], "test", sampler, image_size=side, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    source = EpisodeSource([ours.domain], "test", sampler, image_format=ImageFormat(side))
     seconds: _Seconds = {kind: [] for kind in _NAMES}
     for turn in range(repeats + 1):
         plan = source.plan(turn)

@@ -1,12 +1,14 @@
 """`smat data episodes`: write down which images episodes are made of."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
-from smat.domains import open_domains
-from smat.episodes import EpisodeSource, SamplerKind, episode_lines, make_sampler
+from smat.backbones import ImageFormat
+from smat.domains import Domain, open_domains
+from smat.episodes import EpisodeSource, PlanOptions, episode_lines
 from smat.errors import ConfigError
 from smat.files import check_writable, write_whole
 
@@ -16,15 +18,8 @@ def data_episodes(
     *,
     output: str,
     episodes: int = 600,
-    split: Literal["train", "val", "test"] = "test",
-    way: int = 5,
-    shot: int = 5,
-    query: int = 15,
-    sampler: SamplerKind = "fixed",
     flat: bool = False,
-    splits: str | None = None,
-    skip_bad: bool = False,
-    seed: int = 0,
+    options: PlanOptions = PlanOptions(),
 ) -> Path:
     """Write the episodes that `smat evaluate` would draw: which classes, and row, name and label of each image.
 
@@ -34,18 +29,11 @@ def data_episodes(
     Example: smat data episodes birds.parquet data/omniglot --sampler variable --output tasks.jsonl
 
     Args:
-        domains: as for `smat evaluate`.
-        output: the file to write.
-        episodes: how many a domain.
-        split: whose classes.
-        way: classes of an episode (fixed sampler).
-        shot: support images a class (fixed sampler).
-        query: query images a class (fixed sampler).
-        sampler: `fixed`, or `variable`: ways and shots vary by Meta-Dataset's rule.
-        flat: draw from all classes of a domain also where they have a hierarchy (variable sampler).
-        splits: a splits file for all domains; the one beside each otherwise.
-        skip_bad: go on without images that cannot be read.
-        seed: another seed, other episodes.
+        domains: parquet files, folders of class folders, hub data sets, or pocket domains.
+        output: file to write.
+        episodes: number of episodes per domain.
+        flat: the same as `hierarchy` false.
+        options: which episodes are drawn.
 
     Returns:
         The file.
@@ -56,12 +44,15 @@ def data_episodes(
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}; give 1 or more (600 are usual)")
     path = check_writable(output)
-    draws = make_sampler(sampler, way, shot, query, hierarchy=not flat)
-    opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
-    # Which images does not depend on how they are shown, so any size and normalisation will do.
-    common = {"image_size": 1, "mean": (0.0,) * 3, "std": (1.0,) * 3, "seed": seed}
-    EpisodeSource(opened, split, draws, **common)  # for its checks of the domains together
-    sources = [EpisodeSource([domain], split, draws, **common) for domain in opened]
+    sampler = replace(options, hierarchy=options.hierarchy and not flat).build_sampler()
+    opened = open_domains(domains, splits=options.splits, skip_bad=options.skip_bad)
+
+    def source(members: Sequence[Domain]) -> EpisodeSource:
+        any_format = ImageFormat(1)  # which images an episode has does not depend on how they are shown
+        return EpisodeSource(members, options.split, sampler, image_format=any_format, seed=options.seed)
+
+    source(opened)  # for its checks of the domains together
+    sources = [source([domain]) for domain in opened]
     write_whole(path, "".join(episode_lines(sources, episodes)))
     names = ", ".join(domain.name for domain in opened)
     Console().print(f"{episodes} episodes of each of {names}: {path}", soft_wrap=True, markup=False)

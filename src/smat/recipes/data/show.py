@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -11,8 +10,9 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
+from smat.backbones import ImageFormat
 from smat.domains import Domain, open_domains
-from smat.episodes import EpisodeSource, SamplerKind, TransformConfig, make_sampler
+from smat.episodes import EpisodeOptions, EpisodeSource
 from smat.errors import ConfigError
 from smat.files import check_writable
 from smat.recipes.data.contact_sheet import Row, contact_sheet, letters_missing
@@ -26,20 +26,12 @@ def data_show(
     *,
     episode: int | None = None,
     output: str = "sheet.png",
-    split: Literal["train", "val", "test"] = "test",
     classes: int = 20,
     images: int = 10,
-    way: int = 5,
-    shot: int = 5,
-    query: int = 15,
-    sampler: SamplerKind = "fixed",
     varied: bool = False,
     image_size: int = 224,
-    margin: float = TransformConfig.margin,
     tile: int = 96,
-    splits: str | None = None,
-    skip_bad: bool = False,
-    seed: int = 0,
+    options: EpisodeOptions = EpisodeOptions(),
 ) -> Path:
     """Draw classes of a domain with some of their images, or an episode's support and query images with their labels.
 
@@ -49,23 +41,15 @@ def data_show(
     Example: smat data show data/cu_birds --episode 0 --output episode.png
 
     Args:
-        path: a parquet file, folder, hub data set, or pocket domain.
-        episode: number of the episode to show; classes are shown if not given.
+        path: parquet file, folder of class folders, hub data set, or pocket domain.
+        episode: number of the episode to show; by default classes are shown.
         output: PNG file to write.
-        split: whose classes.
-        classes: how many at most, taken evenly from all of the split.
-        images: of each class at most, taken at random.
-        way: classes of an episode (fixed sampler).
-        shot: support images a class (fixed sampler).
-        query: query images a class (fixed sampler).
-        sampler: `fixed`, or `variable`: ways and shots vary by Meta-Dataset's rule.
-        varied: show an episode's images as training varies them.
+        classes: largest number of classes on the sheet, taken evenly from all of the split.
+        images: largest number of images per class, taken at random.
+        varied: whether an episode's images are shown augmented, as in training.
         image_size: side of the network's images in pixels.
-        margin: side of the square that images are cut to over the image size, of which the network sees the centre.
         tile: side of the pictures on the sheet in pixels.
-        splits: a splits file; the one beside the domain otherwise.
-        skip_bad: go on without images that cannot be read.
-        seed: another seed, other episodes and other images.
+        options: which episodes are drawn, and how their images are cut; the seed also chooses images of classes.
 
     Returns:
         The PNG file.
@@ -83,31 +67,27 @@ def data_show(
         if value < least:
             raise ConfigError(f"{name} is {value}; give {least} or more")
     file = check_writable(output)
-    domains = open_domains([path], splits=splits, skip_bad=skip_bad)
+    domains = open_domains([path], splits=options.splits, skip_bad=options.skip_bad)
     if len(domains) > 1:
         raise ConfigError(f"'{path}' is {len(domains)} domains; give one: {', '.join(d.name for d in domains)}")
     (domain,) = domains
     if episode is None:
-        sheet = _classes(domain, split, classes, images, tile, seed)
+        sheet = _classes(domain, options.split, classes, images, tile, options.seed)
     else:
-        draws = make_sampler(sampler, way, shot, query)
-        transforms = TransformConfig(margin=margin)
         source = EpisodeSource(
             [domain],
-            split,
-            draws,
-            image_size=image_size,
-            mean=(0.0, 0.0, 0.0),  # images in 0..1, as they are before a network's own normalisation
-            std=(1.0, 1.0, 1.0),
+            options.split,
+            options.build_sampler(),
+            image_format=ImageFormat(image_size),  # in 0..1, as images are before a network's own normalisation
             train=varied,
-            transforms=transforms,
-            seed=seed,
+            transforms=options.transforms(),
+            seed=options.seed,
         )
         sheet = _episode(source, episode, tile)
     sheet.save(file, "PNG")
     console = Console()
     console.print(f"{sheet.width} x {sheet.height} pixels: {file}", soft_wrap=True, markup=False)
-    missing = letters_missing("".join(domain.classes(split)))
+    missing = letters_missing("".join(domain.classes(options.split)))
     if missing:
         shown = f"{missing[:20]}{'...' if len(missing) > 20 else ''}"
         advice = "they are drawn as boxes; install a font that has them, such as Noto"
@@ -145,11 +125,11 @@ def _episode(source: EpisodeSource, number: int, tile: int) -> Image.Image:
             _pictures(episode.query[episode.query_labels == label]),
         ]
         rows.append(Row(name, f"{len(groups[0])} support, {len(groups[1])} query", groups, chip=label))
-    side = source.transforms.canvas_size(source.image_size)
-    seen = "varied as in training" if source.train else f"the centre of {side}"
+    side = source.transforms.canvas_size(source.image_format.size)
+    seen = "augmented as in training" if source.train else f"the centre of {side}"
     facts = (
         f"{plan.way}-way: {_counted(len(plan.support_rows), 'support image')}, "
-        f"{_counted(len(plan.query_rows), 'query image')}; {source.image_size} pixels, {seen}"
+        f"{_counted(len(plan.query_rows), 'query image')}; {source.image_format.size} pixels, {seen}"
     )
     most = [max(len(row.groups[part]) for row in rows) for part in (0, 1)]
     lines = [math.ceil(count / limit) for count, limit in zip(most, (_SUPPORT, _QUERY), strict=True)]

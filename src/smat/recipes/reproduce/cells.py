@@ -123,7 +123,7 @@ class Evaluator:
             "seed": source.seed,
             "sampler": sampler_settings(source.sampler),
             "margin": source.transforms.margin,
-            "image_size": source.image_size,
+            "image_size": source.image_format.size,
             "precision": self.precision,
         }
         return CellKey(

@@ -176,7 +176,7 @@ def _sources(
                 f"{' and '.join(given)} of episodes vary by the base configuration's sampler: leave them out"
             )
         sampler = replace(sampler, **given)
-    return domain_sources(pool.backbone.spec, domains, "test", sampler, config.episodes.transforms)
+    return domain_sources(pool.backbone.spec.image_format, domains, "test", sampler, config.episodes.transforms)
 
 
 def _tuned(kind: Kind, tuning: FineTuneConfig, rule: Rule) -> str:
@@ -191,4 +191,4 @@ def _title(name: str, tuned: str, source: EpisodeSource, episodes: int, seeds: S
     sampler = source.sampler
     task = f"{sampler.way}-way {sampler.shot}-shot" if isinstance(sampler, FixedSampler) else "variable way and shot"
     trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
-    return f"{name}, {tuned}: {task}, {source.image_size} px, {episodes} episodes a domain, {trained}"
+    return f"{name}, {tuned}: {task}, {source.image_format.size} px, {episodes} episodes a domain, {trained}"

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -81,7 +81,7 @@ class Workshop:
             folder = self.folder / name
             if (folder / "config.yaml").exists():
                 try:
-                    prepare_folder(folder, asdict(config), record, resume=True)
+                    prepare_folder(folder, config, record, resume=True)
                 except SmatError as error:
                     raise ConfigError(f"{error}; or remove {folder}, or choose another --out") from error
             if not (folder / "last").exists():  # written when a training ends
