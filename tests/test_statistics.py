@@ -8,7 +8,7 @@ import torch
 from torchmetrics.classification import MulticlassCalibrationError
 
 from smat.errors import DataError
-from smat.evaluation import EpisodeRow, Outcome, Summary, averages, calibration_bins, summarise
+from smat.evaluation import EpisodeRow, Outcome, Summary, averages, calibration_bins, results_table, summarise
 from smat.statistics import Interval, average, calibration_error, interval, paired_difference
 
 
@@ -129,3 +129,6 @@ def test_averages_are_of_each_role_with_two_domains_or_more() -> None:
     assert found.accuracy["pretrained"] == Interval(0.5, 0.0)
     assert found.calibration_error["pretrained"] == pytest.approx(0.5)
     assert [s.name for s in averages([*summaries, domain("e", "ood", 1.0)])] == ["ID average", "OOD average"]
+    kept = [domain("e", "validation", 1.0), domain("f", "validation", 0.0)]
+    assert [s.name for s in averages([*summaries, *kept])] == ["ID average", "validation average"]
+    assert results_table([*summaries, *kept]).row_count == 6 + 2

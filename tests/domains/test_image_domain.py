@@ -60,6 +60,10 @@ def test_a_splits_file_beside_the_data_can_say_the_role_alone(parquet: Path) -> 
     other = parquet.parent / "other.json"
     other.write_text('{"small": {"test": ["c1"]}}')
     assert open_domain(parquet, splits=other).role == ""
+    other.write_text('{"small": {"role": "validation"}}')
+    only_role = open_domain(parquet, splits=other)
+    assert (only_role.role, only_role.classes("test")) == ("validation", tuple(NAMES))
+    assert open_domain(parquet, splits=other, role="id").role == "id"
 
 
 @pytest.mark.parametrize(

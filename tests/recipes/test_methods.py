@@ -85,13 +85,13 @@ def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_joined_episodes_are_support_and_query_at_once(base: Path) -> None:
-    from smat import backbones
+    from smat.backbones import ImageFormat
     from smat.domains import open_domains
-    from smat.recipes.train import episode_sources
+    from smat.metatuning.sources import episode_sources
 
     config = method_config("smat-no-episodes", base)
     domains = open_domains(config.domains)
-    source, _ = episode_sources(config, domains, backbones.load("pocket"))
+    source, _ = episode_sources(config, domains, ImageFormat(32))
     episode = source.episode(0)
     assert torch.equal(episode.support, episode.query)
     assert len(episode.support) == len(episode.plan.support_rows) + len(episode.plan.query_rows)

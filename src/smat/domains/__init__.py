@@ -1,7 +1,7 @@
 """Collections of images by class: from files, folders, imports and the hub, or made on the spot."""
 
-from smat.domains.catalogue import DomainConfig, domain_weights, open_domains
-from smat.domains.domain import SPLITS, Domain, Split
+from smat.domains.catalogue import DomainConfig, open_domains
+from smat.domains.domain import SPLITS, Domain, Role, Split
 from smat.domains.folders import list_images, read_class_folders
 from smat.domains.image_domain import BadImage, ImageDomain, check_images, open_domain
 from smat.domains.images import ImageSource, canvas, load_image
@@ -13,10 +13,10 @@ __all__ = [
     "DomainConfig",
     "ImageDomain",
     "ImageSource",
+    "Role",
     "Split",
     "canvas",
     "check_images",
-    "domain_weights",
     "list_images",
     "load_image",
     "open_domain",

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smat.domains.domain import Domain
+from smat.domains.domain import Domain, Role
 from smat.domains.image_domain import open_domain
 from smat.domains.pocket import POCKET_ID, POCKET_OOD, pocket_domains
-from smat.errors import DataError
+from smat.errors import ConfigError, DataError
 
 _POCKET = "pocket"
 
@@ -16,12 +16,14 @@ class DomainConfig:
     """A domain with settings of its own.
 
     Attributes:
-        source: as in `open_domains`.
-        name: what to call it; the file's or folder's name otherwise.
-        splits: a splits file; the one beside the source otherwise.
+        source: parquet file, folder of class folders, hub data set, or pocket domain.
+        name: name of the domain; by default that of the file or folder.
+        splits: splits file; by default the one beside the source.
         fractions: shares of training, validation and test classes, drawn with seed 0.
         flip: whether a mirrored image is still of its class; by default yes for colour images.
-        weight: how often the domain is drawn in training, in proportion.
+        role: `id`, `ood` or `validation`; by default what the splits file says. Domains of the role `validation` are
+            not trained on: they choose the best checkpoint, by their validation classes or, without any, by all.
+        weight: how often the domain is drawn in training, in proportion to the others.
     """
 
     source: str
@@ -29,6 +31,7 @@ class DomainConfig:
     splits: str | None = None
     fractions: tuple[float, float, float] | None = None
     flip: bool | None = None
+    role: Role | None = None
     weight: float = 1.0
 
 
@@ -44,48 +47,51 @@ def open_domains(
     Args:
         sources: each a parquet file, a folder of class folders, a data set of the hub, `pocket` (all the pocket
             domains), `pocket-id`, `pocket-ood` or `pocket:NAME`.
-        splits: a splits file for all domains that do not say otherwise.
+        splits: splits file for all domains that do not say otherwise.
         skip_bad: go on without images that cannot be read.
-        pocket_image_size: side of the pocket domains' images.
+        pocket_image_size: side of the pocket domains' images, in pixels.
 
     Raises:
         DataError: one of them cannot be opened.
+        ConfigError: settings that do not go together, or that pocket domains do not have.
     """
     domains: list[Domain] = []
     for source in sources:
         entry = DomainConfig(source) if isinstance(source, str) else source
         if entry.source.split(":")[0].split("-")[0] == _POCKET:
-            domains += _pocket(entry.source, pocket_image_size)
-            continue
-        domains.append(
-            open_domain(
+            opened = _pocket(entry, pocket_image_size)
+        else:
+            domain = open_domain(
                 entry.source,
                 name=entry.name,
-                splits=None if entry.fractions else entry.splits or splits,
+                splits=entry.splits or (None if entry.fractions else splits),
                 fractions=entry.fractions,
                 flip=entry.flip,
+                role=entry.role,
                 skip_bad=skip_bad,
             )
-        )
+            opened = [domain]
+        for domain in opened:
+            domain.weight = entry.weight
+        domains += opened
     return domains
 
 
-def domain_weights(sources: Sequence[str | DomainConfig], domains: Sequence[Domain]) -> list[float]:
-    """The weight of each opened domain, in order; those of a pocket group are drawn alike."""
-    if len(sources) != len(domains):
-        return [1.0] * len(domains)
-    return [1.0 if isinstance(source, str) else source.weight for source in sources]
-
-
-def _pocket(source: str, image_size: int) -> list[Domain]:
+def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
     groups = {
         _POCKET: POCKET_ID + POCKET_OOD,
         f"{_POCKET}-id": POCKET_ID,
         f"{_POCKET}-ood": POCKET_OOD,
     } | {f"{_POCKET}:{name}": (name,) for name in POCKET_ID + POCKET_OOD}
-    if source not in groups:
+    if entry.source not in groups:
         raise DataError(
-            f"there are no pocket domains {source!r}: choose pocket, pocket-id, pocket-ood, or one as pocket:NAME of "
-            f"{', '.join(POCKET_ID + POCKET_OOD)}"
+            f"there are no pocket domains {entry.source!r}: choose pocket, pocket-id, pocket-ood, or one as "
+            f"pocket:NAME of {', '.join(POCKET_ID + POCKET_OOD)}"
         )
-    return [domain for domain in pocket_domains(image_size=image_size) if domain.name in groups[source]]
+    fixed = [name for name in ("name", "splits", "fractions", "flip") if getattr(entry, name) is not None]
+    if fixed:
+        raise ConfigError(f"{entry.source} has its own {' and '.join(fixed)}: leave out what is said of them")
+    domains = [domain for domain in pocket_domains(image_size=image_size) if domain.name in groups[entry.source]]
+    for domain in domains:
+        domain.role = domain.role if entry.role is None else entry.role
+    return domains

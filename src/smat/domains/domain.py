@@ -1,5 +1,6 @@
 """Images by class, with the classes divided into training, validation and test."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -16,6 +17,11 @@ from smat.errors import DataError
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+Role = Literal["id", "ood", "validation", ""]
+"""In distribution: meta-tuned on; out of distribution: only tested on; neither, but the best checkpoint is chosen on
+it; or not said."""
+ROLES: tuple[Role, ...] = get_args(Role)
+
 
 class Domain(ABC):
     """A collection of images by class, such as flowers or handwritten characters.
@@ -28,16 +34,20 @@ class Domain(ABC):
         splits: class names for each of `"train"`, `"val"` and `"test"`; a split may be left out or empty. No
             class is in two splits.
         flip: whether a mirrored image is still of its class; training transforms flip only then.
-        role: `"id"` (meta-tuned on), `"ood"` (only tested on) or `""` (not said).
+        role: what experiments use it for.
+
+    Attributes:
+        weight: how often the domain is drawn in training, in proportion to the others.
 
     Raises:
         DataError: an unknown split, or a class in two splits.
     """
 
-    def __init__(self, name: str, splits: Mapping[str, Sequence[str]], *, flip: bool, role: str = "") -> None:
+    def __init__(self, name: str, splits: Mapping[str, Sequence[str]], *, flip: bool, role: Role = "") -> None:
         self.name = name
         self.flip = flip
-        self.role = role
+        self.role: Role = role
+        self.weight = 1.0
         self.splits = {split: tuple(classes) for split, classes in splits.items() if classes}
         unknown = sorted(set(self.splits) - set(SPLITS))
         if unknown:
@@ -65,6 +75,14 @@ class Domain(ABC):
                 f"domain '{self.name}' has no {split} split; it has: {have}. Use one of these, or {advice}."
             )
         return self.splits[split]
+
+    def for_validation(self) -> "Domain":
+        """This domain if it has validation classes; otherwise one whose classes are all for validation."""
+        if "val" in self.splits:
+            return self
+        domain = copy.copy(self)
+        domain.splits = {"val": tuple(label for classes in self.splits.values() for label in classes)}
+        return domain
 
     def hierarchy(self, split: str) -> ClassGroups | None:
         """Which classes of a split lie together, by their places in `classes(split)`; None: any of them."""

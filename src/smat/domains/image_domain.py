@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from smat.domains.domain import Domain
+from smat.domains.domain import Domain, Role
 from smat.domains.hierarchy import ClassGroups
 from smat.domains.images import GREY_MODES, canvas, image_mode, load_image, why_unreadable
 from smat.domains.imported import is_imported
@@ -63,7 +63,7 @@ class ImageDomain(Domain):
         splits: Mapping[str, Sequence[str]],
         *,
         flip: bool,
-        role: str = "",
+        role: Role = "",
         skip_bad: bool = False,
     ) -> None:
         super().__init__(name, splits, flip=flip, role=role)
@@ -170,14 +170,16 @@ def open_domain(
     fractions: Fractions | None = None,
     seed: int = 0,
     flip: bool | None = None,
+    role: Role | None = None,
     skip_bad: bool = False,
 ) -> ImageDomain:
     """A domain of stored images.
 
     The split of the classes is the first of these that there is: `splits` or `fractions`; the source's own, of an
     imported domain or as `train`, `val` and `test` folders; a `splits.json` next to the source that has this
-    domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on. That
-    `splits.json` also says the role, unless `splits` is another file.
+    domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on.
+
+    The role is the first of these that there is: `role`, that of the file `splits`, that of the `splits.json`.
 
     Args:
         source: a folder made by `smat data import`; a parquet file with an image and a label column, as Hugging
@@ -191,6 +193,7 @@ def open_domain(
         flip: whether a mirrored image is still of its class. None: as an imported domain says; otherwise yes,
             unless the images are stored as grey ones, as characters, digits and drawings mostly are. Say False
             for colour images of signs or text.
+        role: what experiments use it for.
         skip_bad: go on without rows that have no valid label and images that cannot be read; reads every
             image once, here.
 
@@ -203,18 +206,20 @@ def open_domain(
         raise ConfigError(f"'{source}' is given both splits and fractions; give one of them")
     table, path, default_name = _open_table(source)
     name = name or default_name
-    beside = splits_beside(path, name) if path and not isinstance(splits, str | Path) else None
-    role = beside[1] if beside else ""
+    from_file = isinstance(splits, str | Path)
+    said = read_splits(splits, name) if from_file else splits_beside(path, name) if path else None
+    divided, said_role = said or ({}, "")
     if isinstance(splits, Mapping):
         classes: ClassSplits = {split: tuple(labels) for split, labels in splits.items()}
-    elif splits is not None:
-        classes, role = read_splits(splits, name)
     elif fractions is not None:
         classes = draw_splits(table.used_names(), fractions, seed)
+    elif from_file and divided:
+        classes = divided
     elif table.splits is not None:
         classes = _own_splits(table)
     else:
-        classes = (beside and beside[0]) or {"test": table.used_names()}
+        classes = divided or {"test": table.used_names()}
+    role = said_role if role is None else role
     flip = table.flip if flip is None else flip
     flip = not _is_grey(table) if flip is None else flip
     return ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad)

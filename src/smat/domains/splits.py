@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smat.domains.domain import SPLITS
+from smat.domains.domain import ROLES, SPLITS, Role
 from smat.errors import ConfigError, DataError
 from smat.rng import numpy_generator
 
@@ -13,11 +13,11 @@ ClassSplits = dict[str, tuple[str, ...]]
 Fractions = tuple[float, float, float]
 
 
-def read_splits(path: str | Path, name: str) -> tuple[ClassSplits, str]:
+def read_splits(path: str | Path, name: str) -> tuple[ClassSplits, Role]:
     """A domain's class splits and role from a splits file.
 
-    The file is JSON: `{domain: {"role": "id" | "ood", "train": [class names], "val": [...], "test": [...]}}`;
-    role and splits may be left out.
+    The file is JSON: `{domain: {"role": "id" | "ood" | "validation", "train": [class names], "val": [...], "test":
+    [...]}}`; role and splits may be left out.
 
     Raises:
         DataError: no such file, no JSON of this form, or no such domain in it.
@@ -31,15 +31,15 @@ def read_splits(path: str | Path, name: str) -> tuple[ClassSplits, str]:
     entry = content[name]
     role = entry.get("role", "") if isinstance(entry, dict) else None
     lists = {key: value for key, value in entry.items() if key != "role"} if isinstance(entry, dict) else {}
-    if role not in ("id", "ood", "") or not all(_is_names(value) for value in lists.values()):
+    if role not in ROLES or not all(_is_names(value) for value in lists.values()):
         raise DataError(
             f"'{path}' says of domain '{name}' something that is no class split; expected "
-            '{"role": "id" or "ood", "train": [class names], "val": [...], "test": [...]}'
+            '{"role": "id", "ood" or "validation", "train": [class names], "val": [...], "test": [...]}'
         )
     return {split: tuple(classes) for split, classes in lists.items()}, role
 
 
-def splits_beside(source: Path, name: str) -> tuple[ClassSplits, str] | None:
+def splits_beside(source: Path, name: str) -> tuple[ClassSplits, Role] | None:
     """What a `splits.json` next to a file or folder says of a domain; None if it says nothing."""
     path = source.resolve().parent / "splits.json"
     return read_splits(path, name) if path.is_file() and name in _read_json(path) else None

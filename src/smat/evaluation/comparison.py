@@ -15,7 +15,7 @@ from smat.errors import ConfigError, DataError
 from smat.evaluation.store import Cell
 from smat.statistics import Interval, average, calibration_error, interval, paired_difference
 
-AVERAGES = {"id": "ID average", "ood": "OOD average", "": "average"}
+AVERAGES = {"id": "ID average", "ood": "OOD average", "validation": "validation average", "": "average"}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Summary:
 
     Attributes:
         name: the domain, or what was averaged.
-        role: `"id"`, `"ood"` or `""`.
+        role: `"id"`, `"ood"`, `"validation"` or `""`.
         episodes: number of episodes.
         accuracy: by method.
         difference: of each method's accuracy to that of `"pretrained"`, paired; empty where that was not evaluated.
@@ -71,9 +71,10 @@ def summarise(rows: Sequence[EpisodeRow], role: str = "") -> Summary:
 
 
 def averages(summaries: Sequence[Summary]) -> list[Summary]:
-    """Averages over the domains of each role that two or more of them have: ID, OOD, and those without a role."""
+    """Averages over the domains of each role that two or more of them have: ID, OOD, validation, and none."""
     found: list[Summary] = []
-    for role, name in (("id", "ID average"), ("ood", "OOD average"), ("", "average")):
+    names = {"id": "ID average", "ood": "OOD average", "validation": "validation average", "": "average"}
+    for role, name in names.items():
         group = [summary for summary in summaries if summary.role == role]
         if len(group) < 2:
             continue

@@ -9,7 +9,7 @@ from smat.errors import DataError
 from smat.evaluation.summaries import BASELINE, Summary, averages
 from smat.statistics import Interval
 
-_ROLES = {"id": "ID", "ood": "OOD", "": ""}
+_ROLES = {"id": "ID", "ood": "OOD", "validation": "validation", "": ""}
 
 
 def results_table(summaries: Sequence[Summary]) -> Table:

@@ -32,7 +32,8 @@ class TrainConfig:
     """A meta-tuning run.
 
     Attributes:
-        domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains.
+        domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains. Those of the
+            role `validation` are not trained on; where there are some, they alone choose the best checkpoint.
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`.
         image_size: side of its images in pixels; the checkpoint's own where none is given.
         splits: a splits file for all domains; the one beside each otherwise.

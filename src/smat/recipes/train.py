@@ -11,12 +11,12 @@ import yaml
 from lightning.fabric import Fabric, seed_everything
 
 from smat import backbones
-from smat.domains import Domain, domain_weights, open_domains
-from smat.episodes import EpisodeSource
+from smat.domains import open_domains
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning import MetaTuner
 from smat.metatuning.run_config import TrainConfig, load_config
+from smat.metatuning.sources import episode_sources
 from smat.plugins import plain
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.training_log import TrainingLog
@@ -64,7 +64,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     backbone.spec = replace(backbone.spec, margin=config.episodes.transforms.margin)  # for whoever uses the pool
     with seeded_torch(config.tuning.seed, "initialisation"):
         pool = SparseInterpolatedExperts(backbone, config.pool)
-    train_source, validation = episode_sources(config, domains, backbone)
+    train_source, validation = episode_sources(config, domains, backbone.spec.image_format)
     with TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero) as log:
         tuner = MetaTuner(
             pool,
@@ -82,29 +82,6 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
         log.start(tuner.progress.tasks)
         tuner.run()
     return folder / "best"
-
-
-def episode_sources(
-    config: TrainConfig, domains: Sequence[Domain], backbone: backbones.Backbone
-) -> tuple[EpisodeSource, list[EpisodeSource]]:
-    """The training episodes, and one source of validation episodes a domain that has validation classes for it."""
-    sampler = config.episodes.build_sampler()
-    common: dict[str, Any] = {
-        "image_format": backbone.spec.image_format,
-        "transforms": config.episodes.transforms,
-        "seed": config.tuning.seed,
-    }
-    source = EpisodeSource(
-        domains,
-        "train",
-        sampler,
-        train=True,
-        weights=domain_weights(config.domains, domains),
-        joined=not config.episodes.split,
-        **common,
-    )
-    with_validation = [d for d in domains if "val" in d.splits] if config.tuning.validate_every else []
-    return source, [EpisodeSource([domain], "val", sampler, **common) for domain in with_validation]
 
 
 def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], resume: bool) -> None:

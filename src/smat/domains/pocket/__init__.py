@@ -4,7 +4,10 @@ Six families to meta-tune on and five foreign ones, all different in kind. Hues,
 from image to image and say nothing about the class; the class is in the form.
 """
 
-from smat.domains.domain import Domain
+from collections.abc import Sequence
+from typing import Any
+
+from smat.domains.domain import Domain, Role
 from smat.domains.pocket.automata import define_automata, draw_automaton
 from smat.domains.pocket.domain import Family, PocketDomain
 from smat.domains.pocket.faces import define_faces, draw_face
@@ -58,9 +61,14 @@ def pocket_domains(image_size: int = 32, images_per_class: int = 1000, seed: int
     Raises:
         DataError: an image size or a number of images that is too small.
     """
-    groups = (("id", ID_FAMILIES, ID_COUNTS), ("ood", OOD_FAMILIES, OOD_COUNTS))
-    return [
-        PocketDomain(family, counts, role=role, image_size=image_size, images_per_class=images_per_class, seed=seed)
-        for role, families, counts in groups
-        for family in families
-    ]
+
+    def drawn(role: Role, families: Sequence[Family], counts: dict[str, int]) -> list[Domain]:
+        options: dict[str, Any] = {
+            "role": role,
+            "image_size": image_size,
+            "images_per_class": images_per_class,
+            "seed": seed,
+        }
+        return [PocketDomain(family, counts, **options) for family in families]
+
+    return drawn("id", ID_FAMILIES, ID_COUNTS) + drawn("ood", OOD_FAMILIES, OOD_COUNTS)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smat.domains.domain import Domain
+from smat.domains.domain import Domain, Role
 from smat.domains.pocket.drawing import Pixels, Rng
 from smat.errors import DataError
 from smat.rng import numpy_generator
@@ -49,7 +49,7 @@ class PocketDomain(Domain):
     Args:
         family: the formulas.
         counts: number of classes of each split, such as `{"train": 40, "val": 10, "test": 14}`.
-        role: `"id"` or `"ood"`.
+        role: what experiments use it for.
         image_size: side of the images in pixels, 16 or more.
         images_per_class: rows a class has, 1 or more.
         seed: another seed gives other classes (glyphs: another split of the same characters) and other images.
@@ -63,7 +63,7 @@ class PocketDomain(Domain):
         family: Family,
         counts: dict[str, int],
         *,
-        role: str,
+        role: Role,
         image_size: int = 32,
         images_per_class: int = 1000,
         seed: int = 0,

@@ -87,7 +87,8 @@ def reproduce(
         grid: learning rates to choose from, LoRA's times ten.
         episodes: how many a domain.
         methods: which ones, in the order of the columns (`smat methods` lists them); the paper's by default.
-        domains: to evaluate on; those of the base configuration by default.
+        domains: domains to evaluate on; by default those of the base configuration, without those of the role
+            `validation`.
         against: the method that paired differences are to.
         tau: target sparsities (sparsity).
         experts: numbers of experts (sparsity).
@@ -121,6 +122,7 @@ def reproduce(
     config = load_config([base])
     workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console)
     opened = open_domains(domains or config.domains, splits=config.splits, skip_bad=config.skip_bad)
+    opened = [domain for domain in opened if domains or domain.role != "validation"]
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])
     untouched_pool = workshop.untouched_pool()
