@@ -277,15 +277,16 @@ def test_groups_that_are_too_small_say_what_to_do() -> None:
     with pytest.raises(DataError) as error:
         VariableSampler().check(scripts)
     assert str(error.value) == (
-        "domain 'scripts' has 4 groups of classes, of which none has at least 5 (they have: 1, 2, 3, 4): lower "
-        "sampler.min_way, or set sampler.hierarchy to false to draw from all its classes"
+        "domain 'scripts' has 4 groups of classes, of which none has at least 5 (they have: 1, 2, 3, 4): set "
+        "hierarchy to false to draw from all its classes, or give the sampler as smat.episodes.VariableSampler with a "
+        "lower min_way"
     )
     graph = groups_of("graph", range(4), range(8))
     with pytest.raises(DataError, match=r"2 nodes .* none spans 5 to 6 of them \(they have: 4, 8\)"):
         VariableSampler(max_span=6, max_way=6).check(classes(SIZES, graph))
     VariableSampler(hierarchy=False).check(scripts)
     FixedSampler(way=5, shot=1, query=1).check(scripts)
-    with pytest.raises(ConfigError, match=r"sampler\.max_span is 4"):
+    with pytest.raises(ConfigError, match="max_span is 4; give 5 or more"):
         VariableSampler(max_span=4)
 
 

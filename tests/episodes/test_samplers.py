@@ -135,16 +135,16 @@ def test_too_few_classes_say_what_to_do() -> None:
     with pytest.raises(DataError) as error:
         FixedSampler(way=10).check(dogs)
     assert str(error.value) == (
-        "domain 'dogs' has 9 classes; 10-way episodes need at least 10: lower sampler.way or drop the domain"
+        "domain 'dogs' has 9 classes; 10-way episodes need at least 10: lower way, or leave the domain out"
     )
-    with pytest.raises(DataError, match=r"4 classes.*sampler\.min_way"):
+    with pytest.raises(DataError, match=r"4 classes; variable .* at least 5: .*VariableSampler with a lower min_way"):
         VariableSampler().check(classes([60] * 4))
     VariableSampler().check(dogs)
 
 
 def test_too_few_images_name_the_classes_and_counts() -> None:
     zoo = classes([20, 3, 19], ["ant", "bee", "cat"])
-    with pytest.raises(DataError, match=r"'bee' \(3\), 'cat' \(19\); lower sampler\.shot") as error:
+    with pytest.raises(DataError, match=r"'bee' \(3\), 'cat' \(19\); lower shot or query") as error:
         FixedSampler(way=2).check(zoo)
     assert "'ant'" not in str(error.value)
     with pytest.raises(DataError, match=r"'b' \(1\)"):
@@ -165,7 +165,7 @@ def test_too_few_images_name_the_classes_and_counts() -> None:
     ],
 )
 def test_settings_that_cannot_work(kind, settings: dict, field: str) -> None:
-    with pytest.raises(ConfigError, match=rf"sampler\.{field} is"):
+    with pytest.raises(ConfigError, match=rf"^{field} is"):
         kind(**settings)
 
 

@@ -7,6 +7,7 @@ from smat.episodes.options import EpisodeOptions, EpisodeShape, PlanOptions
 from smat.episodes.samplers import (
     Draw,
     FixedSampler,
+    RecordedSampler,
     Sampler,
     SamplerKind,
     SplitClasses,
@@ -25,6 +26,7 @@ __all__ = [
     "EpisodeSource",
     "FixedSampler",
     "PlanOptions",
+    "RecordedSampler",
     "Sampler",
     "SamplerKind",
     "SplitClasses",

@@ -3,6 +3,8 @@
 The first line is a header: `{"format": "smat episodes", "version": 1, "split", "seed", "sampler": {"name", settings},
 "domains": {name: {"fingerprint", "episodes"}}}`. Each of the others is an episode as `EpisodeSource.trace` gives it:
 id, domain, split, class names in the order of their labels, and row, name and label of each support and query image.
+A sampler from outside smat is named by its import path, `{"name": "my_lab.samplers.Pairs", "settings": {...}}`.
+Reading does not import it: the episodes are all there.
 """
 
 import json
@@ -13,7 +15,7 @@ from typing import Any
 
 from smat.domains.domain import SPLITS, Domain
 from smat.episodes.episode import EpisodePlan
-from smat.episodes.samplers import FixedSampler, Sampler, VariableSampler, sampler_settings
+from smat.episodes.samplers import FixedSampler, RecordedSampler, Sampler, VariableSampler, sampler_settings
 from smat.episodes.source import EpisodeSource
 from smat.errors import DataError, SmatError
 
@@ -26,10 +28,10 @@ class WrittenEpisodes:
     """What a file of episodes says.
 
     Attributes:
-        split: whose classes the episodes are of.
-        seed: that they were drawn with.
-        sampler: that drew them.
-        plans: by domain, in order.
+        split: split whose classes the episodes have.
+        seed: random seed that they were drawn with.
+        sampler: what drew them; of a sampler from outside smat, only its name and settings.
+        plans: episodes by domain, in order.
     """
 
     split: str
@@ -42,8 +44,8 @@ def episode_lines(sources: Sequence[EpisodeSource], episodes: int) -> Iterator[s
     """The lines of a file with episodes 0..episodes-1 of each source.
 
     Args:
-        sources: of one domain each, alike but for the domain; at least one.
-        episodes: how many of each.
+        sources: sources of one domain each, alike but for the domain; at least one.
+        episodes: number of episodes of each.
     """
     first, domains = sources[0], [source.domains[0] for source in sources]
     header = {
@@ -62,8 +64,8 @@ def read_episodes(path: str | Path, domains: Sequence[Domain]) -> WrittenEpisode
     """The episodes of some domains from a file.
 
     Args:
-        path: the file.
-        domains: those whose episodes are wanted; each is in the file, with the same images, labels and splits.
+        path: file of episodes.
+        domains: domains whose episodes are wanted; each is in the file, with the same images, labels and splits.
 
     Raises:
         DataError: no such file, a damaged one (the line is named), one without a domain's episodes, or with those of
@@ -113,12 +115,16 @@ def _header(text: str) -> dict[str, Any]:
         raise ValueError(f"version {header['version']} of the format; this package reads version {_VERSION}")
     if header["split"] not in SPLITS or not isinstance(header["seed"], int):
         raise ValueError(f"split {header['split']!r} and seed {header['seed']!r}")
-    settings = dict(header["sampler"])
-    name = settings.pop("name")
+    return header | {"sampler": _sampler(**header["sampler"])}
+
+
+def _sampler(name: str, **settings: Any) -> Sampler:
+    if "." in name:
+        return RecordedSampler(name, dict(settings["settings"]))
     if name not in _SAMPLERS:
-        raise ValueError(f"sampler {name!r}; known are {', '.join(_SAMPLERS)}")
+        raise ValueError(f"sampler {name!r}; known are {', '.join(_SAMPLERS)}, and others by their import path")
     try:
-        return header | {"sampler": _SAMPLERS[name](**settings)}
+        return _SAMPLERS[name](**settings)
     except SmatError as error:
         raise ValueError(str(error)) from error
 
@@ -130,8 +136,8 @@ def _check_domains(path: Path, wanted: Mapping[str, Domain], written: Mapping[st
         if written[name]["fingerprint"] != domain.fingerprint:
             raise DataError(
                 f"'{path}' was written for another domain '{name}': its fingerprint is {written[name]['fingerprint']}, "
-                f"that of the domain given is {domain.fingerprint}. Open the same images with the same splits (and "
-                "skip_bad), or write the episodes again"
+                f"that of the domain given is {domain.fingerprint}. Open the same images, with the same splits and "
+                "skip_bad, or write the episodes again"
             )
 
 

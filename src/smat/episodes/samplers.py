@@ -22,9 +22,9 @@ class Draw:
     """The make-up of an episode.
 
     Attributes:
-        classes: places of its classes among those of the split; the order gives the labels.
-        shots: support images of each.
-        query: query images of each, the same for all.
+        classes: indices of its classes among those of the split, two or more, each once; their order gives the labels.
+        shots: number of support images of each, 1 or more.
+        query: number of query images per class, 1 or more.
     """
 
     classes: tuple[int, ...]
@@ -38,8 +38,8 @@ class SplitClasses:
 
     Attributes:
         owner: the split and the domain, as an error names them.
-        names: of the classes.
-        sizes: images of each.
+        names: class names.
+        sizes: number of images of each.
         groups: which of the classes lie together; None where there is no hierarchy.
     """
 
@@ -52,7 +52,7 @@ class SplitClasses:
 class Sampler(Plugin, ABC):
     """Draws the make-up of an episode from the classes there are.
 
-    A sampler of your own is a class that inherits from this one; its settings are the arguments of its constructor,
+    A sampler of your own is a class that inherits from this one. Its settings are the arguments of its constructor,
     kept as attributes of the same name.
     """
 
@@ -64,8 +64,8 @@ class Sampler(Plugin, ABC):
         """One episode's make-up.
 
         Args:
-            classes: what to draw from; `check` has passed it.
-            rng: the only source of randomness, so that an episode can be drawn again.
+            classes: what to draw from; it has passed `check`.
+            rng: the only source of randomness, so that the episode can be drawn again.
         """
 
 
@@ -77,9 +77,9 @@ class FixedSampler(Sampler):
     ways goes with no hierarchy either.
 
     Attributes:
-        way: classes.
-        shot: support images of each class.
-        query: query images of each class.
+        way: number of classes.
+        shot: number of support images per class.
+        query: number of query images per class.
     """
 
     way: int = 5
@@ -92,9 +92,9 @@ class FixedSampler(Sampler):
 
     def check(self, classes: SplitClasses) -> None:
         """Raise a `DataError` for fewer than `way` classes, or one of fewer than `shot + query` images."""
-        _check_count(self.way, classes, "way")
+        _check_count(self.way, f"{self.way}-way episodes", "lower way", classes)
         reason = f"{self.shot} support and {self.query} query images"
-        _check_sizes(self.shot + self.query, reason, "lower sampler.shot or sampler.query", classes)
+        _check_sizes(self.shot + self.query, reason, "lower shot or query", classes)
 
     def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
         """`way` classes, each set of them as likely as any other."""
@@ -116,7 +116,7 @@ class VariableSampler(Sampler):
 
     With n_c images in chosen class c:
 
-    - queries of each class: q = min(`max_query`, ⌊½ min_c n_c⌋);
+    - queries per class: q = min(`max_query`, ⌊½ min_c n_c⌋);
     - support in all: S = min(`max_support`, Σ_c ⌈β·min(`max_support_per_class`, n_c - q)⌉), with β ~ U(0, 1];
     - support of class c: min(⌊R_c·(S - way)⌋ + 1, n_c - q), with R_c ∝ n_c·exp(a_c) and
       a_c ~ U(`min_log_weight`, `max_log_weight`), ΣR_c = 1.
@@ -125,15 +125,15 @@ class VariableSampler(Sampler):
     every class of ILSVRC can be drawn.
 
     Attributes:
-        min_way: fewest classes.
-        max_way: most classes.
-        max_query: most query images of a class.
-        max_support: most support images of an episode.
-        max_support_per_class: most support images that a class counts for in the total; it may get more.
+        min_way: smallest number of classes.
+        max_way: largest number of classes.
+        max_query: largest number of query images per class.
+        max_support: largest number of support images of an episode.
+        max_support_per_class: largest number of support images that a class counts for in the total; it may get more.
         min_log_weight: lower bound of a_c.
         max_log_weight: upper bound of a_c.
         hierarchy: whether to draw by a domain's groups or graph of classes, where it has one.
-        max_span: most classes that a node of a graph may span.
+        max_span: largest number of classes that a node of a graph may span.
     """
 
     min_way: int = 5
@@ -153,13 +153,13 @@ class VariableSampler(Sampler):
         _at_least(self.max_way, max_support=self.max_support)
         if self.min_log_weight > self.max_log_weight:
             raise ConfigError(
-                f"sampler.min_log_weight is {self.min_log_weight}; it is at most sampler.max_log_weight, "
-                f"{self.max_log_weight}"
+                f"min_log_weight is {self.min_log_weight}; give at most max_log_weight, {self.max_log_weight}"
             )
 
     def check(self, classes: SplitClasses) -> None:
         """Raise a `DataError` for too few classes, or no large enough group, or a class of fewer than 2 images."""
-        _check_count(self.min_way, classes, "min_way")
+        lower = "give the sampler as smat.episodes.VariableSampler with a lower min_way"
+        _check_count(self.min_way, "variable episodes", lower, classes)
         _check_sizes(2, "a support and a query image", "add images", classes)
         groups = self._groups(classes)
         if groups and not self._eligible(groups):
@@ -170,33 +170,34 @@ class VariableSampler(Sampler):
             )
             counts = ", ".join(str(n) for n in sorted({len(members) for members in groups.members})) or "none"
             raise DataError(
-                f"{classes.owner} has {len(groups.members)} {what}, of which none {need} (they have: {counts}): lower "
-                "sampler.min_way, or set sampler.hierarchy to false to draw from all its classes"
+                f"{classes.owner} has {len(groups.members)} {what}, of which none {need} (they have: {counts}): set "
+                f"hierarchy to false to draw from all its classes, or {lower}"
             )
 
     def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
         """One episode's make-up by the rule above."""
-        places = self._places(len(classes.sizes), rng, self._groups(classes))
-        way, sizes = len(places), classes.sizes[places]
+        chosen = self._classes(len(classes.sizes), rng, self._groups(classes))
+        way, sizes = len(chosen), classes.sizes[chosen]
         query = min(self.max_query, int(sizes.min()) // 2)
         left = sizes - query
-        beta = 1 - rng.random()
+        beta = 1 - rng.random()  # NumPy draws from [0, 1), the rule from (0, 1]: 0 would give no support at all
         support = min(self.max_support, int(np.ceil(beta * np.minimum(self.max_support_per_class, left)).sum()))
         weights = sizes * np.exp(rng.uniform(self.min_log_weight, self.max_log_weight, way))
-        # Dividing last keeps whole numbers whole: equal weights share the support exactly.
+        # Dividing last keeps whole numbers whole: equal weights share the support exactly. The 1 that is added is taken
+        # from the total first, so that every class has a support image and the total is not exceeded.
         shots = np.minimum(np.floor(weights * (support - way) / weights.sum()).astype(np.int64) + 1, left)
-        return Draw(tuple(places.tolist()), tuple(shots.tolist()), query)
+        return Draw(tuple(chosen.tolist()), tuple(shots.tolist()), query)
 
     def _groups(self, classes: SplitClasses) -> ClassGroups | None:
         return classes.groups if self.hierarchy else None
 
-    def _places(self, count: int, rng: np.random.Generator, groups: ClassGroups | None) -> Int[np.ndarray, " way"]:
+    def _classes(self, count: int, rng: np.random.Generator, groups: ClassGroups | None) -> Int[np.ndarray, " way"]:
         members = np.arange(count)
         if groups:
             eligible = self._eligible(groups)
             members = eligible[rng.integers(len(eligible))]
         way = min(self.max_way, len(members))
-        if not groups or groups.kind == "groups":
+        if not groups or groups.kind == "groups":  # of a graph's node all classes: the choice of the node set the way
             way = int(rng.integers(self.min_way, way, endpoint=True))
         return rng.choice(members, way, replace=False)
 
@@ -205,26 +206,49 @@ class VariableSampler(Sampler):
         return [members for members in groups.members if self.min_way <= len(members) <= most]
 
 
+class RecordedSampler(Sampler):
+    """A sampler from outside smat as a file of episodes names it, without its code, which reading does not import.
+
+    It stands for the episodes in the file and draws no others.
+    """
+
+    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+        self.name = name
+        self.settings = settings
+
+    def check(self, classes: SplitClasses) -> None:
+        """Raises a `DataError`, whatever the classes."""
+        raise DataError(
+            f"episodes of {classes.owner} cannot be drawn: of their sampler, {self.name}, only the name and the "
+            "settings are known, from a file of episodes. Use those of the file"
+        )
+
+    def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
+        """Not to be reached: nothing passes `check`."""
+        raise NotImplementedError
+
+
 def sampler_settings(sampler: Sampler) -> dict[str, Any]:
     """Name and settings of a sampler, for records; one from outside smat is named by its import path."""
-    if isinstance(sampler, FixedSampler | VariableSampler):
+    if isinstance(sampler, RecordedSampler):
+        return {"name": sampler.name, "settings": sampler.settings}
+    if type(sampler) in (FixedSampler, VariableSampler):
         return {"name": type(sampler).__name__, **vars(sampler)}
     described = describe(sampler)
     return {"name": described["class_path"], "settings": described["init_args"]}
 
 
-def _at_least(least: int, **fields: int) -> None:
-    for name, value in fields.items():
+def _at_least(least: int, **settings: int) -> None:
+    for name, value in settings.items():
         if value < least:
-            raise ConfigError(f"sampler.{name} is {value}; it is at least {least}")
+            raise ConfigError(f"{name} is {value}; give {least} or more")
 
 
-def _check_count(way: int, classes: SplitClasses, field: str) -> None:
+def _check_count(least: int, what: str, advice: str, classes: SplitClasses) -> None:
     count = len(classes.names)
-    if count < way:
+    if count < least:
         raise DataError(
-            f"{classes.owner} has {count} classes; {way}-way episodes need at least {way}: "
-            f"lower sampler.{field} or drop the domain"
+            f"{classes.owner} has {count} classes; {what} need at least {least}: {advice}, or leave the domain out"
         )
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from smat.backbones.spec import ImageFormat
 from smat.domains.domain import Domain
 from smat.episodes.episode import Episode, EpisodePlan
-from smat.episodes.samplers import Sampler, SplitClasses
+from smat.episodes.samplers import Draw, Sampler, SplitClasses
 from smat.episodes.transforms import TransformConfig, plain_transform, random_transform
 from smat.errors import ConfigError
+from smat.plugins import import_path
 from smat.rng import numpy_generator, seeded_torch
 
 
@@ -25,12 +26,12 @@ class EpisodeSource:
 
     Args:
         domains: one or more; each episode is from one of them.
-        split: which classes, `"train"`, `"val"` or `"test"`.
-        sampler: the make-up of an episode.
+        split: whose classes: `"train"`, `"val"` or `"test"`.
+        sampler: what draws the make-up of an episode.
         image_format: the images that the network takes.
-        train: vary the images at random (training) or not (tests).
-        transforms: how images are cut and varied.
-        seed: the run's seed, 0 or more.
+        train: whether images are augmented at random (training) or only cut (tests).
+        transforms: how images are cut and augmented.
+        seed: random seed of the run, 0 or more.
         weights: how often each domain is drawn, in proportion; None: all alike.
         joined: whether all images of an episode are both its support and its query.
         plans: episodes of these domains that were drawn before: episode n is `plans[n]`. None: draw them.
@@ -73,25 +74,31 @@ class EpisodeSource:
                 sampler.check(classes)
 
     def plan(self, n: int) -> EpisodePlan:
-        """Which images episode `n` is made of; reads no image."""
+        """Which images episode `n` is made of; reads no image.
+
+        Raises:
+            ConfigError: a sampler from outside smat drew what cannot be.
+        """
         if self.plans is not None:
             return self.plans[n]
         choice = numpy_generator(self.seed, "domain", n).choice(len(self.domains), p=self._shares)
         domain = self.domains[int(choice)]
         rng = numpy_generator(self.seed, f"episode/{self.split}/{domain.name}", n)
-        names = self._classes[domain.name].names
-        draw = self.sampler.draw(self._classes[domain.name], rng)
+        classes = self._classes[domain.name]
+        names = classes.names
+        draw = self.sampler.draw(classes, rng)
+        _check_draw(draw, classes, self.sampler)
         support: list[np.ndarray] = []
         query: list[np.ndarray] = []
-        for place, shot in zip(draw.classes, draw.shots, strict=True):
-            rows = rng.choice(domain.rows(names[place]), shot + draw.query, replace=False)
+        for index, shot in zip(draw.classes, draw.shots, strict=True):
+            rows = rng.choice(domain.rows(names[index]), shot + draw.query, replace=False)
             support.append(rows[:shot])
             query.append(rows[shot:])
         return EpisodePlan(
             id=f"{domain.name}/{self.split}/{self.seed}/{n}",
             domain=domain.name,
             split=self.split,
-            classes=tuple(names[place] for place in draw.classes),
+            classes=tuple(names[index] for index in draw.classes),
             support_rows=tuple(np.concatenate(support).tolist()),
             support_labels=_labels(support),
             query_rows=tuple(np.concatenate(query).tolist()),
@@ -149,6 +156,21 @@ def _classes(domain: Domain, split: str) -> SplitClasses:
     return SplitClasses(f"{part}domain '{domain.name}'", names, sizes, domain.hierarchy(split))
 
 
+def _check_draw(draw: Draw, classes: SplitClasses, sampler: Sampler) -> None:
+    count, way = len(classes.names), len(draw.classes)
+    if not (
+        way == len(set(draw.classes)) == len(draw.shots) >= 2
+        and all(0 <= index < count for index in draw.classes)
+        and min(*draw.shots, draw.query) >= 1
+        and all(shot + draw.query <= classes.sizes[i] for i, shot in zip(draw.classes, draw.shots, strict=True))
+    ):
+        raise ConfigError(
+            f"{import_path(type(sampler))} drew {draw} from {classes.owner}, which has {count} classes: an episode "
+            f"needs two or more of the classes 0..{count - 1}, each once, and of each 1 or more support and 1 or "
+            "more query images, together no more than it has"
+        )
+
+
 def _labels(groups: Sequence[np.ndarray]) -> tuple[int, ...]:
     return tuple(label for label, rows in enumerate(groups) for _ in rows)
 
@@ -159,7 +181,7 @@ def _shares(domains: Sequence[Domain], weights: Sequence[float] | None) -> np.nd
     shares = np.ones(len(domains)) if weights is None else np.array(weights, dtype=np.float64)
     if len(shares) != len(domains) or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
         raise ConfigError(
-            f"domain weights are {weights} for the {len(domains)} domains {[d.name for d in domains]}; give "
-            "each one number, 0 or more, not all 0"
+            f"domain weights are {weights} for the {len(domains)} domains {[d.name for d in domains]}; give one number "
+            "per domain, 0 or more, not all 0"
         )
     return shares / shares.sum()

@@ -1,4 +1,4 @@
-"""From squares of bytes to normalised network input: the one test transform, and the training one."""
+"""From squares of bytes to normalised network input: the test transform, and the training one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from smat.backbones.spec import ImageFormat
 from smat.domains.images import canvas
 from smat.errors import ConfigError
 
-# Images varied together: a large episode at once would need several times its size in memory, and is slower.
+# Images augmented together: a large episode at once would need several times its size in memory, and is slower.
 _AT_ONCE = 32
 
 
 @dataclass(frozen=True)
 class TransformConfig:
-    """How images are cut and varied.
+    """How images are cut and augmented.
 
     Attributes:
         margin: side of the decoded square over the network's image size, at least 1. Tests cut out the
             centre; at 1 nothing is cut away.
         crop_scale: smallest and largest share of the square's area that a training crop keeps.
-        brightness: training images' brightness is multiplied by a factor within 1 ± this.
-        contrast: the same of contrast.
-        saturation: the same of saturation.
-        hue: training images' hue is turned by up to this share of the circle, at most 0.5. It takes four
+        brightness: strength of brightness jitter: training images are multiplied by a factor within 1 ± this.
+        contrast: strength of contrast jitter, likewise.
+        saturation: strength of saturation jitter, likewise.
+        hue: largest turn of the hue of training images, as a share of the circle, at most 0.5. It takes four
             times as long as the others together, and the field's few-shot training leaves it out.
 
     Brightness, contrast and saturation of 0.4 are what few-shot work has used since Chen et al. (2019).
@@ -43,12 +43,10 @@ class TransformConfig:
 
     def __post_init__(self) -> None:
         if self.margin < 1:
-            raise ConfigError(f"transforms.margin is {self.margin}; it is at least 1 (1: no border)")
+            raise ConfigError(f"margin is {self.margin}; give 1 (no border) or more")
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise ConfigError(
-                f"transforms.crop_scale is {self.crop_scale}; it is two shares, 0 < smallest <= largest <= 1"
-            )
+            raise ConfigError(f"crop_scale is {self.crop_scale}; give two shares, 0 < smallest <= largest <= 1")
         for name, value, most in (
             ("brightness", self.brightness, 1.0),
             ("contrast", self.contrast, 1.0),
@@ -56,7 +54,7 @@ class TransformConfig:
             ("hue", self.hue, 0.5),
         ):
             if not 0 <= value <= most:
-                raise ConfigError(f"transforms.{name} is {value}; it lies in 0..{most:g}")
+                raise ConfigError(f"{name} is {value}; give a number in 0..{most:g}")
 
     def canvas_size(self, image_size: int) -> int:
         """Side of the decoded square, in pixels, for a network that takes `image_size` pixels."""

@@ -14,7 +14,17 @@ from rich.console import Console
 
 from smat.adaptation import Device, FineTuneConfig, Kind, open_model, pick_device
 from smat.domains import Domain, open_domains
-from smat.episodes import EpisodePlan, EpisodeShape, FixedSampler, Sampler, SamplerKind, TransformConfig, read_episodes
+from smat.episodes import (
+    EpisodePlan,
+    EpisodeShape,
+    FixedSampler,
+    Sampler,
+    SamplerKind,
+    TransformConfig,
+    VariableSampler,
+    read_episodes,
+    sampler_settings,
+)
 from smat.errors import ConfigError
 from smat.evaluation import (
     BASELINES,
@@ -194,7 +204,7 @@ def _sampler_settings(sampler: Sampler) -> dict[str, Any]:
     """What the sampler of a file of episodes is as this recipe's settings."""
     if isinstance(sampler, FixedSampler):
         return {"sampler": "fixed", **asdict(sampler)}
-    return {"sampler": "variable"}
+    return {"sampler": "variable" if isinstance(sampler, VariableSampler) else sampler_settings(sampler)["name"]}
 
 
 def _episodes(
