@@ -72,7 +72,7 @@ def _without_experts(backbone: Backbone) -> SparseInterpolatedExperts:
 
 def _names_backbone(name: str) -> bool:
     """Whether a name is a backbone's; both have a `config.json`, and only transformers' says `model_type`."""
-    if name == "pocket" or name.startswith("timm:"):
+    if name == "pocket" or name.startswith(("timm:", "module:")):
         return True
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         return False  # loading a checkpoint says what such a folder lacks

@@ -30,7 +30,8 @@ class Backbone(nn.Module):
         self.fixed_size = fixed_size
         self.network = network.float()
         convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
-        self._channels_last = spec.kind != "module" and convolutions > 1  # a transformer has one, of its patches
+        # A transformer has one convolution, of its patches; the user's own code may not expect the format.
+        self._channels_last = spec.kind not in ("module", "own") and convolutions > 1
         self.eval()
         for parameter in network.parameters():
             parameter.requires_grad_(True)
@@ -64,7 +65,7 @@ class Backbone(nn.Module):
                 f"was loaded for {size} x {size}: load it with image_size={images.shape[-1]}, or resize the "
                 "images"
             )
-        if self._channels_last:  # as convolutions compute fastest; a caller's own module may not expect it
+        if self._channels_last:  # as convolutions compute fastest
             images = images.contiguous(memory_format=torch.channels_last)
         return _pick(self.network(images), self.spec.feature)
 

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD
+from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD, Triple
 from smat.errors import BackboneError
 
 
@@ -64,7 +64,7 @@ class Checkpoint:
             )
         return found
 
-    def normalisation(self) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    def normalisation(self) -> tuple[Triple, Triple] | None:
         """Mean and standard deviation from `preprocessor_config.json` or the like, None without one."""
         values: Mapping[str, Any] | None = self._json("preprocessor_config.json")
         if values is None:
@@ -121,6 +121,6 @@ class Checkpoint:
             raise BackboneError(f"backbone {self.name!r}: the hub did not give {file}: {error}; try again") from error
 
 
-def _three(values: Any) -> tuple[float, float, float]:
+def _three(values: Any) -> Triple:
     red, green, blue = [values] * 3 if isinstance(values, int | float) else values
     return float(red), float(green), float(blue)

@@ -91,7 +91,8 @@ def read_config(checkpoint: Checkpoint) -> tuple[Family, PretrainedConfig]:
         raise BackboneError(
             f"backbone {checkpoint.name!r} is of model type {model_type!r}, which is not an image network "
             f"that can be loaded by name; those are: {', '.join(sorted([*FAMILIES, *DUAL]))}. For another "
-            "network write 'timm:NAME', or give an nn.Module that maps [n, 3, h, w] to [n, d]"
+            "network write 'timm:NAME', or 'module:PATH' with the import path of a function of your own that gives an "
+            "nn.Module, which maps [n, 3, h, w] to [n, d]"
         )
     try:
         if model_type in DUAL:

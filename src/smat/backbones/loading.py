@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 from torch import nn
@@ -10,8 +11,9 @@ from torch import nn
 from smat.backbones.backbone import Backbone
 from smat.backbones.checkpoint import Checkpoint
 from smat.backbones.families import build_network, check_size, describe, feature_of, load_network, read_config
+from smat.backbones.own_networks import build_own, load_own
 from smat.backbones.positions import PositionRule
-from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec
+from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, Triple
 from smat.backbones.timm_models import build_timm, load_timm
 from smat.errors import BackboneError
 
@@ -24,8 +26,8 @@ def load(
     *,
     image_size: int | None = None,
     position_rule: PositionRule = "exact",
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
+    mean: Triple | None = None,
+    std: Triple | None = None,
 ) -> Backbone:
     """A pre-trained network as a feature extractor, in float32 and in evaluation mode.
 
@@ -46,17 +48,18 @@ def load(
     Args:
         name: a transformers checkpoint (ViT, DINO, DINOv2 with or without registers, DINOv3, CLIP, SigLIP,
             ConvNeXt, MobileNet, RegNet, ResNet) by hub name or local folder; `"pocket"`, shipped with smat;
-            `"timm:NAME"`; or any module that maps images `[n, 3, h, w]` to features `[n, d]` (it is copied).
-        image_size: height and width of the images in pixels; None for the checkpoint's own (a module has
-            none).
-        position_rule: see above; timm and modules look after their positions themselves.
-        mean: instead of the checkpoint's normalisation constants. Without either they are ImageNet's; a
+            `"timm:NAME"`; `"module:PATH"`, the import path of a function or class of your own that gives a network;
+            or the network itself, any module that maps images `[n, 3, h, w]` to features `[n, d]` (it is copied).
+        image_size: height and width of the images in pixels; None for the checkpoint's own (a module has none).
+        position_rule: see above; timm and modules of your own look after their positions themselves.
+        mean: mean of each colour to normalise with, in place of the checkpoint's. Without either it is ImageNet's; a
             checkpoint that has none is warned about.
-        std: the same.
+        std: standard deviation of each colour, likewise.
 
     Raises:
         BackboneError: no such name, no network, not an image network, an image size that the patches do not
             fill, or weights that are missing, broken, pickled, or do not fit.
+        ConfigError: an import path of nothing that can be imported.
     """
     if isinstance(name, nn.Module):
         if image_size is None:
@@ -68,6 +71,9 @@ def load(
     elif str(name).startswith("timm:"):
         spec, network = load_timm(str(name), image_size)
         fixed_size = "img_size" in spec.config
+    elif str(name).startswith("module:"):
+        spec, network = load_own(str(name), image_size)
+        fixed_size = spec.config["fixed_size"]
     else:
         checkpoint = Checkpoint(str(name), str(POCKET)) if name == "pocket" else Checkpoint.find(str(name))
         family, config = read_config(checkpoint)
@@ -80,35 +86,40 @@ def load(
     return Backbone(spec, network, fixed_size=fixed_size)
 
 
-def build(spec: BackboneSpec, module: nn.Module | None = None) -> Backbone:
-    """The architecture of a backbone with untrained weights, to load saved ones into; reads no files.
+def build(spec: BackboneSpec, module: nn.Module | None = None, allow_imports: Collection[str] = ()) -> Backbone:
+    """The architecture of a backbone with untrained weights, to load saved ones into.
 
     Args:
-        spec: of the backbone that `load` gave: shapes and parameter names come out the same.
+        spec: description of a backbone that `load` gave: shapes and parameter names come out the same.
         module: the network itself, where `spec.kind` is `"module"` (it is copied).
+        allow_imports: packages or modules whose code may be imported, where `spec.kind` is `"own"`.
 
     Raises:
         BackboneError: the module is missing or not wanted, or the kind or model type is unknown.
+        CheckpointError: code that may not be imported; the message names it.
     """
     if (module is not None) != (spec.kind == "module"):
         todo = "give the nn.Module that it was made of" if module is None else "build it without a module"
         raise BackboneError(f"backbone {spec.name!r} is of kind {spec.kind!r}: {todo}")
     if module is not None:
         return Backbone(spec, copy.deepcopy(module))
+    if spec.kind == "own":
+        return Backbone(spec, build_own(spec, allow_imports), fixed_size=bool(spec.config.get("fixed_size")))
     if spec.kind == "timm":
         return Backbone(spec, build_timm(spec), fixed_size="img_size" in spec.config)
     if spec.kind == "transformers":
         family, network = build_network(spec.config)
         return Backbone(spec, network, fixed_size=family.patches)
-    raise BackboneError(f"backbone kind {spec.kind!r} is unknown: it is 'transformers', 'timm' or 'module'")
+    raise BackboneError(f"backbone kind {spec.kind!r} is unknown: it is 'transformers', 'timm', 'own' or 'module'")
 
 
-def _constants(checkpoint: Checkpoint) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def _constants(checkpoint: Checkpoint) -> tuple[Triple, Triple]:
     found = checkpoint.normalisation()
     if found is None:
         warnings.warn(
             f"backbone {checkpoint.name!r} has no preprocessor_config.json: images are normalised with "
-            "ImageNet's mean and standard deviation; give mean and std where it was trained with others",
+            "ImageNet's mean and standard deviation; where it was trained with others, put such a file beside its "
+            "weights, or in Python give smat.backbones.load mean and std",
             stacklevel=3,
         )
         return IMAGENET_MEAN, IMAGENET_STD

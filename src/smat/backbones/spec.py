@@ -30,9 +30,12 @@ class BackboneSpec:
     """Enough to rebuild a backbone's architecture without the hub; `dataclasses.asdict` makes it JSON-able.
 
     Attributes:
-        kind: `"transformers"`, `"timm"`, or `"module"` for a network that the caller brings.
-        name: what was asked for: a hub name, a folder, `"pocket"`, `"timm:NAME"`, or a module's class name.
-        config: the transformers configuration, timm's arguments, or `{}` for a module.
+        kind: `"transformers"`, `"timm"`, `"own"` for a network that the user's own code makes, or `"module"` for one
+            that the caller brings.
+        name: what was asked for: a hub name, a folder, `"pocket"`, `"timm:NAME"`, `"module:PATH"`, or a module's class
+            name.
+        config: the transformers configuration, timm's arguments, import path and arguments of the user's own code, or
+            `{}` for a module.
         image_size: height and width of the images in pixels.
         mean: what is subtracted from the red, green and blue of an image in [0, 1].
         std: what the difference is then divided by.

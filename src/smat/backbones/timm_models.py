@@ -61,7 +61,7 @@ def _timm() -> Any:
         import timm  # pyright: ignore[reportMissingImports]  (an extra)
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision made for another PyTorch
         raise BackboneError(
-            f"timm cannot be imported ({error}): install it with `pip install 'smat[timm]'`, together with "
-            "the torchvision that belongs to your PyTorch"
+            f"timm cannot be imported ({error}): install it from a clone of smat with `pip install '.[timm]'`, "
+            "together with the torchvision that belongs to your PyTorch"
         ) from error
     return timm

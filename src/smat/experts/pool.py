@@ -257,6 +257,6 @@ class SparseInterpolatedExperts(
             config = PoolConfig.from_dict(stored.config["pool"], allow_imports)
         except SmatError as error:
             raise CheckpointError(f"{name} cannot be loaded: {error}") from error
-        pool = cls(stored.build_backbone(backbone), config)
+        pool = cls(stored.build_backbone(backbone, allow_imports), config)
         pool.load_tensors(stored.tensors_of(pool._vectors, pool.layout), name)
         return pool.eval()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import smat
 from smat.backbones import Backbone, BackboneSpec, build
-from smat.errors import CheckpointError
+from smat.errors import CheckpointError, SmatError
 from smat.flat import Layout
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
@@ -64,11 +64,12 @@ class StoredPool:
     config: Mapping[str, Any]
     stored: dict[str, Tensor]
 
-    def build_backbone(self, module: Backbone | None) -> Backbone:
+    def build_backbone(self, module: Backbone | None, allow_imports: Collection[str] = ()) -> Backbone:
         """The architecture, with the stored buffers; the parameters come with `tensors_of`.
 
         Raises:
-            CheckpointError: the pool was made around a module of the user's, which was not given.
+            CheckpointError: the pool was made around a module of the user's, which was not given, or around a network
+                whose code may not be imported.
         """
         spec = BackboneSpec.from_dict(self.config["backbone"])
         if spec.kind == "module" and module is None:
@@ -76,7 +77,10 @@ class StoredPool:
                 f"{self.name} was made around your own module {spec.name!r}: load it with from_pretrained(..., "
                 "backbone=smat.backbones.load(module, image_size=...))"
             )
-        backbone = module or build(spec)
+        try:
+            backbone = module or build(spec, allow_imports=allow_imports)
+        except SmatError as error:
+            raise CheckpointError(f"{self.name} cannot be loaded: {error}") from error
         buffers = dict(backbone.named_buffers())
         for key, value in self._part("buffers").items():
             if key not in buffers or buffers[key].shape != value.shape:

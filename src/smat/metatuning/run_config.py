@@ -34,7 +34,8 @@ class TrainConfig:
     Attributes:
         domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains. Those of the
             role `validation` are not trained on; where there are some, they alone choose the best checkpoint.
-        backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`.
+        backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
+            a function or class of your own that gives a network.
         image_size: side of its images in pixels; the checkpoint's own where none is given.
         splits: a splits file for all domains; the one beside each otherwise.
         skip_bad: go on without images that cannot be read.
