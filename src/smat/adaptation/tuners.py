@@ -107,7 +107,7 @@ class LoRATuning(FineTuner):
 _KINDS: dict[str, FineTuner] = {tuner.name: tuner for tuner in (NoTuning(), FullTuning(), LoRATuning())}
 
 
-def make_tuner(kind: Kind | FineTuner) -> FineTuner:
+def make_tuner(kind: str | FineTuner) -> FineTuner:
     """The fine-tuner of a name; one that is given is the result.
 
     Raises:

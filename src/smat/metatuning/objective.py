@@ -355,6 +355,8 @@ def train_task(
     Raises:
         ConfigError: a head that is not differentiable.
     """
+    if head is not None and not head.differentiable:
+        raise ConfigError(f"head {type(head).__name__} cannot be meta-tuned: it is not differentiable")
     noise, n_support = noise or TaskNoise(), len(episode.support)
     labels, way = episode.support_labels, episode.way
     with torch.no_grad():
