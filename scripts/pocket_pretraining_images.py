@@ -1,4 +1,4 @@
-"""The images that the pocket backbone is pre-trained on: four families of formulas.
+"""The images that the pocket backbone is pre-trained on: four families of procedural images.
 
 - fractals: iterated function systems, of the kind of the pocket domain of that name, but other systems;
 - contours: nested closed curves (after Kataoka et al. 2022, *Replacing labeled real-image datasets with auto-generated
@@ -176,6 +176,6 @@ def make_images(classes: int, images: int, seed: int, workers: int) -> Tensor:
         jobs += [(name, index, p, images, seed) for index, p in enumerate(parameters)]
     data = torch.empty(len(jobs), images, 3, SIZE, SIZE, dtype=torch.uint8)
     with ProcessPoolExecutor(workers) as pool:
-        for place, drawn in enumerate(pool.map(draw_class, jobs, chunksize=4)):
-            data[place] = torch.from_numpy(drawn).permute(0, 3, 1, 2)
+        for index, drawn in enumerate(pool.map(draw_class, jobs, chunksize=4)):
+            data[index] = torch.from_numpy(drawn).permute(0, 3, 1, 2)
     return data

@@ -1,8 +1,8 @@
-"""Pre-train the pocket backbone, a small vision transformer, on images made by formulas.
+"""Pre-train the pocket backbone, a small vision transformer, on procedural images.
 
-The network learns to tell classes of made-up images apart (Kataoka et al. 2020, *Pre-training without natural images*)
-with a cosine classifier, the same geometry that nearest prototypes use later. `pocket_pretraining_images.py` has the
-formulas. The network never sees an image or a class of a pocket domain. One domain, fractals, is of the same kind as a
+The network learns to tell their classes apart (Kataoka et al. 2020, *Pre-training without natural images*) with a
+cosine classifier, the same geometry that nearest prototypes use later. `pocket_pretraining_images.py` draws the
+images. The network never sees an image or a class of a pocket domain. One domain, fractals, is of the same kind as a
 part of the pre-training images; contours look a little like polygons and spirographs, noise a little like textures; the
 rest (glyphs, strokes, plants, mosaics, automata, molecules, faces) have nothing like them there.
 
@@ -37,9 +37,9 @@ def augment(images: Tensor) -> Tensor:
     window = torch.eye(2, 3).repeat(n, 1, 1)
     window[:, :, :2] += torch.randn(n, 2, 2) * 0.08
     window[:, :, 2] = torch.rand(n, 2) * 0.4 - 0.2
-    places = F.affine_grid(window, [n, 3, SIZE, SIZE], align_corners=False)
+    grid = F.affine_grid(window, [n, 3, SIZE, SIZE], align_corners=False)
     scaled = images.float() / 127.5 - 1
-    moved = F.grid_sample(scaled, places, padding_mode="reflection", align_corners=False)
+    moved = F.grid_sample(scaled, grid, padding_mode="reflection", align_corners=False)
     order = torch.rand(n, 3).argsort(dim=1)[:, :, None, None].expand_as(moved)
     return moved.gather(1, order)
 
@@ -76,8 +76,8 @@ def start_with_cosines(vit: ViTModel) -> None:
     side = SIZE // PATCH
     ticks = (torch.arange(side) + 0.5) * math.pi / side
     waves = torch.cos(torch.arange(side)[:, None] * ticks)
-    places = torch.einsum("ky,lx->yxkl", waves, waves).reshape(side**2, side**2)
-    vit.embeddings.position_embeddings[0, 1:, -(side**2) :] += places
+    positions = torch.einsum("ky,lx->yxkl", waves, waves).reshape(side**2, side**2)
+    vit.embeddings.position_embeddings[0, 1:, -(side**2) :] += positions
 
 
 def train(data: Tensor, steps: int, batch: int, rate: float) -> ViTModel:
@@ -159,14 +159,14 @@ def save(vit: ViTModel, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Pre-train the pocket backbone on images made by formulas.")
+    parser = argparse.ArgumentParser(description="Pre-train the pocket backbone on procedural images.")
     parser.add_argument("--output", type=Path, required=True, help="folder for the weights and their configuration")
-    parser.add_argument("--classes", type=int, default=1000, help="formula classes, all families together")
-    parser.add_argument("--images", type=int, default=150, help="images a class")
+    parser.add_argument("--classes", type=int, default=1000, help="classes, all families together")
+    parser.add_argument("--images", type=int, default=150, help="images per class")
     parser.add_argument("--steps", type=int, default=3000, help="optimizer steps")
-    parser.add_argument("--batch", type=int, default=128, help="images a step")
+    parser.add_argument("--batch", type=int, default=128, help="images per step")
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the formulas and of the training")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the images and of the training")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw the images")
     parser.add_argument("--threads", type=int, default=1, help="threads that train; another number, other roundings")
     options = parser.parse_args()

@@ -16,9 +16,9 @@ def derive_seed(seed: int, stream: str, *counters: int) -> int:
     """A 63-bit seed for draw `counters` of a named stream.
 
     Args:
-        seed: the run's seed, 0 or more.
-        stream: what the draw is for, such as `"episode"`; streams are independent of each other.
-        counters: which draw it is, each 0 or more; as many for every draw of a stream (trailing zeros do not tell
+        seed: random seed of the run, 0 or more.
+        stream: name of what the draw is for, such as `"episode"`; streams are independent of each other.
+        counters: numbers of the draw, each 0 or more; as many for every draw of a stream (trailing zeros do not tell
             draws apart).
     """
     sequence = np.random.SeedSequence([seed, zlib.crc32(stream.encode()), *counters])

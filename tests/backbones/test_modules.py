@@ -68,7 +68,7 @@ def test_a_module_is_rebuilt_around_the_callers_own() -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Conv2d(3, 4, 3), r"gives \[2, 4, 14, 14\].*one vector an image.*pools its output"),
+        (nn.Conv2d(3, 4, 3), r"gives \[2, 4, 14, 14\].*one vector per image.*pools its output"),
         (nn.Conv2d(1, 4, 3), r"cannot process images \[2, 3, 16, 16\].*must map \[n, 3, h, w\]"),
         (Constant(), "no parameter of backbone 'Constant' influences its output"),
     ],

@@ -28,7 +28,7 @@ def every_class(source: Domain) -> list[str]:
     return [label for split in source.splits for label in source.classes(split)]
 
 
-def test_six_domains_to_tune_on_and_five_foreign_ones() -> None:
+def test_six_domains_to_tune_on_and_five_out_of_distribution() -> None:
     domains = pocket_domains()
     assert tuple(d.name for d in domains) == NAMES
     assert tuple(d.name for d in domains if d.role == "id") == POCKET_ID
@@ -145,7 +145,7 @@ def test_shipped_weights_are_small_safe_and_complete(backbone: ViTModel) -> None
 def test_unfit_requests_say_what_fits() -> None:
     with pytest.raises(DataError, match="images of 8 pixels; draw them at 16 or more"):
         pocket_domains(image_size=8)
-    with pytest.raises(DataError, match="0 images a class; ask for 1 or more"):
+    with pytest.raises(DataError, match="0 images per class; ask for 1 or more"):
         pocket_domains(images_per_class=0)
     glyphs = pocket_domains(images_per_class=2)[0]
     with pytest.raises(DataError, match="no class 'faces001'; its classes are glyphs000 to glyphs063"):

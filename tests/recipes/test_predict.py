@@ -124,7 +124,7 @@ def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_p
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    fails(DataError, "is empty; put one folder a class", support=str(empty))
+    fails(DataError, "is empty; put one folder per class", support=str(empty))
     fails(DataError, "no class folders", support=str(tmp_path / "support" / "blue"))
     fails(DataError, "no images in .*empty", query=str(empty))
     fails(DataError, "is no folder", query=str(tmp_path / "absent"))

@@ -1,4 +1,4 @@
-"""A network as a feature extractor: images in, one vector an image out."""
+"""A network as a feature extractor: images in, one vector per image out."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ class Backbone(nn.Module):
 
     @property
     def attention_heads(self) -> int | None:
-        """Attention heads of a block, as the configuration has it; None for networks without."""
+        """Number of attention heads per block, as the configuration has it; None for networks without."""
         return self.spec.config.get("num_attention_heads")
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
@@ -86,7 +86,7 @@ class Backbone(nn.Module):
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
             got = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise BackboneError(
-                f"backbone {name!r} gives {got} for images [2, 3, {size}, {size}], but one vector an image, "
+                f"backbone {name!r} gives {got} for images [2, 3, {size}, {size}], but one vector per image, "
                 "[2, d], is needed: wrap the network in a module that pools its output"
             )
         if features.grad_fn is None:

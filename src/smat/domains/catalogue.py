@@ -45,8 +45,8 @@ def open_domains(
     """Open domains by their sources.
 
     Args:
-        sources: each a parquet file, a folder of class folders, a data set of the hub, `pocket` (all the pocket
-            domains), `pocket-id`, `pocket-ood` or `pocket:NAME`.
+        sources: parquet files, folders of class folders, hub data sets, `pocket` (all pocket domains), `pocket-id`,
+            `pocket-ood` or `pocket:NAME`.
         splits: splits file for all domains that do not say otherwise.
         skip_bad: go on without images that cannot be read.
         pocket_image_size: side of the pocket domains' images, in pixels.

@@ -70,7 +70,7 @@ class Domain(ABC):
         """
         if split not in self.splits:
             have = ", ".join(f"{s} ({len(c)} classes)" for s, c in self.splits.items()) or "none"
-            advice = f"the splits are called {', '.join(SPLITS)}" if split not in SPLITS else "give it class splits"
+            advice = f"the splits are called {', '.join(SPLITS)}" if split not in SPLITS else "give a splits file"
             raise DataError(
                 f"domain '{self.name}' has no {split} split; it has: {have}. Use one of these, or {advice}."
             )
@@ -85,7 +85,7 @@ class Domain(ABC):
         return domain
 
     def hierarchy(self, split: str) -> ClassGroups | None:
-        """Which classes of a split lie together, by their places in `classes(split)`; None: any of them."""
+        """Which classes of a split lie together, by their indices in `classes(split)`; None: no hierarchy."""
         return None
 
     @property

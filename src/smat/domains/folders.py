@@ -1,4 +1,4 @@
-"""Folders of images: one folder a class, or just images."""
+"""Folders of images: one folder per class, or just images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def read_class_folders(folder: str | Path) -> tuple[list[Path], list[int], list[str]]:
-    """Images and labels of a folder that holds one folder a class.
+    """Images and labels of a folder that holds one folder per class.
 
     A class's images may lie in folders within its own.
 
@@ -47,7 +47,7 @@ def read_class_folders(folder: str | Path) -> tuple[list[Path], list[int], list[
         raise DataError(
             f"'{root}' has images but no class folders; put each class's images into a folder of its name"
             if any(_is_image(path, root) for path in root.iterdir())
-            else f"'{root}' is empty; put one folder a class into it, with the class's images"
+            else f"'{root}' is empty; put one folder per class into it, with its images"
         )
     if empty:
         raise DataError(

@@ -15,8 +15,8 @@ class ClassGroups:
     """Which classes of one split lie together, as a sampler needs it.
 
     Attributes:
-        kind: as `Hierarchy.kind`.
-        members: of each group, the places of its classes among those of the split.
+        kind: kind of the hierarchy, as `Hierarchy.kind`.
+        members: indices of each group's classes among those of the split.
     """
 
     kind: Kind
@@ -30,7 +30,7 @@ class Hierarchy:
     Attributes:
         kind: `groups`: an episode draws one group, such as an alphabet, and then classes of it; `graph`: it draws a
             node of a graph, such as WordNet, and then classes of the leaves that the node spans.
-        groups: by split, then by the group's or node's name: names of its classes.
+        groups: names of the classes of each group or node, by split and name.
     """
 
     kind: Kind
@@ -39,17 +39,16 @@ class Hierarchy:
     def within(self, classes: Sequence[str]) -> ClassGroups:
         """The groups cut down to some classes, such as those of a split.
 
-        A group is what has one name in any split, so that classes may be divided otherwise than the source divides
-        them. Groups that lose all their classes are left out; two that have the same classes both count, as in the
-        authors' code.
+        A group is what has one name in any split, so that the splits need not be those of the source. Groups that lose
+        all their classes are left out. Two groups of the same classes both count, as in the authors' code.
 
         Args:
-            classes: names, each once.
+            classes: class names, each once.
         """
-        places = {name: place for place, name in enumerate(classes)}
+        index = {name: number for number, name in enumerate(classes)}
         groups: dict[str, list[str]] = {}
         for of_split in self.groups.values():
             for group, names in of_split.items():
                 groups.setdefault(group, []).extend(names)
-        found = ([places[name] for name in dict.fromkeys(names) if name in places] for names in groups.values())
+        found = ([index[name] for name in dict.fromkeys(names) if name in index] for names in groups.values())
         return ClassGroups(self.kind, tuple(np.array(members, dtype=np.int64) for members in found if members))

@@ -45,11 +45,11 @@ class ImageDomain(Domain):
     """Images in a table, decoded where they are used. Made by `open_domain`.
 
     Args:
-        table: the images and labels.
-        name: as for `Domain`.
-        splits: as for `Domain`; every class has images in the table.
-        flip: as for `Domain`.
-        role: as for `Domain`.
+        table: images and labels.
+        name: name of the domain, as for `Domain`.
+        splits: class names of each split, as for `Domain`; every class has images in the table.
+        flip: whether a mirrored image is still of its class.
+        role: what experiments use it for.
         skip_bad: leave out rows without a valid label and images that cannot be read; reads every image once.
 
     Raises:
@@ -68,7 +68,7 @@ class ImageDomain(Domain):
     ) -> None:
         super().__init__(name, splits, flip=flip, role=role)
         self._table = table
-        self._places = {label: place for place, label in enumerate(table.names)}
+        self._label = {name: label for label, name in enumerate(table.names)}
         self.left_out: tuple[int, ...] = ()
         self._index(table.labels)
         wrong = np.flatnonzero((table.labels < 0) | (table.labels >= len(table.names)))
@@ -108,15 +108,17 @@ class ImageDomain(Domain):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def hierarchy(self, split: str) -> ClassGroups | None:
-        """Which classes of a split lie together, by their places in `classes(split)`; None: any of them."""
+        """Which classes of a split lie together, by their indices in `classes(split)`; None: no hierarchy."""
         return self._table.hierarchy.within(self.classes(split)) if self._table.hierarchy else None
 
     def rows(self, class_name: str) -> np.ndarray:
         """Rows of a class's images, int64, ascending."""
-        if class_name not in self._places:
-            raise DataError(f"domain '{self.name}' has no class '{class_name}'; see its `classes`")
-        place = self._places[class_name]
-        return self._order[self._starts[place] : self._starts[place + 1]]
+        if class_name not in self._label:
+            raise DataError(
+                f"domain '{self.name}' has no class '{class_name}'; it has {', '.join(self._table.names[:3])}, ..."
+            )
+        label = self._label[class_name]
+        return self._order[self._starts[label] : self._starts[label + 1]]
 
     def image(self, row: int) -> Image.Image:
         """One image, RGB, at its own size.
@@ -175,7 +177,7 @@ def open_domain(
 ) -> ImageDomain:
     """A domain of stored images.
 
-    The split of the classes is the first of these that there is: `splits` or `fractions`; the source's own, of an
+    The class splits are the first of these that there are: `splits` or `fractions`; the source's own, of an
     imported domain or as `train`, `val` and `test` folders; a `splits.json` next to the source that has this
     domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on.
 
@@ -185,11 +187,11 @@ def open_domain(
         source: a folder made by `smat data import`; a parquet file with an image and a label column, as Hugging
             Face `datasets` writes it; a folder of class folders, or of `train`, `val` and `test` folders of
             these; or a dataset of the hub, as `hub:owner/name`, or `owner/name` where there is no such path.
-        name: what to call it; None: the name of the file or folder.
-        splits: a splits file that has the domain by its name (see `splits.read_splits`), or the class names
-            of each split.
-        fractions: shares of train, val and test classes, to be drawn at random.
-        seed: for `fractions`.
+        name: name of the domain; None: that of the file or folder.
+        splits: splits file that has the domain by its name (see `splits.read_splits`), or the class names of
+            each split.
+        fractions: shares of train, val and test classes, which are then drawn at random.
+        seed: random seed of that draw.
         flip: whether a mirrored image is still of its class. None: as an imported domain says; otherwise yes,
             unless the images are stored as grey ones, as characters, digits and drawings mostly are. Say False
             for colour images of signs or text.
@@ -250,8 +252,8 @@ def _own_splits(table: ImageTable) -> ClassSplits:
     if twice:
         raise DataError(
             f"'{table.origin}' has {len(twice)} classes in more than one of its folders {', '.join(splits)}, "
-            f"such as '{twice[0]}': they divide images, not classes. Give fractions (or splits): images are "
-            "then joined by class"
+            f"such as '{twice[0]}': they divide images, not classes. Say in a splits file (splits), or in a "
+            "configuration or Python by fractions, what each class is for: its images are then joined"
         )
     return splits
 

@@ -25,8 +25,8 @@ def read_splits(path: str | Path, name: str) -> tuple[ClassSplits, Role]:
     content = _read_json(Path(path))
     if name not in content:
         raise DataError(
-            f"'{path}' has no domain '{name}'; it has {', '.join(sorted(content)) or 'none'}. Open the "
-            "domain under one of these names or add it to the file"
+            f"'{path}' has no domain '{name}'; it has {', '.join(sorted(content)) or 'none'}. Give the "
+            "domain one of these names (by default it has that of its file or folder), or add it to the file"
         )
     entry = content[name]
     role = entry.get("role", "") if isinstance(entry, dict) else None
@@ -49,16 +49,17 @@ def draw_splits(names: Sequence[str], fractions: Fractions, seed: int) -> ClassS
     """Classes divided at random: a function of the class names, the fractions and the seed.
 
     Args:
-        names: the classes.
+        names: class names.
         fractions: shares of training, validation and test classes, which sum to 1.
-        seed: 0 or more.
+        seed: random seed, 0 or more.
 
     Raises:
         ConfigError: fractions that are no shares.
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ConfigError(
-            f"fractions are {fractions}; give three shares for train, val and test that sum to 1, such as 0.6 0.15 0.25"
+            f"fractions are {fractions}; give three shares for train, val and test that sum to 1, such as "
+            "[0.6, 0.15, 0.25]"
         )
     order = numpy_generator(seed, "class split").permutation(sorted(names)).tolist()
     first, second = round(len(order) * fractions[0]), round(len(order) * (fractions[0] + fractions[1]))
@@ -72,7 +73,7 @@ def check_known(splits: Mapping[str, Sequence[str]], counts: Mapping[str, int], 
     Args:
         splits: class names of each split.
         counts: number of images of each class in the data.
-        name: the domain.
+        name: name of the domain.
     """
     for split, classes in splits.items():
         missing = [f"'{label}'" for label in classes if not counts.get(label)]
@@ -91,7 +92,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"'{path}' cannot be read as JSON: {error}; give a splits file, by domain") from error
     if not isinstance(content, dict):
-        raise DataError(f"'{path}' holds a {type(content).__name__}; expected an object with one entry a domain")
+        raise DataError(f"'{path}' holds a {type(content).__name__}; expected an object with one entry per domain")
     return content
 
 

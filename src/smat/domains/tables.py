@@ -65,7 +65,7 @@ class ImageTable:
     def used_names(self) -> tuple[str, ...]:
         """The class names that at least one row has."""
         used = set(np.unique(self.labels).tolist())
-        return tuple(name for place, name in enumerate(self.names) if place in used)
+        return tuple(name for label, name in enumerate(self.names) if label in used)
 
     @cached_property
     def digest(self) -> str:
@@ -167,14 +167,14 @@ def folder_table(root: Path) -> ImageTable:
     relative = [path.relative_to(root).as_posix() for path in paths]
     sizes = "\n".join(f"{name}\t{path.stat().st_size}" for name, path in zip(relative, paths, strict=True))
     digest = hashlib.sha256(sizes.encode()).hexdigest()
-    every, places = np.unique(np.array(found), return_inverse=True)
+    every, codes = np.unique(np.array(found), return_inverse=True)
     with _quiet():
         # The listing goes to a file as well, so that a million names cost no memory; the digest finds it.
         images = datasets.Dataset.from_generator(
             _Listing(relative), features=Features({"image": _ENCODED}), fingerprint=digest
         )
     assert isinstance(images, datasets.Dataset)  # not streamed; for the type checker
-    return ImageTable(images, places.astype(np.int64), tuple(every.tolist()), str(root), digest, root, splits)
+    return ImageTable(images, codes.astype(np.int64), tuple(every.tolist()), str(root), digest, root, splits)
 
 
 class _Listing:

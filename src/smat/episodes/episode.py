@@ -14,8 +14,8 @@ class EpisodePlan:
     Attributes:
         id: `"{domain}/{split}/{seed}/{n}"`.
         domain: name of the domain.
-        split: `"train"`, `"val"` or `"test"`.
-        classes: class names; the class at place i has label i.
+        split: split that its classes are of: `"train"`, `"val"` or `"test"`.
+        classes: class names; the class at index i has label i.
         support_rows: rows of the support images in the domain, class by class.
         support_labels: their labels, 0..way-1.
         query_rows: rows of the query images; none of them is a support row.

@@ -24,10 +24,10 @@ class _Numbered(Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> Episode | SmatError:
+    def __getitem__(self, index: int) -> Episode | SmatError:
         # Raised in a worker, an error would reach the user inside torch's report of the worker's stack.
         try:
-            return self.source.episode(self.numbers[place])
+            return self.source.episode(self.numbers[index])
         except SmatError as error:
             return error
 
@@ -36,18 +36,18 @@ def episode_loader(source: EpisodeSource, start: int, stop: int, step: int = 1, 
     """Episodes `start`, `start + step`, ... below `stop`, in order.
 
     Args:
-        source: makes the episodes.
-        start: the first one's number.
-        stop: where to end, not included.
-        step: the number of processes that share the episodes (rank r of R takes `start = r, step = R`).
-        workers: processes, of one thread each, that make episodes ahead of time; 0: they are made here, when
+        source: what makes the episodes.
+        start: number of the first episode.
+        stop: number to end before.
+        step: number of processes that share the episodes (rank r of R takes `start = r, step = R`).
+        workers: number of processes, of one thread each, that make episodes ahead of time; 0: they are made here, when
             asked for. The episodes are the same.
 
     Raises:
         DataError: an image cannot be read.
     """
     numbers = range(start, stop, step)
-    # A generator of its own, for the loader draws a number and must not move torch's global randomness.
+    # With a generator of its own: the loader draws a number, which must not move torch's global randomness.
     loader = DataLoader(
         _Numbered(source, numbers),
         batch_size=None,

@@ -79,7 +79,7 @@ def plain_transform(
 def random_transform(
     canvases: UInt8[Tensor, "n 3 side side"], image_format: ImageFormat, config: TransformConfig, *, flip: bool
 ) -> Float[Tensor, "n 3 {image_format.size} {image_format.size}"]:
-    """A random crop of each square, resized to `image_format.size`, its colours varied, perhaps mirrored, normalised.
+    """A random crop of each square, resized to `image_format.size`, its colours jittered, perhaps mirrored, normalised.
 
     The randomness is that of torch's global generator: call it within `smat.rng.seeded_torch`.
     """

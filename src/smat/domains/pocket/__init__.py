@@ -1,7 +1,7 @@
-"""Pocket domains: images made by formulas, for trying everything out without a download.
+"""Pocket domains: procedural images, for trying everything out without a download.
 
-Six families to meta-tune on and five foreign ones, all different in kind. Hues, poses, pens, grounds and noise vary
-from image to image and say nothing about the class; the class is in the form.
+Six families to meta-tune on and five out-of-distribution ones, all different in kind. Hues, poses, pens, grounds and
+noise vary from image to image and say nothing about the class: the class is in the form.
 """
 
 from collections.abc import Sequence
@@ -47,12 +47,12 @@ POCKET_OOD = tuple(family.name for family in OOD_FAMILIES)
 
 
 def pocket_domains(image_size: int = 32, images_per_class: int = 1000, seed: int = 0) -> list[Domain]:
-    """All pocket domains: those to meta-tune on (`POCKET_ID`), then the foreign ones (`POCKET_OOD`).
+    """All pocket domains: those to meta-tune on (`POCKET_ID`), then the out-of-distribution ones (`POCKET_OOD`).
 
     Args:
         image_size: side of the images in pixels, 16 or more.
-        images_per_class: rows a class has; they are drawn when asked for.
-        seed: which classes and images; another seed, others.
+        images_per_class: number of images per class; they are drawn when asked for.
+        seed: random seed; another one gives other classes and images.
 
     Returns:
         Domains of role `"id"` with 40 training, 10 validation and 14 test classes each, and of role `"ood"` with 20

@@ -1,4 +1,4 @@
-"""A pocket domain: a family of formulas as a `Domain`."""
+"""A pocket domain: a family of procedural images as a `Domain`."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,12 +20,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Family:
-    """Formulas for a domain's classes and images.
+    """How a domain's classes and images are drawn.
 
     Attributes:
-        name: the domain's name.
-        define: gives the parameters of `count` classes; one generator in, a list out.
-        draw: draws one image of `size` pixels from a class's parameters.
+        name: name of the domain.
+        define: function of a generator and a number of classes that gives the parameters of each class.
+        draw: function that draws one image, of a size in pixels, from a class's parameters.
         flip: whether a mirrored image is still of its class.
     """
 
@@ -37,22 +37,22 @@ class Family:
 
 @lru_cache(maxsize=64)
 def parameters(family: Family, seed: int, count: int) -> list[Any]:
-    """The parameters of a family's classes, worked out once a process."""
+    """The parameters of a family's classes, worked out once per process."""
     return family.define(numpy_generator(seed, f"pocket/{family.name}/classes"), count)
 
 
 class PocketDomain(Domain):
-    """Images drawn from formulas when asked for; nothing is stored and nothing is downloaded.
+    """Procedural images, drawn when asked for; nothing is stored and nothing is downloaded.
 
     Image i of class c is row `c * images_per_class + i`, and a function of (seed, name, c, i) alone.
 
     Args:
-        family: the formulas.
+        family: how classes and images are drawn.
         counts: number of classes of each split, such as `{"train": 40, "val": 10, "test": 14}`.
         role: what experiments use it for.
         image_size: side of the images in pixels, 16 or more.
-        images_per_class: rows a class has, 1 or more.
-        seed: another seed gives other classes (glyphs: another split of the same characters) and other images.
+        images_per_class: number of images per class, 1 or more.
+        seed: random seed; another one gives other classes (glyphs: another split of the same characters) and images.
 
     Raises:
         DataError: an image size or a number of images that is too small.
@@ -71,7 +71,7 @@ class PocketDomain(Domain):
         if image_size < 16:
             raise DataError(f"pocket domains were asked for images of {image_size} pixels; draw them at 16 or more")
         if images_per_class < 1:
-            raise DataError(f"pocket domains were asked for {images_per_class} images a class; ask for 1 or more")
+            raise DataError(f"pocket domains were asked for {images_per_class} images per class; ask for 1 or more")
         self.family = family
         self.image_size = image_size
         self.images_per_class = images_per_class
@@ -87,7 +87,7 @@ class PocketDomain(Domain):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the formulas' version and of everything that images depend on."""
+        """A hash of the version of the drawings and of everything that images depend on."""
         facts = (
             self.name,
             VERSION,

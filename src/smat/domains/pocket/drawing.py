@@ -73,7 +73,7 @@ def pose(
     stretch: float = 0.15,
     shift: float = 0.15,
 ) -> Points:
-    """The points seen from a random place.
+    """The points seen from a random viewpoint.
 
     Args:
         points: unit coordinates.

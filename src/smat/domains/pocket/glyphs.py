@@ -24,7 +24,7 @@ FONTS = tuple(f"DejaVu{face}{style}.ttf" for face in FACES for style in STYLES[f
 
 @lru_cache(maxsize=64)
 def font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font of matplotlib's, opened once a process."""
+    """A font of matplotlib's, opened once per process."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
 
 

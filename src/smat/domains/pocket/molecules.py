@@ -13,7 +13,7 @@ class Molecule:
     """A graph with its plane layout.
 
     Attributes:
-        atoms: places, unit coordinates.
+        atoms: positions, unit coordinates.
         sizes: radius of the disc at each atom, 0 where only bonds meet.
         bonds: pairs of atoms.
         double: which bonds are drawn as two lines.

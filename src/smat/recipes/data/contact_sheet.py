@@ -22,10 +22,10 @@ class Row:
     """Pictures under one name.
 
     Attributes:
-        name: of any length, in any script.
-        note: what to say below it, in small print.
+        name: text of any length, in any script.
+        note: text in small print below it.
         groups: pictures, in groups next to each other.
-        chip: a number to put on a spot of colour before the name.
+        chip: number to show on a spot of colour before the name.
     """
 
     name: str
@@ -40,12 +40,12 @@ def contact_sheet(
     """Draw a sheet.
 
     Args:
-        title: in large letters.
-        subtitle: below it.
-        rows: from top to bottom; at least one.
-        columns: pictures of each group that fit next to each other; more go on below.
+        title: heading in large letters.
+        subtitle: text below it.
+        rows: rows from top to bottom; at least one.
+        columns: number of pictures of each group next to each other; more go on below.
         tile: side of a picture in pixels; pictures keep their shape, and small ones are enlarged without smoothing.
-        headings: of the groups.
+        headings: headings of the groups.
     """
     indent = 34 if any(row.chip is not None for row in rows) else 0
     names = [_wrapped(row.name, _NAMES - indent, 16) for row in rows]
@@ -69,8 +69,8 @@ def contact_sheet(
         draw.line((_EDGE, top, width - _EDGE, top), _LINE)
         _draw_name(draw, row, lines, _EDGE, top + _PADDING, indent)
         for start, count, group in zip(starts, columns, row.groups, strict=True):
-            for place, picture in enumerate(group):
-                down, across = divmod(place, count)
+            for number, picture in enumerate(group):
+                down, across = divmod(number, count)
                 corner = start + across * (tile + _GAP), top + _PADDING + down * (tile + _GAP)
                 _draw_tile(sheet, draw, picture, corner, tile)
         top += height
@@ -111,7 +111,7 @@ def _wrapped(text: str, width: int, size: int) -> list[str]:
     for letter in " ".join(text.split()):
         if _width(lines[-1] + letter, size) > width:
             line = lines.pop()
-            ends = [place + 1 for place, sign in enumerate(line) if sign in " _-/,." and place > len(line) // 3]
+            ends = [end for end, sign in enumerate(line, 1) if sign in " _-/,." and end > len(line) // 3 + 1]
             end = ends[-1] if ends and letter != " " else len(line)
             lines += [line[:end], line[end:]]
         lines[-1] += letter

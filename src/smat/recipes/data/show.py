@@ -102,16 +102,16 @@ def data_show(
 def _classes(domain: Domain, split: str, classes: int, images: int, tile: int, seed: int) -> Image.Image:
     names = domain.classes(split)
     rows = {name: domain.rows(name) for name in names}
-    places = np.unique(np.linspace(0, len(names) - 1, min(classes, len(names))).round().astype(int)).tolist()
+    indices = np.unique(np.linspace(0, len(names) - 1, min(classes, len(names))).round().astype(int)).tolist()
     shown = []
-    for place in places:
-        of_class = rows[names[place]]
-        rng = numpy_generator(seed, f"show/{domain.name}/{split}", place)
+    for index in indices:
+        of_class = rows[names[index]]
+        rng = numpy_generator(seed, f"show/{domain.name}/{split}", index)
         chosen = rng.choice(of_class, min(images, len(of_class)), replace=False).tolist()
         pictures = [domain.image(row) for row in chosen]
-        shown.append(Row(names[place], _counted(len(of_class), "image"), [pictures]))
+        shown.append(Row(names[index], _counted(len(of_class), "image"), [pictures]))
     total = sum(map(len, rows.values()))
-    part = "" if len(places) == len(names) else f", {len(places)} of them here"
+    part = "" if len(indices) == len(names) else f", {len(indices)} of them here"
     facts = f"{split} split: {_counted(len(names), 'class', 'classes')}{part}, {_counted(total, 'image')}"
     return contact_sheet(domain.name, facts, shown, columns=[max(len(row.groups[0]) for row in shown)], tile=tile)
 
