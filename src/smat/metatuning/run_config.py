@@ -1,9 +1,10 @@
 """The settings of a meta-tuning run, from YAML files and the command line."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -12,6 +13,7 @@ from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
+from smat.plugins import plain
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class EpisodeConfig(EpisodeShape):
 
     Attributes:
         split: whether support and query are different images in training; if not, a task's images are both.
-        transforms: how images are cut and augmented.
+        transforms: cutting and augmentation of images.
     """
 
     split: bool = True
@@ -32,20 +34,20 @@ class TrainConfig:
     """A meta-tuning run.
 
     Attributes:
-        domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains. Those of the
-            role `validation` are not trained on; where there are some, they alone choose the best checkpoint.
+        domains: domains to tune on: parquet files, folders of class folders, hub data sets, pocket domains. Those with
+            the role `validation` are not trained on; where there are some, they alone choose the best checkpoint.
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
             a function or class of your own that gives a network.
-        image_size: side of its images in pixels; the checkpoint's own where none is given.
-        splits: a splits file for all domains; the one beside each otherwise.
+        image_size: side of the backbone's images in pixels; by default that of its checkpoint.
+        splits: splits file for all domains; by default the one beside each.
         skip_bad: go on without images that cannot be read.
-        episodes: what tasks are like.
+        episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
-        tuning: objective, optimizers, schedule.
-        compat: `official` turns every setting that the authors' code treats otherwise to theirs.
-        workers: processes that make episodes.
-        accelerator: `auto`, `cpu`, `cuda`.
-        devices: number of devices, one task each at a time.
+        tuning: objective, optimizers and schedule.
+        compat: `official` takes the settings of the authors' code wherever they differ from ours.
+        workers: number of processes that make episodes.
+        accelerator: device to train on: `auto`, `cpu` or `cuda`.
+        devices: number of devices, which take one task each at a time.
     """
 
     domains: list[str | DomainConfig]
@@ -69,8 +71,12 @@ class TrainConfig:
         return replace(self, pool=self.pool.official(), tuning=tuning)
 
 
-def load_config(configs: Sequence[str | Path], *overrides: str) -> TrainConfig:
-    """A run's settings from YAML files, later ones over earlier ones, and overrides (`--tuning.tasks=100`).
+def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path], *overrides: str) -> TrainConfig:
+    """A run's settings from several sources, later ones over earlier ones.
+
+    Args:
+        configs: YAML files, dicts of settings, which may hold objects, or whole configurations.
+        overrides: settings as on the command line (`--tuning.tasks=100`), over all of these.
 
     Raises:
         ConfigError: a file that cannot be read, or settings that there are not.
@@ -78,8 +84,10 @@ def load_config(configs: Sequence[str | Path], *overrides: str) -> TrainConfig:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(TrainConfig)
+    sources = [str(c) if isinstance(c, str | Path) else json.dumps(plain(c)) for c in configs]
     try:
-        options = parser.instantiate(parser.parse_args([*(f"--config={path}" for path in configs), *overrides]))
+        options = parser.instantiate(parser.parse_args([*(f"--config={source}" for source in sources), *overrides]))
     except ArgumentError as error:
-        raise ConfigError(f"{' and '.join(map(str, configs))} {' '.join(overrides)}: {error}") from error
+        named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
+        raise ConfigError(f"{' and '.join(named)} {' '.join(overrides)}: {error}") from error
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
