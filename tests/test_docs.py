@@ -105,10 +105,25 @@ def test_what_is_printed_may_differ_where_the_page_has_dots() -> None:
     assert differs("accuracy ... %\n", "81.2 %\n")
 
 
-def test_the_page_on_the_command_line_has_every_command_and_writes_options_with_dashes() -> None:
-    page = runpy.run_path(str(ROOT / "scripts" / "docs_hook.py"))["command_line"]()
-    assert re.findall(r"^## smat (.*)$", page, flags=re.MULTILINE) == list(COMMANDS)
-    options = re.findall(r"^\| `(--[^ `]+)", page, flags=re.MULTILINE)
-    assert {"--learning-rate-from", "--tuning.target-sparsity", "--max-side", "--skip-bad"} <= set(options)
-    assert not [option for option in options if "_" in option]
-    assert "| `--way` | `5` |" in page
+@pytest.fixture(scope="module")
+def command_line() -> str:
+    return runpy.run_path(str(ROOT / "scripts" / "docs_hook.py"))["command_line"]()
+
+
+def options(page: str) -> list[str]:
+    return re.findall(r"^\| `(--[^ `]+)", page, flags=re.MULTILINE)
+
+
+def test_the_page_on_the_command_line_has_every_command_and_writes_options_with_dashes(command_line: str) -> None:
+    assert re.findall(r"^## smat (.*)$", command_line, flags=re.MULTILINE) == list(COMMANDS)
+    assert {"--learning-rate-from", "--tuning.target-sparsity", "--max-side"} <= set(options(command_line))
+    assert not [option for option in options(command_line) if "_" in option]
+    assert "| `--way` | `5` |" in command_line
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_options_on_a_page_exist(page: Path, command_line: str) -> None:
+    named = re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", page.read_text(encoding="utf-8"))
+    assert set(named) <= {*options(command_line), "--config", "--help", "--print-config"}
