@@ -82,7 +82,7 @@ def command_section(name: str) -> str:
         if rows:
             title = (group.title or "").strip().rstrip(".")
             parts.append(f"**{title[0].upper()}{title[1:]}**")
-            parts.append("\n".join(["| | default | |", "|---|---|---|", *rows]))
+            parts.append("\n".join(["| option | default | explanation |", "|---|---|---|", *rows]))
     return "\n\n".join(parts)
 
 
@@ -99,14 +99,20 @@ def row(action: Action) -> str:
     if not action.help:
         logger.warning("command line: %s has no explanation", name)
     if action.choices:
-        name += " {" + ",".join(str(choice) for choice in action.choices) + "}"
+        values = "{" + ",".join(str(choice) for choice in action.choices) + "}"
     elif long and isinstance(action.metavar, str):
-        name += f" {action.metavar}"
+        values = action.metavar
+    else:
+        values = ""
     default = action.default
     if isinstance(default, bool):
         default = str(default).lower()
-    default = "" if default in (None, [], SUPPRESS) or action.nargs == 0 else f"`{default}`"
-    return f"| {cell(f'`{name}`')} | {cell(default)} | {cell(action.help or '')} |"
+    if default in (None, [], SUPPRESS) or action.nargs == 0:
+        shown = "required" if action.required else ""
+    else:
+        shown = f"`{default}`"
+    named = f"`{name}` `{values}`" if values else f"`{name}`"
+    return f"| {cell(named)} | {cell(shown)} | {cell(action.help or '')} |"
 
 
 def cell(text: str) -> str:
