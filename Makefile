@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quickstart test test-all check clean
+.PHONY: install quickstart test test-all check docs clean
 
 install: .venv/installed
 
@@ -28,5 +28,8 @@ check: install
 	$(BIN)/ruff check
 	$(BIN)/pyright
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

@@ -1,9 +1,12 @@
-"""The process: its memory and its threads."""
+"""The process: its memory, its threads, and the versions of what it runs."""
 
 import ctypes
 import sys
+from importlib.metadata import version
 
 import torch
+
+import smat
 
 # Parameters of glibc's malloc (malloc.h).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -26,3 +29,11 @@ def leave_cores_to(workers: int) -> None:
     Threads of one computation wait for each other: where a worker takes one's core, all stand still.
     """
     torch.set_num_threads(max(1, torch.get_num_threads() - workers))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of smat and of other packages, by name, for the records that numbers are kept with.
+
+    smat's is its own: the distribution has another name, and a source tree on the path has none.
+    """
+    return {"smat": smat.__version__} | {name: version(name) for name in packages}

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from transformers import ViTConfig, ViTModel
 
+import smat
 from smat.domains.pocket import PocketDomain, pocket_domains
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.recipes.evaluate import evaluate
@@ -40,7 +41,7 @@ def test_both_methods_on_the_same_episodes(checkpoint: str, tmp_path: Path, caps
     report = json.loads(output.read_text())
     assert report["complete"]
     assert report["config"]["way"] == 3
-    assert report["versions"]["smat"]
+    assert report["versions"]["smat"] == smat.__version__
     assert report["domains"]["mosaics"] == {"role": "ood", "fingerprint": pocket_fingerprint("mosaics")}
     ids = [row["id"] for row in report["rows"]]
     assert ids == [f"{name}/test/0/{n}" for name in ("polygons", "strokes", "mosaics") for n in range(4)]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from importlib.metadata import version
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
@@ -27,6 +26,7 @@ from smat.importing.files import printable
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.reduce import stored_image
 from smat.importing.writing import PartDone, Writing, changed_options, writable
+from smat.process import versions
 
 _BATCH_BYTES = 2**25
 _AHEAD = 2  # parts in work or waiting for their turn, for each process
@@ -159,7 +159,6 @@ def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], so
         groups = {split: {g: present(names) for g, names in part.items()} for split, part in hierarchy.groups.items()}
         groups = {split: {group: names for group, names in part.items() if names} for split, part in groups.items()}
         hierarchy = Hierarchy(hierarchy.kind, groups)
-    versions = {name: version(name) for name in ("smat", "pillow")}
     return Imported(
         name=listing.name,
         classes=counts,
@@ -168,7 +167,7 @@ def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], so
         flip=listing.flip,
         sha256=writing.sha256,
         options=options,
-        source={**source, "versions": versions},
+        source={**source, "versions": versions("pillow")},
         refused=tuple(refused),
         notes=listing.notes,
     )

@@ -6,7 +6,6 @@ import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +45,7 @@ from smat.evaluation import (
 from smat.experts import SparseInterpolatedExperts
 from smat.files import check_writable, write_whole
 from smat.precision import NetworkPrecision, Precision, resolve_precision
-from smat.process import keep_freed_memory, leave_cores_to
+from smat.process import keep_freed_memory, leave_cores_to, versions
 from smat.recipes.episode_progress import episode_progress, follow
 
 
@@ -262,11 +261,10 @@ def _title(settings: dict[str, Any]) -> str:
 
 def _report(result: Evaluation, settings: dict[str, Any], domains: Sequence[Domain]) -> dict[str, Any]:
     """Everything that was found and that it depends on, for JSON."""
-    packages = ("smat", "torch", "transformers", "datasets", "pillow")
     return {
         "complete": result.complete,
         "config": settings,
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        "versions": versions("torch", "transformers", "datasets", "pillow") | {"python": platform.python_version()},
         "domains": {domain.name: {"role": domain.role, "fingerprint": domain.fingerprint} for domain in domains},
         "summary": [_plain(asdict(summary)) for summary in result.summaries],
         "averages": [_plain(asdict(summary)) for summary in averages(result.summaries)],

@@ -4,7 +4,6 @@ import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from smat.metatuning.run_config import TrainConfig, load_config
 from smat.metatuning.sources import episode_sources
 from smat.plugins import plain
 from smat.precision import Precision, resolve_precision
-from smat.process import keep_freed_memory, leave_cores_to
+from smat.process import keep_freed_memory, leave_cores_to, versions
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
 
@@ -62,9 +61,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     domains = open_domains(config.domains, splits=config.splits, skip_bad=config.skip_bad)
     backbone = backbones.load(config.backbone, image_size=config.image_size)
     record = {
-        "versions": {
-            name: version(name) for name in ("smat", "torch", "transformers", "lightning", "kornia", "datasets")
-        }
+        "versions": versions("torch", "transformers", "lightning", "kornia", "datasets")
         | {"python": platform.python_version()},
         "data": {domain.name: domain.fingerprint for domain in domains},
     }

@@ -6,11 +6,12 @@ import os
 import platform
 import resource
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+import smat
 
 _STATUS = Path("/proc/self/status")  # Linux
 
@@ -27,7 +28,7 @@ def machine(threads: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "smat": version("smat"),
+        "smat": smat.__version__,
     }
 
 
