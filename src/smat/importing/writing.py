@@ -23,7 +23,7 @@ from smat.domains.imported import (
 from smat.errors import DataError
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_HASH_BYTES = 32
+HASH_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class Writing:
             with batches.open("rb") as file:
                 shutil.copyfileobj(file, self._images, 2**20)
             self._images.flush()
-            for place in range(0, len(done.hashes), _HASH_BYTES):
-                self._hash = next_hash(self._hash, done.hashes[place : place + _HASH_BYTES])
+            for place in range(0, len(done.hashes), HASH_BYTES):
+                self._hash = next_hash(self._hash, done.hashes[place : place + HASH_BYTES])
             line = {
                 "images": done.images,
                 "size": self._images.tell(),

@@ -93,7 +93,7 @@ def _diagnose(path: Path, processes: int | None, console: Console) -> list[Findi
         imported = read_imported(path) if path.is_dir() and is_imported(path) else None
     except DataError as error:
         return [Finding("opening", "wrong", str(error), "see what it says")]
-    seen = examine(path, domain, processes, console)
+    seen = examine(path, sum(domain.counts().values()), processes, console)
     findings = [
         *_counts(domain, imported),
         _order(domain),
