@@ -1,6 +1,5 @@
 import os
 import pickle
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,60 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from python2_pickles import Python2
 from smat.errors import DataError
 from smat.importing.cifar import list_domains
 from smat.importing.listing import Found, Listing
-from smat.importing.pickles import read_pickle
 
 NAMES = [b"airplane", b"automobile", b"bird"]
-
-
-class Python2:
-    """Pickles as Python 2 writes them (protocol 2, as the authors' files are), made byte by byte."""
-
-    def __init__(self) -> None:
-        self.places: dict[str, tuple[int, int]] = {}
-        self.memos = 0
-
-    def file(self, content: Mapping[str, Any]) -> bytes:
-        out = b"\x80\x02}" + self.memo() + b"("
-        for key, value in content.items():
-            out += self.string(key.encode())
-            start = len(out)
-            out += self.value(value)
-            self.places[key] = start, len(out)
-        return out + b"u."
-
-    def value(self, value: Any) -> bytes:
-        if isinstance(value, np.ndarray):
-            return self.array(value)
-        if isinstance(value, list):
-            return b"]" + self.memo() + b"(" + b"".join(map(self.value, value)) + b"e"
-        return self.string(value) if isinstance(value, bytes) else self.number(value)
-
-    def memo(self) -> bytes:
-        self.memos += 1
-        return b"q" + bytes([self.memos - 1]) if self.memos <= 256 else b"r" + struct.pack("<I", self.memos - 1)
-
-    def string(self, value: bytes) -> bytes:
-        if len(value) < 256:
-            return b"U" + bytes([len(value)]) + value + self.memo()
-        return b"T" + struct.pack("<i", len(value)) + value + self.memo()
-
-    def number(self, value: int) -> bytes:
-        if value < 0 or value > 65535:
-            return b"J" + struct.pack("<i", value)
-        return b"K" + bytes([value]) if value < 256 else b"M" + struct.pack("<H", value)
-
-    def array(self, value: np.ndarray) -> bytes:
-        head = b"cnumpy.core.multiarray\n_reconstruct\n" + self.memo() + b"cnumpy\nndarray\n" + self.memo()
-        head += b"K\x00\x85" + self.memo() + self.string(b"b") + b"\x87" + self.memo() + b"R" + self.memo()
-        shape = b"".join(map(self.number, value.shape)) + b"\x86" + self.memo()
-        kind = (
-            b"cnumpy\ndtype\n" + self.memo() + self.string(b"u1") + b"K\x00K\x01\x87" + self.memo() + b"R" + self.memo()
-        )
-        kind += b"(K\x03" + self.string(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t" + self.memo() + b"b"
-        return head + b"(K\x01" + shape + kind + b"\x89" + self.string(value.tobytes()) + b"t" + self.memo() + b"b"
 
 
 def batch(seed: int, count: int, labels: str = "labels", classes: int = 3) -> dict[str, Any]:
@@ -89,25 +40,6 @@ def contents(listing: Listing) -> dict[str, tuple[str, np.ndarray]]:
     items = [(part, item) for part in listing.parts for item in listing.read(part)]
     assert all(isinstance(item, Found) for _, item in items)
     return {item.name: (listing.classes[part.label], item.image) for part, item in items}
-
-
-def test_the_files_here_are_pickles_to_python_as_well() -> None:
-    content = batch(0, 20)
-    loaded = pickle.loads(Python2().file(content), encoding="bytes")
-    assert {key.decode() for key in loaded} == set(content)
-    assert loaded[b"labels"] == content["labels"]
-    assert np.array_equal(loaded[b"data"], content["data"])
-    mine = read_pickle(Python2().file(content))
-    assert mine["filenames"] == content["filenames"]
-    assert np.array_equal(mine["data"], content["data"])
-
-
-@pytest.mark.parametrize("protocol", [3, 4])
-def test_files_saved_again_by_python_3_are_read(protocol: int) -> None:
-    content = batch(0, 5)
-    mine = read_pickle(pickle.dumps({key.encode(): value for key, value in content.items()}, protocol))
-    assert mine["labels"] == content["labels"]
-    assert np.array_equal(mine["data"], content["data"])
 
 
 def test_batches_are_joined_by_class(tmp_path: Path) -> None:
@@ -195,35 +127,6 @@ def test_a_pickle_that_would_run_code_is_refused(
     with pytest.raises(DataError, match=r"batches.meta.*asks for"):
         list_domains(tmp_path / "source")
     assert not (tmp_path / "HARM").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "damaged"),
-        (b"<html>", "damaged"),
-        (b"\x80\x02}", "damaged"),
-        (b"\x80\x02]q\x00.", "a list where a dict should be"),
-        (b"\x80\x02" + b"}" * 40 + b"cbuiltins\neval\n.", "'builtins eval'"),
-        (
-            b"\x80\x02}r\xff\xff\xff\xffr\xfe\xff\xff\xff0.",
-            "the instruction POP",
-        ),  # a memo that Python would make room for
-        (b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"x", "damaged"),
-        (b"\x80\x02cnumpy\ndtype\ncnumpy\ndtype\n\x85R.", "a _Type where a dict"),
-        (b"\x80\x02P1\n.", "the instruction PERSID"),
-    ],
-)
-def test_pickles_of_other_things_are_refused(content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read_pickle(content)
-
-
-def test_pickles_that_would_fill_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smat.importing.pickles._MOST_INSTRUCTIONS", 1000)
-    for content in (b"}" * 2000, b"(" * 2000, b")" + b"\x85" * 2000):
-        with pytest.raises(DataError, match="more than 1000 instructions"):
-            read_pickle(b"\x80\x02" + content + b".")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +6,6 @@ import scipy.io
 
 from smat.errors import DataError
 from smat.importing.listing import Listing
-from smat.importing.matlab import read_mat
 from smat.importing.matlab_lists import list_cars, list_flowers
 from tiny_sources import annotations, make_cars, make_flowers, photo, read_all, said, texts, write
 
@@ -150,76 +147,3 @@ def test_class_names_must_be_there_once(tmp_path: Path) -> None:
         scipy.io.savemat(tmp_path / "devkit/cars_meta.mat", {"class_names": texts(names)})
         with pytest.raises(DataError, match="class names that are no text, empty or there twice"):
             list_cars(tmp_path)
-
-
-def element(kind: int, data: bytes) -> bytes:
-    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
-
-
-def array(kind: int, shape: tuple[int, ...], *contents: bytes, name: bytes = b"labels", flags: int = 0) -> bytes:
-    head = element(6, bytes([kind, flags]) + bytes(6)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
-    return element(14, head + element(1, name) + b"".join(contents))
-
-
-def stored(path: Path, body: bytes, packed: bool = False) -> None:
-    if packed:
-        squeezed = zlib.compress(body)
-        body = struct.pack("<II", 15, len(squeezed)) + squeezed
-    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + body)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_arrays_made_by_hand_are_read(packed: bool, tmp_path: Path) -> None:
-    path = tmp_path / "x.mat"
-    stored(path, array(9, (1, 3), element(2, bytes([7, 8, 9]))), packed)
-    assert read_mat(tmp_path, path)["labels"].tolist() == [7, 8, 9]
-
-
-HUGE = 2**31 - 1
-
-
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (array(9, (HUGE, HUGE), element(2, bytes(3))), "claims .* items"),
-        (array(1, (HUGE, HUGE), name=b"c"), "claims .* items and has 0"),
-        (array(2, (HUGE, 1), element(5, b"\x04\0\0\0"), element(1, b"a\0\0\0")), "claims .* items and has 0"),
-        (array(2, (1, 1), element(5, b"\x00\0\0\0"), element(1, b"a\0\0\0")), "no names of its fields"),
-        (array(4, (1, 40), element(16, b"abc")), "claims 40 items"),
-        (array(9, (1, 3), element(14, bytes(24))), "claims 3 items"),
-        (array(9, (1, -3), element(2, bytes(3))), "has shape"),
-        (array(9, (3,), element(2, bytes(3))), "has shape"),
-        (array(9, (1, 3), element(2, bytes(3)), flags=8), "claims 3 items"),
-        (array(5, (1, 1), element(2, bytes(1))), "of kind 5"),
-        (array(17, (1, 1), element(2, bytes(1))), "of kind 17"),
-        (element(9, bytes(8)), "of type 9"),
-        (array(9, (1, 3), element(2, bytes(3)))[:-9], "not there|cut"),
-        (struct.pack("<II", 14, 2**32 - 1) + bytes(40), "not there"),
-        (element(14, bytes(24)), "does not begin|not enough values"),
-    ],
-)
-def test_arrays_that_claim_what_is_not_there_are_refused(
-    body: bytes, message: str, packed: bool, tmp_path: Path
-) -> None:
-    path = tmp_path / "x.mat"
-    stored(path, body, packed)
-    with pytest.raises(DataError, match=message):
-        read_mat(tmp_path, path)
-
-
-def test_arrays_in_arrays_without_end_are_refused(tmp_path: Path) -> None:
-    body = array(9, (1, 1), element(2, b"\1"), name=b"")
-    for _ in range(20):
-        body = array(1, (1, 1), body, name=b"")
-    stored(tmp_path / "x.mat", body)
-    with pytest.raises(DataError, match="lies too deep"):
-        read_mat(tmp_path, tmp_path / "x.mat")
-
-
-def test_a_compressed_array_that_grows_without_bound_is_refused(tmp_path: Path) -> None:
-    squeezed = zlib.compressobj(1)
-    body = b"".join(squeezed.compress(bytes(2**24)) for _ in range(5)) + squeezed.flush()
-    stored(tmp_path / "x.mat", struct.pack("<II", 15, len(body)) + body)
-    with pytest.raises(DataError, match="cut, or has more than"):
-        read_mat(tmp_path, tmp_path / "x.mat")

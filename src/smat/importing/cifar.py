@@ -9,9 +9,9 @@ import numpy as np
 
 from smat.domains.imported import Refused
 from smat.errors import DataError
+from smat.importing.apart import read_pickle
 from smat.importing.files import inside
 from smat.importing.listing import Found, Listing, Part
-from smat.importing.pickles import read_pickle
 
 _SIDE = 32
 _PART = 1000
