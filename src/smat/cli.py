@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import smat
-from smat.errors import ConfigError, SmatError
+from smat.errors import ConfigError, SmatError, SomethingWrong
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = _run(arguments)
         if getattr(result, "complete", True) is False:
             raise KeyboardInterrupt("the results so far are kept")
-        if getattr(result, "sound", True) is False:
-            raise SystemExit(1)
+    except SomethingWrong as error:
+        console.print(f"[bold red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
+        raise SystemExit(1) from error
     except SmatError as error:
         console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(2) from error

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from python2_pickles import Python2
 from smat.errors import DataError
-from smat.importing.cifar import list_domains
-from smat.importing.listing import Found, Listing
+from smat.importing import Found, Listing, list_sources
 
 NAMES = [b"airplane", b"automobile", b"bird"]
 
@@ -46,7 +45,7 @@ def test_batches_are_joined_by_class(tmp_path: Path) -> None:
     batches = {name: batch(seed, 7) for seed, name in enumerate(["data_batch_1", "data_batch_2", "test_batch"])}
     write_cifar10(tmp_path / "cifar-10-batches-py", batches)
     for source in (tmp_path, tmp_path / "cifar-10-batches-py"):
-        [listing] = list_domains(source)
+        [listing] = list_sources("cifar", source)
         assert listing.name == "cifar10"
         assert listing.classes == ("airplane", "automobile", "bird")
         assert listing.splits == {"test": listing.classes}
@@ -71,7 +70,7 @@ def test_cifar100_has_its_fine_labels(tmp_path: Path) -> None:
     for seed, name in enumerate(("train", "test")):
         content = {**batch(seed, 9, "fine_labels"), "coarse_labels": [row % 2 for row in range(9)]}
         (folder / name).write_bytes(Python2().file(content))
-    [listing] = list_domains(tmp_path)
+    [listing] = list_sources("cifar", tmp_path)
     assert (listing.name, listing.classes) == ("cifar100", ("apple", "aquarium_fish", "baby"))
     found = contents(listing)
     assert len(found) == 18
@@ -85,14 +84,14 @@ def test_both_at_once(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "meta").write_bytes(Python2().file({"fine_label_names": NAMES}))
     (folder / "test").write_bytes(Python2().file(batch(0, 4, "fine_labels")))
-    assert [listing.name for listing in list_domains(tmp_path)] == ["cifar10", "cifar100"]
+    assert [listing.name for listing in list_sources("cifar", tmp_path)] == ["cifar10", "cifar100"]
 
 
 def test_labels_out_of_range_are_refused_one_by_one(tmp_path: Path) -> None:
     content = batch(0, 6)
     content["labels"][1:4] = 3, -1, b"bird"
     write_cifar10(tmp_path, {"test_batch": content})
-    [listing] = list_domains(tmp_path)
+    [listing] = list_sources("cifar", tmp_path)
     assert [str(entry) for entry in listing.refused[5:]] == [
         "test_batch#1: label 3; expected 0 to 2",
         "test_batch#2: label -1; expected 0 to 2",
@@ -117,7 +116,7 @@ def test_a_pickle_that_would_run_code_is_refused(
     assert (tmp_path / "HARM").exists()  # it does harm where it is let
     (tmp_path / "HARM").unlink()
     (tmp_path / "source" / "data_batch_1").write_bytes(harmful)
-    [listing] = list_domains(tmp_path / "source")
+    [listing] = list_sources("cifar", tmp_path / "source")
     assert not (tmp_path / "HARM").exists()
     [entry] = [entry for entry in listing.refused if entry.place == "data_batch_1"]
     assert "system" in entry.reason
@@ -125,7 +124,7 @@ def test_a_pickle_that_would_run_code_is_refused(
     assert len(contents(listing)) == 5
     (tmp_path / "source" / "batches.meta").write_bytes(harmful)
     with pytest.raises(DataError, match=r"batches.meta.*asks for"):
-        list_domains(tmp_path / "source")
+        list_sources("cifar", tmp_path / "source")
     assert not (tmp_path / "HARM").exists()
 
 
@@ -141,21 +140,21 @@ def test_a_pickle_that_would_run_code_is_refused(
 def test_batches_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     write_cifar10(tmp_path, {"test_batch": {**batch(0, 6), **change}})
     with pytest.raises(DataError, match=f"(?s)no batch of cifar10.*test_batch: .*{message}"):
-        list_domains(tmp_path)
+        list_sources("cifar", tmp_path)
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     write_cifar10(tmp_path / "in", {"data_batch_1": batch(1, 5), "test_batch": batch(0, 5)})
     (tmp_path / "in" / "data_batch_1").rename(tmp_path / "elsewhere")
     (tmp_path / "in" / "data_batch_1").symlink_to(tmp_path / "elsewhere")
-    [listing] = list_domains(tmp_path / "in")
+    [listing] = list_sources("cifar", tmp_path / "in")
     assert "symbolic link" in listing.refused[0].reason
     assert len(contents(listing)) == 5
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"neither batches.meta with data_batch_1"):
-        list_domains(tmp_path)
+        list_sources("cifar", tmp_path)
 
 
 @given(data=st.data())
@@ -177,7 +176,7 @@ def test_damaged_files_never_give_a_wrong_label(tmp_path_factory: pytest.TempPat
             content[data.draw(places)] ^= data.draw(st.integers(1, 255))
     write_cifar10(folder, {"data_batch_1": batch(1, 4)})
     (folder / "test_batch").write_bytes(content)
-    [listing] = list_domains(folder)
+    [listing] = list_sources("cifar", folder)
     found = contents(listing)
     assert sum(name.startswith("data_batch_1") for name in found) == 4
     for name, (label, _) in found.items():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,6 @@ def import_domain(
     keep: bool = False,
     processes: int = 0,
     progress: Callable[[int], None] | None = None,
-    source: Mapping[str, str] | None = None,
 ) -> Imported:
     """Write a domain to a folder of its name.
 
@@ -49,7 +49,6 @@ def import_domain(
         keep: leave images as large as they are.
         processes: that read and decode; 0: this one alone.
         progress: called with the number of images of all finished parts, first at the start.
-        source: what to remember of it, such as its kind and folder.
 
     Returns:
         What was written.
@@ -58,11 +57,11 @@ def import_domain(
         NothingImportedError: no image of it can be used.
         DataError: the folder cannot be written to or has something else, such as an
             import of other files or with other options; or a worker process died.
-        ConfigError: `max_side` or `processes` that cannot be.
+        ConfigError: `max_side` or `processes` that cannot be, or a listing whose `read` cannot go to worker processes.
     """
     if max_side < 1 or processes < 0:
         raise ConfigError(f"max_side is {max_side} and processes is {processes}; give 1 or more, and 0 or more")
-    _check(listing)
+    _check(listing, processes)
     folder = Path(out) / listing.name
     options: dict[str, Any] = {"keep": True} if keep else {"max_side": max_side}
     state = source_state(listing)
@@ -93,7 +92,7 @@ def import_domain(
                     f"a worker process died while {what} was next, perhaps for want of memory. What is finished is "
                     "kept: run the same import again, with fewer --processes if it happens again"
                 ) from error
-        imported = _describe(listing, writing, options, {**(source or {}), "state": state})
+        imported = _describe(listing, writing, options, {**listing.origin, "state": state})
         if imported.images:
             writing.finish(imported)
             return imported
@@ -123,7 +122,7 @@ def source_state(listing: Listing) -> str:
     return digest.hexdigest()
 
 
-def _check(listing: Listing) -> None:
+def _check(listing: Listing, processes: int) -> None:
     labels = [part.label for part in listing.parts]
     owned = Counter(name for names in listing.splits.values() for name in names)
     if not labels or labels != sorted(labels) or labels[0] < 0 or labels[-1] >= len(listing.classes):
@@ -132,6 +131,14 @@ def _check(listing: Listing) -> None:
         raise DataError(f"'{listing.name}' has a class twice, or classes that are in no split or in several")
     if not set(listing.splits) <= set(SPLITS) or Path(listing.name).name != listing.name:
         raise DataError(f"'{listing.name}' with splits {list(listing.splits)} is no name for a folder, or no splits")
+    try:
+        if processes:
+            pickle.dumps(listing.read)
+    except Exception as error:  # of the user's own class
+        raise ConfigError(
+            f"what reads the images of '{listing.name}' cannot be sent to worker processes ({error}): make it a "
+            "function of a module or a method of the kind, or use --processes 0"
+        ) from error
 
 
 def _finished(folder: Path, options: Mapping[str, Any], state: str) -> Imported:
@@ -145,7 +152,7 @@ def _finished(folder: Path, options: Mapping[str, Any], state: str) -> Imported:
     return imported
 
 
-def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], source: Mapping[str, str]) -> Imported:
+def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], source: Mapping[str, Any]) -> Imported:
     counts = dict.fromkeys(listing.classes, 0)
     refused = list(listing.refused)
     for part, done in zip(listing.parts, writing.parts, strict=True):

@@ -1,7 +1,7 @@
 """What an importer says of a source: which classes and images there are, and how to read them piece by piece."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Listing:
         flip: whether a mirrored image is still of its class; None: not said.
         refused: what the listing itself found to be wrong.
         notes: what to know of the import besides, such as that the source's own split is not used.
+        origin: what to remember of the source, such as its kind and folder; `list_sources` fills it in.
     """
 
     name: str
@@ -69,3 +70,4 @@ class Listing:
     flip: bool | None = None
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)

@@ -22,8 +22,7 @@ from rich.text import Text
 from smat.domains import SPLITS
 from smat.domains.imported import DESCRIPTION, Imported, Refused
 from smat.errors import DataError, NothingImportedError
-from smat.importing.engine import import_domain
-from smat.importing.kinds import KINDS, list_domains
+from smat.importing import find_kind, import_domain, list_sources
 
 _SHOWN = 20
 
@@ -31,7 +30,7 @@ _SHOWN = 20
 def data_import(
     kind: str, source: str, out: str, *, max_side: int = 256, keep: bool = False, processes: int | None = None
 ) -> list[Imported]:
-    """Read a source's files into a folder for each domain, which all commands take.
+    """Read a source's files into a folder per domain, which all commands take.
 
     Images keep their bytes unless they are larger than `max_side`; what cannot be read is left out and listed. After an
     interruption the same command goes on where it was; when all is done, it does nothing.
@@ -40,23 +39,26 @@ def data_import(
 
     Args:
         kind: metadataset, metadataset-h5, folder, cifar, mnist, gtsrb, coco, domainnet, pets, cars, food, flowers, dtd,
-            aircraft, cub, omniglot or quickdraw; docs/data.md walks through each.
+            aircraft, cub, omniglot or quickdraw (docs/data.md walks through each), or the import path of a kind of your
+            own, such as my_lab.kinds.Plankton.
         source: folder of the source's files, unpacked.
-        out: folder to make the domains' folders in.
+        out: folder in which a folder is made for each domain.
         max_side: longest side in pixels; larger images are made smaller once, as JPEG of quality 95.
-        keep: keep images as large as they are.
-        processes: that read and decode; as many as there are processor cores by default; 0: no others than this.
+        keep: leave images as large as they are.
+        processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
+            this one.
 
     Returns:
-        What was imported, a domain each.
+        What was imported, one entry per domain.
 
     Raises:
         SmatError: nothing can be imported, or a domain's folder cannot be written to or has another import.
     """
     console = Console()
     with console.status(f"finding the classes and images of '{escape(source)}'"):
-        listings = list_domains(kind, source)
-    console.print(KINDS[kind].summary, markup=False)
+        found = find_kind(kind)
+        listings = list_sources(found, source)
+    console.print(found.summary, markup=False)
     processes = (os.cpu_count() or 1) if processes is None else processes
     before = {listing.name for listing in listings if (Path(out) / listing.name / DESCRIPTION).exists()}
     imported: list[Imported] = []
@@ -73,7 +75,6 @@ def data_import(
                         keep=keep,
                         processes=processes,
                         progress=_follow(bar, task),
-                        source={"kind": kind, "folder": Path(source).resolve().name},
                     )
                 )
                 bar.update(task, completed=sum(part.images for part in listing.parts))
