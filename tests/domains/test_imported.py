@@ -9,9 +9,10 @@ from made import listing_of
 from small_images import encode, noise
 from smat.domains import open_domain
 from smat.domains.hierarchy import Hierarchy
-from smat.domains.imported import Refused, content_hash, read_imported, write_imported
+from smat.domains.imported import Refused, content_hash, read_imported
 from smat.errors import DataError
 from smat.importing import import_domain
+from smat.importing.writing import write_imported
 
 NAMES = ("owl", "Weiß kopf", "海鷗", "wren", "crow", "rook")
 

@@ -87,7 +87,7 @@ def test_the_doctor_knows_the_numbers_and_needs_no_code_of_ones_own(lab: Path, t
     with pytest.raises(DomainsWrong) as caught:
         data_doctor(str(tmp_path / "out"), processes=0)
     [counts] = [finding for finding in caught.value.findings["plankton"] if finding.check == "counts"]
-    assert counts.found.endswith("5 images, 1 to 2 a class; my lab's plankton has 6 images")
+    assert counts.found.endswith("5 images, 1 to 2 per class; my lab's plankton has 6 images")
 
 
 @pytest.mark.parametrize("start", ["forkserver", "spawn"])

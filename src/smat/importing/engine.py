@@ -17,12 +17,12 @@ from typing import Any
 
 from smat.domains.domain import SPLITS
 from smat.domains.hierarchy import Hierarchy
-from smat.domains.imported import DESCRIPTION, Imported, Refused, image_batch, read_imported, row_hash
+from smat.domains.imported import DESCRIPTION, Imported, Refused, read_imported, row_hash
 from smat.errors import ConfigError, DataError, NothingImportedError
 from smat.importing.files import printable
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.reduce import stored_image
-from smat.importing.writing import HASH_BYTES, PartDone, Writing, changed_options, writable
+from smat.importing.writing import HASH_BYTES, PartDone, Writing, changed_options, image_batch, writable
 from smat.process import in_workers, stop_requested
 
 _BATCH_BYTES = 2**25
@@ -47,8 +47,8 @@ def import_domain(
         out: folder in which the domain's folder is made.
         max_side: longest side of an image in pixels; larger ones are made smaller once.
         keep: leave images as large as they are.
-        processes: that read and decode; 0: this one alone.
-        progress: called with the number of images of all finished parts, first at the start.
+        processes: number of processes that read and decode; 0: only this one.
+        progress: function that gets the number of images of all finished parts, first at the start.
 
     Returns:
         What was written.

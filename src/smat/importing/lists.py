@@ -155,13 +155,13 @@ def make_listing(
     part and of the whole do, is no harm.
 
     Args:
-        kind: of the source.
-        root: folder that the paths start from.
-        rows: images; their labels are of `classes`.
-        classes: in the order of their labels.
+        kind: kind of the source.
+        root: folder that the rows' paths start from.
+        rows: images, whose labels are among `classes`.
+        classes: class names, in the order of their labels.
         refused: what was wrong with the lists.
         files: the lists.
-        name: of the domain; that of the kind unless given.
+        name: name of the domain; that of the kind unless given.
         flip: whether a mirrored image is still of its class; None: not said.
         notes: what to know besides.
 

@@ -80,8 +80,8 @@ def list_datasets(source: Path, suffix: str, dataset: Callable[[Path], Listing])
 
     Args:
         source: the folder.
-        suffix: of class files, such as `tfrecords`.
-        dataset: makes the listing of one.
+        suffix: suffix of class files, such as `tfrecords`.
+        dataset: function that makes the listing of one dataset's folder.
 
     Raises:
         DataError: there is none, or all are bad.
@@ -125,11 +125,11 @@ def list_classes(
     """The listing of a dataset from its specification and its class files.
 
     Args:
-        folder: of the dataset.
-        specification: its classes.
-        suffix: of class files.
-        parts_of: gives, of a file and its class's label and number, the parts, how many images they have, and what is
-            wrong with the file.
+        folder: folder of the dataset.
+        specification: specification of its classes.
+        suffix: suffix of class files.
+        parts_of: function that gives, for a file and its class's label and number, the parts, how many images they
+            have, and what is wrong with the file.
         read: `Listing.read` for such parts.
         others: files with that suffix that are known to be of no class.
 

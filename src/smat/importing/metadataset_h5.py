@@ -1,4 +1,4 @@
-"""The Meta-Dataset files of PMF (Hu et al. 2022): `DATASET/{class number}.h5`, with a group an image."""
+"""The Meta-Dataset files of PMF (Hu et al. 2022): `DATASET/{class number}.h5`, with a group per image."""
 
 import re
 from collections.abc import Iterator

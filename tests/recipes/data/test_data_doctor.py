@@ -58,7 +58,7 @@ def test_a_sound_domain(source: Path, tmp_path: Path, processes: int) -> None:
     assert set(status_of(findings).values()) == {"good"}
     assert text_of(findings, "sizes").startswith("longer side 12 to 12, median 12")
     assert "RGB 12" in text_of(findings, "channels")
-    assert "4 classes, 12 images, 3 a class" in text_of(findings, "counts")
+    assert "4 classes, 12 images, 3 per class" in text_of(findings, "counts")
 
 
 @pytest.mark.parametrize(

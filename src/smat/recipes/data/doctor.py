@@ -24,10 +24,10 @@ class Finding:
     """What one check found.
 
     Attributes:
-        check: its name.
-        status: `good`; `note`: to know of; `wrong`.
+        check: name of the check.
+        status: `good`, `note` (something to know of) or `wrong`.
         found: what there is.
-        advice: how to mend it.
+        advice: what to do about it.
     """
 
     check: str
@@ -115,7 +115,7 @@ def _counts(domain: ImageDomain, imported: Imported | None) -> list[Finding]:
     counts = {name: count for name, count in domain.counts().items() if count}
     sizes = list(counts.values())
     spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-    found = f"{len(counts):,} classes, {sum(sizes):,} images, {spread} a class"
+    found = f"{len(counts):,} classes, {sum(sizes):,} images, {spread} per class"
     kind = str(imported.source.get("kind", "folder")) if imported else "folder"
     known = expected_counts(domain.name, imported.source if imported else {})
     few = [name for name, count in counts.items() if count < 2]

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from smat.domains import SPLITS
 from smat.domains.imported import DESCRIPTION, Imported, Refused
-from smat.errors import DataError, NothingImportedError
+from smat.errors import DataError, Interrupted, NothingImportedError
 from smat.importing import find_kind, import_domain, list_sources
 
 _SHOWN = 20
@@ -81,7 +81,7 @@ def data_import(
             except DataError as error:
                 failed.append(error)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt("Run the same command again: it goes on where it was") from None
+                raise Interrupted("Run the same command again: it goes on where it was", imported) from None
     for domain in imported:
         _report(console, domain, Path(out), "finished before, nothing to do" if domain.name in before else "imported")
     if failed and (not imported or not all(isinstance(error, NothingImportedError) for error in failed)):
@@ -134,7 +134,7 @@ def _report(console: Console, domain: Imported, out: Path, how: str) -> None:
     """What was written, and where."""
     used = {name for names in domain.splits.values() for name in names}
     table = Table(title=f"{domain.name}, {how}: {out / domain.name}", title_justify="left")
-    for heading in ("split", "classes", "images", "images a class"):
+    for heading in ("split", "classes", "images", "images per class"):
         table.add_column(heading, justify="left" if heading == "split" else "right")
     for split in (split for split in SPLITS if split in domain.splits):
         counts = [domain.classes[name] for name in domain.splits[split]]
