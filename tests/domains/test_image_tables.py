@@ -17,8 +17,7 @@ from smat.domains import ImageDomain, canvas, open_domain
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.tables import ImageTable
 from smat.episodes import EpisodeSource, FixedSampler, VariableSampler
-from smat.importing.engine import import_domain
-from smat.importing.listing import Found, Listing, Part
+from smat.importing import Found, Listing, Part, import_domain
 
 FORMAT = ImageFormat(8)
 

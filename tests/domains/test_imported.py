@@ -9,9 +9,10 @@ from made import listing_of
 from small_images import encode, noise
 from smat.domains import open_domain
 from smat.domains.hierarchy import Hierarchy
-from smat.domains.imported import Refused, content_hash, read_imported, write_imported
+from smat.domains.imported import Refused, content_hash, read_imported
 from smat.errors import DataError
-from smat.importing.engine import import_domain
+from smat.importing import import_domain
+from smat.importing.writing import write_imported
 
 NAMES = ("owl", "Weiß kopf", "海鷗", "wren", "crow", "rook")
 
@@ -23,8 +24,16 @@ def birds(tmp_path: Path) -> Path:
               for place, name in enumerate(NAMES)}  # fmt: skip
     splits = {"train": (NAMES[3], NAMES[0]), "test": (*NAMES[1:3], *NAMES[4:])}
     groups = {"train": {"small": (NAMES[3], NAMES[0])}, "test": {"black": NAMES[4:], "white": NAMES[1:3]}}
-    listing = listing_of(images, splits, tmp_path, name="birds", hierarchy=Hierarchy("groups", groups), flip=False)
-    import_domain(listing, tmp_path / "out", source={"kind": "folder"})
+    listing = listing_of(
+        images,
+        splits,
+        tmp_path,
+        name="birds",
+        hierarchy=Hierarchy("groups", groups),
+        flip=False,
+        origin={"kind": "folder"},
+    )
+    import_domain(listing, tmp_path / "out")
     return tmp_path / "out" / "birds"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from smat.domains.imported import Refused
-from smat.importing.listing import Found, Listing, Part
+from smat.importing import Found, Listing, Part
 
 Content = bytes | Any
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from small_images import encode, noise
 from smat.domains.imported import Refused
-from smat.importing.listing import Listing
+from smat.importing import Listing
 
 Truth = dict[str, tuple[str, Any]]
 """What an image is called: its class and its content."""

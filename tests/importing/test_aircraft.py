@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from smat.importing.aircraft import list_aircraft
-from smat.importing.listing import Listing
+from smat.importing import Listing, list_sources
 from tiny_sources import make_aircraft, photo, read_all, said
 
 VARIANTS = ("A340-300", "737-400", "F-16A/B", "Embraer Legacy 600", "Ту-144")
@@ -19,7 +18,7 @@ def one(listings: list[Listing]) -> Listing:
 
 def test_aircraft_are_cut_to_their_boxes(tmp_path: Path) -> None:
     truth = make_aircraft(tmp_path, VARIANTS)
-    listing = one(list_aircraft(tmp_path))
+    listing = one(list_sources("aircraft", tmp_path))
     found, refused = read_all(listing)
     assert refused == []
     assert listing.classes == VARIANTS
@@ -44,7 +43,7 @@ def test_aircraft_with_wrong_boxes_are_refused(tmp_path: Path) -> None:
     (root / "images" / "1000103.jpg").write_bytes(photo(3)[:200])
     with (root / "images_variant_test.txt").open("a") as file:
         file.write("1000004 A340\n../1000101 A340-300\n")
-    found, refused = read_all(one(list_aircraft(tmp_path)))
+    found, refused = read_all(one(list_sources("aircraft", tmp_path)))
     assert set(found) == {"data/images/1000101.jpg", "data/images/1000104.jpg"}
     message = said(refused)
     for expected in (
@@ -54,7 +53,7 @@ def test_aircraft_with_wrong_boxes_are_refused(tmp_path: Path) -> None:
         "images_box.txt, line 4: it says '1000003 1 2 5'",
         "images_box.txt, line 6: image '1000101' has a box already",
         "image '1000002' has no box in data/images_box.txt",
-        "its variant 'A340' is not in data/variants.txt",
+        "its class 'A340' is not in data/variants.txt",
         "it says '../1000101 A340-300'",
         "data/images/1000102.jpg: it cannot be decoded",
         "data/images/1000103.jpg: it cannot be decoded",
@@ -66,7 +65,7 @@ def test_an_image_of_two_classes_is_refused(tmp_path: Path) -> None:
     truth = make_aircraft(tmp_path, VARIANTS)
     test = tmp_path / "fgvc-aircraft-2013b/data/images_variant_test.txt"
     test.write_text(test.read_text() + "1000000 737-400\n")
-    found, refused = read_all(one(list_aircraft(tmp_path)))
+    found, refused = read_all(one(list_sources("aircraft", tmp_path)))
     assert set(found) == set(truth) - {"data/images/1000000.jpg"}
     assert len(refused) == 1
     assert refused[0].place == "data/images/1000000.jpg"
@@ -90,6 +89,6 @@ def test_an_image_bomb_is_refused_not_decoded(tmp_path: Path) -> None:
     make_aircraft(tmp_path, VARIANTS[:2])
     picture = tmp_path / "fgvc-aircraft-2013b/data/images/1000000.jpg"
     picture.write_bytes(bomb(60_000))
-    found, refused = read_all(one(list_aircraft(tmp_path)))
+    found, refused = read_all(one(list_sources("aircraft", tmp_path)))
     assert "data/images/1000000.jpg" not in found
     assert "decompression bomb" in said(refused)

@@ -1,6 +1,5 @@
 import os
 import pickle
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,60 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from python2_pickles import Python2
 from smat.errors import DataError
-from smat.importing.cifar import list_domains
-from smat.importing.listing import Found, Listing
-from smat.importing.pickles import read_pickle
+from smat.importing import Found, Listing, list_sources
 
 NAMES = [b"airplane", b"automobile", b"bird"]
-
-
-class Python2:
-    """Pickles as Python 2 writes them (protocol 2, as the authors' files are), made byte by byte."""
-
-    def __init__(self) -> None:
-        self.places: dict[str, tuple[int, int]] = {}
-        self.memos = 0
-
-    def file(self, content: Mapping[str, Any]) -> bytes:
-        out = b"\x80\x02}" + self.memo() + b"("
-        for key, value in content.items():
-            out += self.string(key.encode())
-            start = len(out)
-            out += self.value(value)
-            self.places[key] = start, len(out)
-        return out + b"u."
-
-    def value(self, value: Any) -> bytes:
-        if isinstance(value, np.ndarray):
-            return self.array(value)
-        if isinstance(value, list):
-            return b"]" + self.memo() + b"(" + b"".join(map(self.value, value)) + b"e"
-        return self.string(value) if isinstance(value, bytes) else self.number(value)
-
-    def memo(self) -> bytes:
-        self.memos += 1
-        return b"q" + bytes([self.memos - 1]) if self.memos <= 256 else b"r" + struct.pack("<I", self.memos - 1)
-
-    def string(self, value: bytes) -> bytes:
-        if len(value) < 256:
-            return b"U" + bytes([len(value)]) + value + self.memo()
-        return b"T" + struct.pack("<i", len(value)) + value + self.memo()
-
-    def number(self, value: int) -> bytes:
-        if value < 0 or value > 65535:
-            return b"J" + struct.pack("<i", value)
-        return b"K" + bytes([value]) if value < 256 else b"M" + struct.pack("<H", value)
-
-    def array(self, value: np.ndarray) -> bytes:
-        head = b"cnumpy.core.multiarray\n_reconstruct\n" + self.memo() + b"cnumpy\nndarray\n" + self.memo()
-        head += b"K\x00\x85" + self.memo() + self.string(b"b") + b"\x87" + self.memo() + b"R" + self.memo()
-        shape = b"".join(map(self.number, value.shape)) + b"\x86" + self.memo()
-        kind = (
-            b"cnumpy\ndtype\n" + self.memo() + self.string(b"u1") + b"K\x00K\x01\x87" + self.memo() + b"R" + self.memo()
-        )
-        kind += b"(K\x03" + self.string(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t" + self.memo() + b"b"
-        return head + b"(K\x01" + shape + kind + b"\x89" + self.string(value.tobytes()) + b"t" + self.memo() + b"b"
 
 
 def batch(seed: int, count: int, labels: str = "labels", classes: int = 3) -> dict[str, Any]:
@@ -91,30 +41,11 @@ def contents(listing: Listing) -> dict[str, tuple[str, np.ndarray]]:
     return {item.name: (listing.classes[part.label], item.image) for part, item in items}
 
 
-def test_the_files_here_are_pickles_to_python_as_well() -> None:
-    content = batch(0, 20)
-    loaded = pickle.loads(Python2().file(content), encoding="bytes")
-    assert {key.decode() for key in loaded} == set(content)
-    assert loaded[b"labels"] == content["labels"]
-    assert np.array_equal(loaded[b"data"], content["data"])
-    mine = read_pickle(Python2().file(content))
-    assert mine["filenames"] == content["filenames"]
-    assert np.array_equal(mine["data"], content["data"])
-
-
-@pytest.mark.parametrize("protocol", [3, 4])
-def test_files_saved_again_by_python_3_are_read(protocol: int) -> None:
-    content = batch(0, 5)
-    mine = read_pickle(pickle.dumps({key.encode(): value for key, value in content.items()}, protocol))
-    assert mine["labels"] == content["labels"]
-    assert np.array_equal(mine["data"], content["data"])
-
-
 def test_batches_are_joined_by_class(tmp_path: Path) -> None:
     batches = {name: batch(seed, 7) for seed, name in enumerate(["data_batch_1", "data_batch_2", "test_batch"])}
     write_cifar10(tmp_path / "cifar-10-batches-py", batches)
     for source in (tmp_path, tmp_path / "cifar-10-batches-py"):
-        [listing] = list_domains(source)
+        [listing] = list_sources("cifar", source)
         assert listing.name == "cifar10"
         assert listing.classes == ("airplane", "automobile", "bird")
         assert listing.splits == {"test": listing.classes}
@@ -139,7 +70,7 @@ def test_cifar100_has_its_fine_labels(tmp_path: Path) -> None:
     for seed, name in enumerate(("train", "test")):
         content = {**batch(seed, 9, "fine_labels"), "coarse_labels": [row % 2 for row in range(9)]}
         (folder / name).write_bytes(Python2().file(content))
-    [listing] = list_domains(tmp_path)
+    [listing] = list_sources("cifar", tmp_path)
     assert (listing.name, listing.classes) == ("cifar100", ("apple", "aquarium_fish", "baby"))
     found = contents(listing)
     assert len(found) == 18
@@ -153,14 +84,14 @@ def test_both_at_once(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "meta").write_bytes(Python2().file({"fine_label_names": NAMES}))
     (folder / "test").write_bytes(Python2().file(batch(0, 4, "fine_labels")))
-    assert [listing.name for listing in list_domains(tmp_path)] == ["cifar10", "cifar100"]
+    assert [listing.name for listing in list_sources("cifar", tmp_path)] == ["cifar10", "cifar100"]
 
 
 def test_labels_out_of_range_are_refused_one_by_one(tmp_path: Path) -> None:
     content = batch(0, 6)
     content["labels"][1:4] = 3, -1, b"bird"
     write_cifar10(tmp_path, {"test_batch": content})
-    [listing] = list_domains(tmp_path)
+    [listing] = list_sources("cifar", tmp_path)
     assert [str(entry) for entry in listing.refused[5:]] == [
         "test_batch#1: label 3; expected 0 to 2",
         "test_batch#2: label -1; expected 0 to 2",
@@ -185,7 +116,7 @@ def test_a_pickle_that_would_run_code_is_refused(
     assert (tmp_path / "HARM").exists()  # it does harm where it is let
     (tmp_path / "HARM").unlink()
     (tmp_path / "source" / "data_batch_1").write_bytes(harmful)
-    [listing] = list_domains(tmp_path / "source")
+    [listing] = list_sources("cifar", tmp_path / "source")
     assert not (tmp_path / "HARM").exists()
     [entry] = [entry for entry in listing.refused if entry.place == "data_batch_1"]
     assert "system" in entry.reason
@@ -193,37 +124,8 @@ def test_a_pickle_that_would_run_code_is_refused(
     assert len(contents(listing)) == 5
     (tmp_path / "source" / "batches.meta").write_bytes(harmful)
     with pytest.raises(DataError, match=r"batches.meta.*asks for"):
-        list_domains(tmp_path / "source")
+        list_sources("cifar", tmp_path / "source")
     assert not (tmp_path / "HARM").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "damaged"),
-        (b"<html>", "damaged"),
-        (b"\x80\x02}", "damaged"),
-        (b"\x80\x02]q\x00.", "a list where a dict should be"),
-        (b"\x80\x02" + b"}" * 40 + b"cbuiltins\neval\n.", "'builtins eval'"),
-        (
-            b"\x80\x02}r\xff\xff\xff\xffr\xfe\xff\xff\xff0.",
-            "the instruction POP",
-        ),  # a memo that Python would make room for
-        (b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"x", "damaged"),
-        (b"\x80\x02cnumpy\ndtype\ncnumpy\ndtype\n\x85R.", "a _Type where a dict"),
-        (b"\x80\x02P1\n.", "the instruction PERSID"),
-    ],
-)
-def test_pickles_of_other_things_are_refused(content: bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read_pickle(content)
-
-
-def test_pickles_that_would_fill_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smat.importing.pickles._MOST_INSTRUCTIONS", 1000)
-    for content in (b"}" * 2000, b"(" * 2000, b")" + b"\x85" * 2000):
-        with pytest.raises(DataError, match="more than 1000 instructions"):
-            read_pickle(b"\x80\x02" + content + b".")
 
 
 @pytest.mark.parametrize(
@@ -238,21 +140,21 @@ def test_pickles_that_would_fill_memory_are_refused(monkeypatch: pytest.MonkeyPa
 def test_batches_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     write_cifar10(tmp_path, {"test_batch": {**batch(0, 6), **change}})
     with pytest.raises(DataError, match=f"(?s)no batch of cifar10.*test_batch: .*{message}"):
-        list_domains(tmp_path)
+        list_sources("cifar", tmp_path)
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:
     write_cifar10(tmp_path / "in", {"data_batch_1": batch(1, 5), "test_batch": batch(0, 5)})
     (tmp_path / "in" / "data_batch_1").rename(tmp_path / "elsewhere")
     (tmp_path / "in" / "data_batch_1").symlink_to(tmp_path / "elsewhere")
-    [listing] = list_domains(tmp_path / "in")
+    [listing] = list_sources("cifar", tmp_path / "in")
     assert "symbolic link" in listing.refused[0].reason
     assert len(contents(listing)) == 5
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"neither batches.meta with data_batch_1"):
-        list_domains(tmp_path)
+        list_sources("cifar", tmp_path)
 
 
 @given(data=st.data())
@@ -274,7 +176,7 @@ def test_damaged_files_never_give_a_wrong_label(tmp_path_factory: pytest.TempPat
             content[data.draw(places)] ^= data.draw(st.integers(1, 255))
     write_cifar10(folder, {"data_batch_1": batch(1, 4)})
     (folder / "test_batch").write_bytes(content)
-    [listing] = list_domains(folder)
+    [listing] = list_sources("cifar", folder)
     found = contents(listing)
     assert sum(name.startswith("data_batch_1") for name in found) == 4
     for name, (label, _) in found.items():

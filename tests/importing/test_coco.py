@@ -8,9 +8,8 @@ from PIL import Image
 
 from smat.domains import open_domain
 from smat.errors import DataError
-from smat.importing.coco import list_coco, object_box
-from smat.importing.engine import import_domain
-from smat.importing.listing import Listing
+from smat.importing import Listing, import_domain, list_sources
+from smat.importing.coco import object_box
 from tiny_sources import make_coco, photo, read_all, said, write
 
 NAMES = {1: "person", 2: "bicycle", 18: "traffic light", 90: "зебра"}
@@ -43,7 +42,7 @@ def official(box: tuple[float, ...], width: int, height: int) -> tuple[int, int,
 
 def test_objects_are_cut_out_by_their_enlarged_boxes(tmp_path: Path) -> None:
     make_coco(tmp_path, BOXES, NAMES)
-    listing = one(list_coco(tmp_path))
+    listing = one(list_sources("coco", tmp_path))
     found, refused = read_all(listing)
     assert refused == []
     assert listing.classes == tuple(NAMES.values())
@@ -75,26 +74,26 @@ def test_an_import_of_grey_and_turned_photographs(tmp_path: Path) -> None:
     exif = turned.getexif()
     exif[0x112] = 6
     turned.save(tmp_path / "train2017" / tables["images"][0]["file_name"], exif=exif)
-    import_domain(one(list_coco(tmp_path)), tmp_path / "out")
+    import_domain(one(list_sources("coco", tmp_path)), tmp_path / "out")
     domain = open_domain(tmp_path / "out/coco")
     assert domain.image(0).size == (25, 13)  # as the box says, which is one of the stored pixels
     for mode in ("L", "CMYK"):
         (tmp_path / "train2017" / tables["images"][0]["file_name"]).write_bytes(photo(1, size=(60, 40), mode=mode))
-        found, refused = read_all(one(list_coco(tmp_path)))
+        found, refused = read_all(one(list_sources("coco", tmp_path)))
         assert len(found) == 3
         assert not refused
 
 
 def test_the_annotations_may_lie_beside_the_images_and_those_of_2017_for_validation_do(tmp_path: Path) -> None:
     make_coco(tmp_path, BOXES, NAMES)
-    expected = set(read_all(one(list_coco(tmp_path)))[0])
+    expected = set(read_all(one(list_sources("coco", tmp_path)))[0])
     (tmp_path / "annotations/instances_train2017.json").rename(tmp_path / "instances_train2017.json")
-    assert set(read_all(one(list_coco(tmp_path)))[0]) == expected
+    assert set(read_all(one(list_sources("coco", tmp_path)))[0]) == expected
     (tmp_path / "instances_train2017.json").rename(tmp_path / "instances_val2017.json")
     with pytest.raises(DataError, match=r"lacks instances_train2017\.json .* or the folder 'train2017'"):
-        list_coco(tmp_path)
+        list_sources("coco", tmp_path)
     (tmp_path / "train2017").rename(tmp_path / "val2017")
-    assert {name.replace("val", "train") for name in read_all(one(list_coco(tmp_path)))[0]} == expected
+    assert {name.replace("val", "train") for name in read_all(one(list_sources("coco", tmp_path)))[0]} == expected
 
 
 def change(tables: dict[str, Any], place: int, **values: Any) -> None:
@@ -130,7 +129,7 @@ def test_wrong_annotations_are_refused_and_the_others_kept(values: dict[str, Any
     tables = make_coco(tmp_path, BOXES, NAMES)
     change(tables, 1, **values)
     write(tmp_path, {"annotations/instances_train2017.json": json.dumps(tables)})
-    found, refused = read_all(one(list_coco(tmp_path)))
+    found, refused = read_all(one(list_sources("coco", tmp_path)))
     assert {int(name.partition("#")[2]) for name in found} == {500, 502, 503, 504, 505}
     assert len(refused) == 1
     assert "501" in refused[0].place or values.get("id") == "a"
@@ -151,7 +150,7 @@ def test_wrong_images_and_categories_are_refused(tmp_path: Path) -> None:
     write(tmp_path, {"annotations/instances_train2017.json": json.dumps(tables)})
     write(tmp_path.parent, {"secret.jpg": photo(0)})
     (tmp_path / "train2017/000000000007.jpg").write_bytes(b"broken")
-    found, refused = read_all(one(list_coco(tmp_path)))
+    found, refused = read_all(one(list_sources("coco", tmp_path)))
     assert found == {}
     message = said(refused)
     for expected in (
@@ -187,4 +186,4 @@ def test_damaged_annotations_are_refused(content: bytes | str, message: str, tmp
     make_coco(tmp_path, BOXES, NAMES)
     write(tmp_path, {"annotations/instances_train2017.json": content})
     with pytest.raises(DataError, match=message):
-        list_coco(tmp_path)
+        list_sources("coco", tmp_path)

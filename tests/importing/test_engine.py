@@ -20,8 +20,7 @@ from smat.domains import open_domain
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.imported import Refused, read_imported
 from smat.errors import ConfigError, DataError
-from smat.importing.engine import import_domain
-from smat.importing.listing import Found, Listing, Part
+from smat.importing import Found, Listing, Part, import_domain
 from smat.importing.reduce import stored_image
 
 CLASSES = {name: [(f"{name}{i}", encode(noise(10 * place + i))) for i in range(5)] for place, name in enumerate("abcd")}
@@ -276,14 +275,14 @@ def test_what_a_kill_can_leave_behind(
 KILLED = """
 import sys
 from slow_source import listing
-from smat.importing.engine import import_domain
+from smat.importing import import_domain
 import_domain(listing, sys.argv[1], processes=1)
 """
 SLOW_SOURCE = """
 import os, time
 from pathlib import Path
 from PIL import Image
-from smat.importing.listing import Found, Listing, Part
+from smat.importing import Found, Listing, Part
 
 here = Path(__file__).with_name("here")
 
@@ -303,7 +302,8 @@ listing = Listing("made", ("a", "b", "c"), {"test": ("a", "b", "c")}, parts, rea
 def test_after_a_kill_it_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slow_source.py").write_text(SLOW_SOURCE)
     command = [sys.executable, "-c", KILLED, str(tmp_path / "killed")]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    path = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(path)})
     while not (tmp_path / "here").exists():
         assert process.poll() is None
         time.sleep(0.02)

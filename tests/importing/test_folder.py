@@ -12,9 +12,7 @@ from small_images import encode, noise, write_folders
 from smat.domains import open_domain
 from smat.domains.imported import Refused
 from smat.errors import DataError
-from smat.importing.engine import import_domain
-from smat.importing.folder import list_domains
-from smat.importing.listing import Found
+from smat.importing import Found, import_domain, list_sources
 
 CLASSES = {"海鷗": 3, "Weiß kopf": 2, "owl": 1}
 
@@ -25,7 +23,7 @@ def test_class_folders_become_a_domain_for_testing(tmp_path: Path) -> None:
     noise(77).save(tmp_path / "birds" / "owl" / "deeper" / "x.PNG")
     (tmp_path / "birds" / "owl" / "notes.txt").write_text("no image")
     (tmp_path / "birds" / "owl" / ".hidden.png").write_bytes(b"no image")
-    [listing] = list_domains(tmp_path / "birds")
+    [listing] = list_sources("folder", tmp_path / "birds")
     assert listing.name == "birds"
     assert listing.classes == ("Weiß kopf", "owl", "海鷗")
     assert listing.splits == {"test": listing.classes}
@@ -44,7 +42,7 @@ def test_class_folders_become_a_domain_for_testing(tmp_path: Path) -> None:
 def test_folders_of_splits_divide_the_classes(tmp_path: Path) -> None:
     for split, classes in (("train", {"a": 2, "b": 1}), ("valid", {"c": 1}), ("test", {"d": 2})):
         write_folders(tmp_path / "x" / split, classes)
-    [listing] = list_domains(tmp_path / "x")
+    [listing] = list_sources("folder", tmp_path / "x")
     assert listing.splits == {"train": ("a", "b"), "val": ("c",), "test": ("d",)}
     assert not listing.notes
     assert import_domain(listing, tmp_path / "out").classes == {"a": 2, "b": 1, "c": 1, "d": 2}
@@ -53,7 +51,7 @@ def test_folders_of_splits_divide_the_classes(tmp_path: Path) -> None:
 def test_folders_that_divide_images_are_joined_and_it_is_said(tmp_path: Path) -> None:
     for split, classes in (("train", {"a": 2, "b": 1}), ("test", {"a": 3, "c": 1})):
         write_folders(tmp_path / "x" / split, classes)
-    [listing] = list_domains(tmp_path / "x")
+    [listing] = list_sources("folder", tmp_path / "x")
     assert listing.splits == {"test": ("a", "b", "c")}
     assert "divide the images of a class, not the classes: they are joined" in listing.notes[0]
     imported = import_domain(listing, tmp_path / "out")
@@ -64,15 +62,15 @@ def test_folders_that_divide_images_are_joined_and_it_is_said(tmp_path: Path) ->
 def test_a_splits_file_beside_the_folder_is_a_hint(tmp_path: Path) -> None:
     write_folders(tmp_path / "x", {"a": 1, "b": 1})
     (tmp_path / "splits.json").write_text(json.dumps({"x": {"train": ["b"], "test": ["a"]}}))
-    [listing] = list_domains(tmp_path / "x")
+    [listing] = list_sources("folder", tmp_path / "x")
     assert listing.splits == {"train": ("b",), "test": ("a",)}
     (tmp_path / "splits.json").write_text(json.dumps({"x": {"train": ["b"]}}))
-    [listing] = list_domains(tmp_path / "x")
+    [listing] = list_sources("folder", tmp_path / "x")
     assert listing.splits == {"test": ("a", "b")}
     assert "says nothing of 1 classes, such as 'a'" in listing.notes[0]
     (tmp_path / "splits.json").write_text(json.dumps({"x": {"train": ["zebra"]}}))
     with pytest.raises(DataError, match="zebra"):
-        list_domains(tmp_path / "x")
+        list_sources("folder", tmp_path / "x")
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
@@ -88,7 +86,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     (root / "a" / "up").symlink_to("..")
     os.mkfifo(root / "a" / "pipe.png")
     os.makedirs(os.fsencode(root) + b"/caf\xe9")
-    [listing] = list_domains(root)
+    [listing] = list_sources("folder", root)
     reasons = {entry.place: entry.reason for entry in listing.refused}
     assert "1 images lie outside class folders" in reasons["."]
     assert "no images" in reasons["empty"]
@@ -104,7 +102,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
 
 def test_files_that_change_while_they_are_imported_are_refused(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "x", {"a": 4})
-    [listing] = list_domains(root)
+    [listing] = list_sources("folder", root)
     [part] = listing.parts
     (root / "a" / "1.png").unlink()
     (root / "a" / "2.png").rename(tmp_path / "secret.png")
@@ -122,7 +120,7 @@ def test_nothing_to_import(tmp_path: Path, make) -> None:
     root.mkdir()
     make(root)
     with pytest.raises(DataError, match=r"no class folders with images|is no folder"):
-        list_domains(root)
+        list_sources("folder", root)
 
 
 FORMATS = {
@@ -153,7 +151,7 @@ def test_damaged_images_are_refused_or_still_images_of_their_class(
         path = folder / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if name == which else image)
-    [listing] = list_domains(folder / "source")
+    [listing] = list_sources("folder", folder / "source")
     imported = import_domain(listing, folder / "out", max_side=24)
     domain = open_domain(folder / "out" / "source")
     names = {domain.image_name(row): label for label in imported.classes for row in domain.rows(label).tolist()}

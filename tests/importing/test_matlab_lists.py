@@ -1,5 +1,3 @@
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +5,7 @@ import pytest
 import scipy.io
 
 from smat.errors import DataError
-from smat.importing.listing import Listing
-from smat.importing.matlab import read_mat
-from smat.importing.matlab_lists import list_cars, list_flowers
+from smat.importing import Listing, list_sources
 from tiny_sources import annotations, make_cars, make_flowers, photo, read_all, said, texts, write
 
 CARS = ("AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "大众 Käfer 1959")
@@ -23,7 +19,7 @@ def one(listings: list[Listing]) -> Listing:
 @pytest.mark.parametrize("packed", [True, False])
 def test_flowers_get_their_classes_from_the_matlab_file(packed: bool, tmp_path: Path) -> None:
     images = make_flowers(tmp_path, (77, 1, 102, 5, 1), packed)
-    listing = one(list_flowers(tmp_path))
+    listing = one(list_sources("flowers", tmp_path))
     names = ("001.pink primrose", "005.english marigold", "077.passion flower", "102.blackberry lily")
     assert listing.classes == names
     assert listing.splits == {"train": (names[0], names[2]), "val": (names[3],), "test": (names[1],)}
@@ -34,7 +30,7 @@ def test_flowers_get_their_classes_from_the_matlab_file(packed: bool, tmp_path: 
 def test_flowers_out_of_range_and_missing_images_are_refused(tmp_path: Path) -> None:
     images = make_flowers(tmp_path, (0, 1, 103, 5, 1))
     (tmp_path / "jpg/image_00005.jpg").unlink()
-    found, refused = read_all(one(list_flowers(tmp_path)))
+    found, refused = read_all(one(list_sources("flowers", tmp_path)))
     assert set(found) == {"jpg/image_00002.jpg", "jpg/image_00004.jpg"}
     assert said(refused).splitlines() == [
         "imagelabels.mat, image 1: its class is 0; expected 1 to 102",
@@ -46,12 +42,12 @@ def test_flowers_out_of_range_and_missing_images_are_refused(tmp_path: Path) -> 
 
 def test_labels_stored_as_other_numbers_are_the_same(tmp_path: Path) -> None:
     make_flowers(tmp_path, (3, 3, 4))
-    expected = read_all(one(list_flowers(tmp_path)))
+    expected = read_all(one(list_sources("flowers", tmp_path)))
     for kind in (np.float64, np.int32, np.uint16):
         scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": np.array([[3, 3, 4]], dtype=kind)})
-        assert read_all(one(list_flowers(tmp_path))) == expected
+        assert read_all(one(list_sources("flowers", tmp_path))) == expected
     scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": np.array([[3.5, np.nan, 4]])})
-    assert set(read_all(one(list_flowers(tmp_path)))[0]) == {"jpg/image_00003.jpg"}
+    assert set(read_all(one(list_sources("flowers", tmp_path)))[0]) == {"jpg/image_00003.jpg"}
 
 
 @pytest.mark.parametrize(
@@ -65,26 +61,26 @@ def test_labels_stored_as_other_numbers_are_the_same(tmp_path: Path) -> None:
 def test_files_of_other_versions_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
     write(tmp_path, {"imagelabels.mat": content})
     with pytest.raises(DataError, match=f"imagelabels.mat' cannot be read as a MATLAB 5 file: {message}"):
-        list_flowers(tmp_path)
+        list_sources("flowers", tmp_path)
 
 
 def test_other_variables_are_refused(tmp_path: Path) -> None:
     make_flowers(tmp_path, (1, 2))
     scipy.io.savemat(tmp_path / "imagelabels.mat", {"setid": np.array([[1]])})
     with pytest.raises(DataError, match="has no 'labels', but setid"):
-        list_flowers(tmp_path)
+        list_sources("flowers", tmp_path)
     scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": texts(("a", "b"))})
     with pytest.raises(DataError, match="expected a row of class numbers"):
-        list_flowers(tmp_path)
+        list_sources("flowers", tmp_path)
     scipy.io.savemat(tmp_path / "imagelabels.mat", {"labels": np.ones((2, 2))})
     with pytest.raises(DataError, match="expected a row of class numbers"):
-        list_flowers(tmp_path)
+        list_sources("flowers", tmp_path)
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_cars_have_their_training_and_test_images_joined(packed: bool, tmp_path: Path) -> None:
     truth = make_cars(tmp_path, CARS, packed)
-    listing = one(list_cars(tmp_path))
+    listing = one(list_sources("cars", tmp_path))
     assert listing.classes == CARS
     assert listing.splits == {"test": CARS}
     assert read_all(listing) == (truth, [])
@@ -93,7 +89,7 @@ def test_cars_have_their_training_and_test_images_joined(packed: bool, tmp_path:
 def test_cars_without_test_labels_are_the_training_images(tmp_path: Path) -> None:
     truth = make_cars(tmp_path / "stanford_cars", CARS)
     (tmp_path / "stanford_cars/cars_test_annos_withlabels.mat").unlink()
-    listing = one(list_cars(tmp_path))
+    listing = one(list_sources("cars", tmp_path))
     assert read_all(listing)[0] == {path: content for path, content in truth.items() if "cars_train" in path}
     assert "cars_test_annos_withlabels.mat is not there: the test images are left out" in listing.notes
 
@@ -103,7 +99,7 @@ def test_cars_in_one_folder(tmp_path: Path) -> None:
     write(tmp_path, {row["relative_im_path"]: photo(i) for i, row in enumerate(rows)})
     values = {"annotations": annotations(rows), "class_names": texts(CARS)}
     scipy.io.savemat(tmp_path / "cars_annos.mat", values)
-    assert read_all(one(list_cars(tmp_path))) == (
+    assert read_all(one(list_sources("cars", tmp_path))) == (
         {f"car_ims/{i:06d}.jpg": (CARS[i % 3], photo(i)) for i in range(5)},
         [],
     )
@@ -126,7 +122,7 @@ def test_wrong_annotations_of_cars_are_refused(tmp_path: Path) -> None:
         ]
     ]
     scipy.io.savemat(tmp_path / "devkit/cars_train_annos.mat", {"annotations": annotations(rows)})
-    found, refused = read_all(one(list_cars(tmp_path)))
+    found, refused = read_all(one(list_sources("cars", tmp_path)))
     kept = {path: content for path, content in truth.items() if "cars_test" in path or path == "cars_train/00001.jpg"}
     assert found == kept
     assert sorted(entry.place for entry in refused) == [
@@ -136,12 +132,12 @@ def test_wrong_annotations_of_cars_are_refused(tmp_path: Path) -> None:
     assert "'cars_train/../devkit/x.jpg' leaves the source folder" in said(refused)
     assert "'cars_train//etc/x.jpg' is no path of an image" in said(refused)
     (tmp_path / "devkit/cars_train_annos.mat").write_bytes(b"nothing")
-    found, refused = read_all(one(list_cars(tmp_path)))
+    found, refused = read_all(one(list_sources("cars", tmp_path)))
     assert set(found) == {path for path in truth if "cars_test" in path}
     assert "devkit/cars_train_annos.mat: " in said(refused)
     scipy.io.savemat(tmp_path / "cars_test_annos_withlabels.mat", {"annotations": np.ones(3)})
     with pytest.raises(DataError, match=r"annotations have no fields 'class' and 'fname'"):
-        list_cars(tmp_path)
+        list_sources("cars", tmp_path)
 
 
 def test_class_names_must_be_there_once(tmp_path: Path) -> None:
@@ -149,77 +145,4 @@ def test_class_names_must_be_there_once(tmp_path: Path) -> None:
     for names in (("a", "a", "b"), ("a", "", "b"), ("a", "b\nc", "d")):
         scipy.io.savemat(tmp_path / "devkit/cars_meta.mat", {"class_names": texts(names)})
         with pytest.raises(DataError, match="class names that are no text, empty or there twice"):
-            list_cars(tmp_path)
-
-
-def element(kind: int, data: bytes) -> bytes:
-    return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
-
-
-def array(kind: int, shape: tuple[int, ...], *contents: bytes, name: bytes = b"labels", flags: int = 0) -> bytes:
-    head = element(6, bytes([kind, flags]) + bytes(6)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
-    return element(14, head + element(1, name) + b"".join(contents))
-
-
-def stored(path: Path, body: bytes, packed: bool = False) -> None:
-    if packed:
-        squeezed = zlib.compress(body)
-        body = struct.pack("<II", 15, len(squeezed)) + squeezed
-    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + body)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_arrays_made_by_hand_are_read(packed: bool, tmp_path: Path) -> None:
-    path = tmp_path / "x.mat"
-    stored(path, array(9, (1, 3), element(2, bytes([7, 8, 9]))), packed)
-    assert read_mat(tmp_path, path)["labels"].tolist() == [7, 8, 9]
-
-
-HUGE = 2**31 - 1
-
-
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (array(9, (HUGE, HUGE), element(2, bytes(3))), "claims .* items"),
-        (array(1, (HUGE, HUGE), name=b"c"), "claims .* items and has 0"),
-        (array(2, (HUGE, 1), element(5, b"\x04\0\0\0"), element(1, b"a\0\0\0")), "claims .* items and has 0"),
-        (array(2, (1, 1), element(5, b"\x00\0\0\0"), element(1, b"a\0\0\0")), "no names of its fields"),
-        (array(4, (1, 40), element(16, b"abc")), "claims 40 items"),
-        (array(9, (1, 3), element(14, bytes(24))), "claims 3 items"),
-        (array(9, (1, -3), element(2, bytes(3))), "has shape"),
-        (array(9, (3,), element(2, bytes(3))), "has shape"),
-        (array(9, (1, 3), element(2, bytes(3)), flags=8), "claims 3 items"),
-        (array(5, (1, 1), element(2, bytes(1))), "of kind 5"),
-        (array(17, (1, 1), element(2, bytes(1))), "of kind 17"),
-        (element(9, bytes(8)), "of type 9"),
-        (array(9, (1, 3), element(2, bytes(3)))[:-9], "not there|cut"),
-        (struct.pack("<II", 14, 2**32 - 1) + bytes(40), "not there"),
-        (element(14, bytes(24)), "does not begin|not enough values"),
-    ],
-)
-def test_arrays_that_claim_what_is_not_there_are_refused(
-    body: bytes, message: str, packed: bool, tmp_path: Path
-) -> None:
-    path = tmp_path / "x.mat"
-    stored(path, body, packed)
-    with pytest.raises(DataError, match=message):
-        read_mat(tmp_path, path)
-
-
-def test_arrays_in_arrays_without_end_are_refused(tmp_path: Path) -> None:
-    body = array(9, (1, 1), element(2, b"\1"), name=b"")
-    for _ in range(20):
-        body = array(1, (1, 1), body, name=b"")
-    stored(tmp_path / "x.mat", body)
-    with pytest.raises(DataError, match="lies too deep"):
-        read_mat(tmp_path, tmp_path / "x.mat")
-
-
-def test_a_compressed_array_that_grows_without_bound_is_refused(tmp_path: Path) -> None:
-    squeezed = zlib.compressobj(1)
-    body = b"".join(squeezed.compress(bytes(2**24)) for _ in range(5)) + squeezed.flush()
-    stored(tmp_path / "x.mat", struct.pack("<II", 15, len(body)) + body)
-    with pytest.raises(DataError, match="cut, or has more than"):
-        read_mat(tmp_path, tmp_path / "x.mat")
+            list_sources("cars", tmp_path)

@@ -12,9 +12,8 @@ from records import bytes_list, cut, damaged, example, framed, message, write_re
 from small_images import encode, noise
 from smat.domains.imported import Refused, read_imported
 from smat.errors import DataError
-from smat.importing.engine import import_domain
-from smat.importing.listing import Found, Listing
-from smat.importing.metadataset import list_domains, read
+from smat.importing import Found, Listing, import_domain, list_sources
+from smat.importing.metadataset import read
 
 IMAGES = 20  # of each class, in most of these tests
 
@@ -40,7 +39,7 @@ def write_dataset(folder: Path, spec: dict, images: int = IMAGES) -> Path:
 
 
 def only(source: Path) -> Listing:
-    (listing,) = list_domains(source)
+    (listing,) = list_sources("metadataset", source)
     return listing
 
 
@@ -90,9 +89,14 @@ def test_all_datasets_of_a_folder(tmp_path: Path) -> None:
         write_dataset(tmp_path / name, spec)
     (tmp_path / "splits").mkdir()
     (tmp_path / "notes.txt").write_text("not a dataset")
-    assert [listing.name for listing in list_domains(tmp_path)] == ["omniglot", "dtd", "ilsvrc_2012"]
+    assert [listing.name for listing in list_sources("metadataset", tmp_path)] == ["omniglot", "dtd", "ilsvrc_2012"]
     write_dataset(tmp_path / "old", plain())
-    assert [listing.name for listing in list_domains(tmp_path)] == ["omniglot", "b", "ilsvrc_2012", "old"]
+    assert [listing.name for listing in list_sources("metadataset", tmp_path)] == [
+        "omniglot",
+        "b",
+        "ilsvrc_2012",
+        "old",
+    ]
 
 
 def test_bad_folder_among_others_is_refused(tmp_path: Path) -> None:
@@ -113,22 +117,22 @@ def test_bad_folder_among_others_is_refused(tmp_path: Path) -> None:
     for name in "bcd":
         os.rename(tmp_path / "root" / name, tmp_path / f"no {name}")
     with pytest.raises(DataError, match=r"no dataset in .*\n  a: .*NAME_dataset_spec.json"):
-        list_domains(tmp_path / "root")
+        list_sources("metadataset", tmp_path / "root")
 
 
 def test_folder_of_another_kind_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no class files such as 0.tfrecords and no dataset_spec.json"):
-        list_domains(tmp_path)
+        list_sources("metadataset", tmp_path)
     with pytest.raises(DataError, match="no folder"):
-        list_domains(tmp_path / "nothing")
+        list_sources("metadataset", tmp_path / "nothing")
     (tmp_path / "aircraft").mkdir()
     (tmp_path / "aircraft/0.h5").touch()
     for source in (tmp_path, tmp_path / "aircraft"):
         with pytest.raises(DataError, match="h5 files, which are of kind metadataset-h5"):
-            list_domains(source)
+            list_sources("metadataset", source)
     (tmp_path / "aircraft/dataset_spec.json").write_text(json.dumps(plain()))
     with pytest.raises(DataError, match=r"kind metadataset-h5.*\n  0.tfrecords: there is no such file"):
-        list_domains(tmp_path / "aircraft")
+        list_sources("metadataset", tmp_path / "aircraft")
 
 
 def test_specification_that_disagrees_with_the_files(tmp_path: Path) -> None:
@@ -214,7 +218,7 @@ def test_links_out_of_the_dataset_are_refused(tmp_path: Path) -> None:
     (folder / "dataset_spec.json").rename(tmp_path / "spec.json")
     (folder / "dataset_spec.json").symlink_to(tmp_path / "spec.json")
     with pytest.raises(DataError, match="symbolic link that leaves"):
-        list_domains(folder)
+        list_sources("metadataset", folder)
 
 
 def test_import_keeps_what_is_good_and_says_what_is_not(tmp_path: Path) -> None:

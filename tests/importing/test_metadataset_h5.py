@@ -14,9 +14,8 @@ from test_specs import plain, two_levels
 
 from smat.domains.imported import Refused, read_imported
 from smat.errors import DataError
-from smat.importing.engine import import_domain
-from smat.importing.listing import Listing
-from smat.importing.metadataset_h5 import list_domains, read
+from smat.importing import Listing, import_domain, list_sources
+from smat.importing.metadataset_h5 import read
 
 
 def pixels(number: int, group: int, height: int = 5, width: int = 4) -> np.ndarray:
@@ -45,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def only(source: Path) -> Listing:
-    (listing,) = list_domains(source)
+    (listing,) = list_sources("metadataset-h5", source)
     return listing
 
 
@@ -90,7 +89,7 @@ def test_with_a_specification_its_classes_are_used(spec: dict, tmp_path: Path) -
         (tmp_path / name / "dataset_spec.json").write_text(json.dumps(spec))
         for number in range(5):
             write_class(tmp_path / name / f"{number}.h5", number, [pixels(number, group) for group in range(2)])
-    assert [listing.name for listing in list_domains(tmp_path)] == ["a", "b"]
+    assert [listing.name for listing in list_sources("metadataset-h5", tmp_path)] == ["a", "b"]
     listing = only(tmp_path / "a")
     assert (listing.name, listing.refused, listing.notes) == (spec["name"], (), ())
     assert len(listing.splits["train"]) == (2 if spec["name"] == "dtd" else 3)
@@ -159,7 +158,7 @@ def test_files_and_specification_that_disagree(folder: Path) -> None:
 def test_folder_of_another_kind_is_said(tmp_path: Path) -> None:
     (tmp_path / "0.tfrecords").touch()
     with pytest.raises(DataError, match=r"which are of kind metadataset\b"):
-        list_domains(tmp_path)
+        list_sources("metadataset-h5", tmp_path)
 
 
 def relabel(group: h5py.Group, value: Any, kind: Any) -> None:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from smat.domains.imported import Refused
 from smat.errors import DataError
-from smat.importing.listing import Found, Listing
-from smat.importing.mnist import list_domains
+from smat.importing import Found, Listing, list_sources
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -49,7 +48,7 @@ def test_training_and_test_images_are_joined_by_class(tmp_path: Path, gz: bool, 
     train, test = digits(0, 30), digits(1, 20)
     write(tmp_path / "mnist", "train", *train, gz=gz, dot=dot)
     write(tmp_path / "mnist", "t10k", *test, gz=gz, dot=dot)
-    [listing] = list_domains(tmp_path / "mnist")
+    [listing] = list_sources("mnist", tmp_path / "mnist")
     assert listing.name == "mnist"
     assert listing.classes == tuple("0123456789")
     assert listing.splits == {"test": listing.classes}
@@ -68,7 +67,7 @@ def test_training_and_test_images_are_joined_by_class(tmp_path: Path, gz: bool, 
 def test_names_of_its_relatives(tmp_path: Path) -> None:
     for folder, label, name in (("FashionMNIST/raw", 9, "Ankle boot"), ("kuzushiji", 2, "su")):
         write(tmp_path / folder, "train", *digits(0, 10))
-        [listing] = list_domains(tmp_path / folder)
+        [listing] = list_sources("mnist", tmp_path / folder)
         assert listing.name == folder.partition("/")[0]
         assert listing.classes[label] == name
 
@@ -78,9 +77,9 @@ def test_emnist_has_its_own_names_and_lies_on_its_side(tmp_path: Path) -> None:
     write(tmp_path, "emnist-letters-train", images, labels)
     write(tmp_path, "emnist-letters-test", images[:3], labels[:3])
     with pytest.raises(DataError, match=r"emnist-letters-mapping.txt' cannot be used"):
-        list_domains(tmp_path)
+        list_sources("mnist", tmp_path)
     (tmp_path / "emnist-letters-mapping.txt").write_text("1 65 97\n2 66 98\n3 67 99\n")
-    [listing] = list_domains(tmp_path)
+    [listing] = list_sources("mnist", tmp_path)
     assert (listing.name, listing.classes) == ("emnist-letters", ("A", "B", "C"))
     found = contents(listing)
     assert len(found) == 12
@@ -93,7 +92,7 @@ def test_labels_out_of_range_are_refused_one_by_one(tmp_path: Path) -> None:
     images, labels = digits(0, 20)
     labels[[3, 7]] = 10, 255
     write(tmp_path, "train", images, labels)
-    [listing] = list_domains(tmp_path)
+    [listing] = list_sources("mnist", tmp_path)
     assert [str(entry) for entry in listing.refused] == [
         f"{IMAGES}#3: label 10; expected 0 to 9",
         f"{IMAGES}#7: label 255; expected 0 to 9",
@@ -106,7 +105,7 @@ def test_what_is_whole_of_a_cut_file_is_kept(tmp_path: Path) -> None:
     write(tmp_path, "train", images, labels)
     path = tmp_path / IMAGES
     path.write_bytes(path.read_bytes()[: 16 + 784 * 12 + 100])
-    [listing] = list_domains(tmp_path)
+    [listing] = list_sources("mnist", tmp_path)
     [lost] = listing.refused
     assert lost.place == f"{IMAGES}#12"
     assert "8 images are lost" in lost.reason
@@ -139,7 +138,7 @@ def test_files_that_do_not_fit_are_refused_by_name(
     write(folder, "train", *digits(0, 20))
     write(folder, "t10k", *digits(1, 10))
     damage(folder)
-    [listing] = list_domains(folder)
+    [listing] = list_sources("mnist", folder)
     [entry] = listing.refused
     assert entry.place == IMAGES
     assert message in entry.reason
@@ -147,7 +146,7 @@ def test_files_that_do_not_fit_are_refused_by_name(
     for path in folder.glob("t10k*"):
         path.unlink()
     with pytest.raises(DataError, match=f"(?s)nothing of 'mnist'.*{IMAGES}"):
-        list_domains(folder)
+        list_sources("mnist", folder)
 
 
 def link(folder: Path, name: str) -> None:
@@ -156,7 +155,7 @@ def link(folder: Path, name: str) -> None:
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no idx files, such as train-images"):
-        list_domains(tmp_path)
+        list_sources("mnist", tmp_path)
 
 
 @given(data=st.data(), gz=st.booleans())
@@ -178,7 +177,7 @@ def test_damaged_files_never_give_a_wrong_label(
             content[data.draw(st.integers(0, last))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     try:
-        [listing] = list_domains(folder)
+        [listing] = list_sources("mnist", folder)
     except DataError:
         return
     items = [(part, item) for part in listing.parts for item in listing.read(part)]

@@ -5,9 +5,7 @@ import pytest
 
 from smat.domains import open_domain
 from smat.errors import DataError
-from smat.importing.engine import import_domain
-from smat.importing.listing import Listing
-from smat.importing.omniglot import list_omniglot
+from smat.importing import Listing, import_domain, list_sources
 from tiny_sources import Truth, make_omniglot, read_all, said
 
 
@@ -36,7 +34,7 @@ def same(found: Truth, truth: Truth) -> bool:
 
 def test_characters_are_classes_and_alphabets_groups(tmp_path: Path) -> None:
     truth = make(tmp_path)
-    listing = one(list_omniglot(tmp_path))
+    listing = one(list_sources("omniglot", tmp_path))
     found, refused = read_all(listing)
     assert refused == []
     assert same(found, truth)
@@ -58,7 +56,7 @@ def test_characters_are_classes_and_alphabets_groups(tmp_path: Path) -> None:
 
 def test_an_imported_omniglot_has_its_groups(tmp_path: Path) -> None:
     truth = make(tmp_path)
-    import_domain(one(list_omniglot(tmp_path)), tmp_path / "out")
+    import_domain(one(list_sources("omniglot", tmp_path)), tmp_path / "out")
     domain = open_domain(tmp_path / "out/omniglot")
     groups = domain.hierarchy("train")
     assert groups is not None
@@ -75,7 +73,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "images_background/Greek/character04").mkdir()
     make_omniglot(tmp_path, {"images_evaluation/Greek": 1})
     (tmp_path / "images_evaluation/away").symlink_to(tmp_path.parent)
-    found, refused = read_all(one(list_omniglot(tmp_path)))
+    found, refused = read_all(one(list_sources("omniglot", tmp_path)))
     assert same(found, {name: content for name, content in truth.items() if name != image})
     message = said(refused)
     assert f"{image}: it cannot be decoded" in message
@@ -86,7 +84,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
 
 def test_one_of_the_two_sets_is_enough(tmp_path: Path) -> None:
     make_omniglot(tmp_path / "omniglot", {"images_evaluation/Angelic": 2})
-    listing = one(list_omniglot(tmp_path))
+    listing = one(list_sources("omniglot", tmp_path))
     assert list(listing.splits) == ["test"]
     assert "'images_background' is not there: unpack it beside the other one" in listing.notes
 
@@ -94,4 +92,4 @@ def test_one_of_the_two_sets_is_enough(tmp_path: Path) -> None:
 def test_folders_without_characters_are_refused(tmp_path: Path) -> None:
     (tmp_path / "images_background/Greek").mkdir(parents=True)
     with pytest.raises(DataError, match="no folders ALPHABET/CHARACTER with images"):
-        list_omniglot(tmp_path)
+        list_sources("omniglot", tmp_path)

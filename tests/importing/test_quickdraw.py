@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from smat.errors import DataError
-from smat.importing import quickdraw
-from smat.importing.listing import Listing
-from smat.importing.quickdraw import draw, list_quickdraw
+from smat.importing import Listing, list_sources, quickdraw
+from smat.importing.quickdraw import draw
 from tiny_sources import make_bitmaps, make_ndjson, read_all, said, strokes, write
 
 
@@ -63,7 +62,7 @@ def test_bitmaps_become_images(tmp_path: Path) -> None:
     walls = make_bitmaps(tmp_path / "full_numpy_bitmap_The Great Wall of China.npy", 2, 1)
     bits = np.random.default_rng(2).random((2, 784)) < 0.5
     np.save(tmp_path / "кошка.npy", bits)
-    listing = one(list_quickdraw(tmp_path))
+    listing = one(list_sources("quickdraw", tmp_path))
     found, refused = read_all(listing)
     assert refused == []
     assert listing.classes == ("The Great Wall of China", "cat", "кошка")
@@ -81,7 +80,7 @@ def test_bitmaps_become_images(tmp_path: Path) -> None:
 
 def test_strokes_become_the_same_images(tmp_path: Path) -> None:
     truth = make_ndjson(tmp_path / "full_simplified_sea turtle.ndjson", "sea turtle", 5)
-    listing = one(list_quickdraw(tmp_path))
+    listing = one(list_sources("quickdraw", tmp_path))
     found, refused = read_all(listing)
     assert refused == []
     assert listing.classes == ("sea turtle",)
@@ -97,7 +96,7 @@ def test_raw_drawings_have_times_and_are_placed_like_simplified_ones(tmp_path: P
     ]
     lines = [{"word": "cat", "key_id": str(i), "drawing": drawing} for i, drawing in enumerate((simple, raw))]
     write(tmp_path, {"cat.ndjson": "\n".join(map(json.dumps, lines))})
-    found, refused = read_all(one(list_quickdraw(tmp_path)))
+    found, refused = read_all(one(list_sources("quickdraw", tmp_path)))
     assert refused == []
     difference = np.abs(found["cat.ndjson#0"][1].astype(int) - found["cat.ndjson#1"][1])
     assert difference.max() <= 8
@@ -106,14 +105,14 @@ def test_raw_drawings_have_times_and_are_placed_like_simplified_ones(tmp_path: P
 def test_drawings_of_long_files_come_once_each_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quickdraw, "_PART", 100)
     truth = make_ndjson(tmp_path / "cat.ndjson", "cat", 250)
-    listing = one(list_quickdraw(tmp_path))
+    listing = one(list_sources("quickdraw", tmp_path))
     assert len(listing.parts) == 3
     assert sum(part.images for part in listing.parts) == pytest.approx(250, rel=0.02)
     found, refused = read_all(listing)
     assert refused == []
     assert list(found) == list(truth)
     bitmaps = make_bitmaps(tmp_path / "dog.npy", 250)
-    listing = one(list_quickdraw(tmp_path))
+    listing = one(list_sources("quickdraw", tmp_path))
     assert [part.images for part in listing.parts[-3:]] == [100, 100, 50]
     found, _ = read_all(listing)
     assert np.array_equal(found["dog.npy#249"][1].ravel(), bitmaps[249])
@@ -124,7 +123,7 @@ def test_of_bitmaps_and_strokes_the_bitmaps_are_taken(tmp_path: Path) -> None:
     make_ndjson(tmp_path / "cat.ndjson", "cat", 2)
     make_bitmaps(tmp_path / "cat.npy", 3)
     make_bitmaps(tmp_path / "full_numpy_bitmap_cat.npy", 3)
-    listing = one(list_quickdraw(tmp_path))
+    listing = one(list_sources("quickdraw", tmp_path))
     found, refused = read_all(listing)
     assert set(found) == {f"cat.npy#{i}" for i in range(3)}
     assert "1 classes, such as 'cat', have bitmaps and strokes: the bitmaps are taken" in listing.notes
@@ -153,7 +152,7 @@ def test_wrong_lines_are_named_and_the_others_kept(tmp_path: Path) -> None:
     ]
     with path.open("a") as file:
         file.write("\n".join([*wrong[:-1], "", good, wrong[-1]]))
-    found, refused = read_all(one(list_quickdraw(tmp_path)))
+    found, refused = read_all(one(list_sources("quickdraw", tmp_path)))
     assert set(found) == {*truth, "cat.ndjson#1"}
     assert len(refused) == len(wrong)
     for line, entry in zip(wrong, refused, strict=True):
@@ -170,7 +169,7 @@ def test_a_line_without_end_is_passed_over_once(tmp_path: Path) -> None:
     truth = make_ndjson(tmp_path / "cat.ndjson", "cat", 3)
     with (tmp_path / "cat.ndjson").open("a") as file:
         file.write("x" * 3 * 2**20)
-    listing = one(list_quickdraw(tmp_path))
+    listing = one(list_sources("quickdraw", tmp_path))
     assert len(listing.parts) > 5
     found, refused = read_all(listing)
     assert set(found) == set(truth)
@@ -191,7 +190,7 @@ def test_a_line_without_end_is_passed_over_once(tmp_path: Path) -> None:
 def test_arrays_that_are_no_drawings_are_refused(array: np.ndarray, reason: str, tmp_path: Path) -> None:
     make_bitmaps(tmp_path / "cat.npy", 2)
     np.save(tmp_path / "dog.npy", array)
-    found, refused = read_all(one(list_quickdraw(tmp_path)))
+    found, refused = read_all(one(list_sources("quickdraw", tmp_path)))
     assert set(found) == {"cat.npy#0", "cat.npy#1"}
     assert len(refused) == 1
     assert refused[0].place == "dog.npy"
@@ -203,7 +202,7 @@ def test_cut_bitmaps_are_kept_as_far_as_they_go(tmp_path: Path) -> None:
     content = (tmp_path / "cat.npy").read_bytes()
     (tmp_path / "cat.npy").write_bytes(content[:-800])
     (tmp_path / "dog.npy").write_bytes(content[:20])
-    listing = one(list_quickdraw(tmp_path))
+    listing = one(list_sources("quickdraw", tmp_path))
     found, refused = read_all(listing)
     assert set(found) == {"cat.npy#0", "cat.npy#1", "cat.npy#2"}
     said_of = {entry.place: entry.reason for entry in refused}
@@ -227,4 +226,4 @@ def test_files_that_leave_the_source_or_hold_nothing_are_refused(tmp_path: Path)
     with pytest.raises(
         DataError, match=r"no drawings .*(.|\n)*cat\.npy: it is a symbolic link(.|\n)*dog\.npy: it is no"
     ):
-        list_quickdraw(tmp_path / "source")
+        list_sources("quickdraw", tmp_path / "source")

@@ -8,22 +8,20 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 
 from smat.domains.hierarchy import Hierarchy
 from smat.errors import DataError
-from smat.files import write_whole
 
 IMAGES = "images.arrow"
 DESCRIPTION = "domain.json"
 PROGRESS = "progress.jsonl"
-_FORMAT = 1
+FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Something that is left out, and why.
+    """Something that was left out, and why.
 
     Attributes:
         place: the file, and where there is one the record or line.
@@ -42,14 +40,14 @@ class Imported:
     """What `domain.json` says.
 
     Attributes:
-        name: of the domain.
-        classes: number of images of each class, in the order of the labels; 0 where all were refused.
+        name: name of the domain.
+        classes: number of images per class, in the order of the labels; 0 where all were refused.
         splits: names of the classes of `train`, `val` and `test` that have images.
-        hierarchy: of these classes.
+        hierarchy: hierarchy of these classes.
         flip: whether a mirrored image is still of its class; None: not said.
         sha256: hash of the images, their names and labels in order, the class names and the options.
         options: how images were brought in: `{"max_side": 256}` or `{"keep": true}`.
-        source: kind, folder, the state of its files and versions of the software at the time of the import.
+        source: kind and folder of the source, the state of its files, and versions of the software at that time.
         refused: what was left out.
         notes: what to know of the import besides.
     """
@@ -91,8 +89,8 @@ def read_imported(folder: Path) -> Imported:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != _FORMAT or content["complete"] is not True:
-            raise ValueError(f"format {content['format']}, complete {content['complete']}; expected {_FORMAT}, True")
+        if content["format"] != FORMAT or content["complete"] is not True:
+            raise ValueError(f"format {content['format']}, complete {content['complete']}; expected {FORMAT}, True")
         hierarchy = content["hierarchy"]
         return Imported(
             name=content["name"],
@@ -113,44 +111,8 @@ def read_imported(folder: Path) -> Imported:
         ) from error
 
 
-def write_imported(folder: Path, imported: Imported) -> None:
-    """Write `domain.json`, whole or not at all; from then on the import is finished."""
-    hierarchy = imported.hierarchy
-    content = {
-        "format": _FORMAT,
-        "complete": True,
-        "name": imported.name,
-        "sha256": imported.sha256,
-        "images": imported.images,
-        "options": dict(imported.options),
-        "source": dict(imported.source),
-        "flip": imported.flip,
-        "splits": dict(imported.splits),
-        "classes": dict(imported.classes),
-        "hierarchy": hierarchy
-        and {"kind": hierarchy.kind, "groups": {s: dict(g) for s, g in hierarchy.groups.items()}},
-        "notes": list(imported.notes),
-        "refused": [{"place": entry.place, "reason": entry.reason} for entry in imported.refused],
-    }
-    write_whole(folder / DESCRIPTION, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-
 def _tuples(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return {key: tuple(values) for key, values in names.items()}
-
-
-def image_schema(classes: Sequence[str]) -> pa.Schema:
-    """Columns of `images.arrow`, with the names in the form that `datasets` understands."""
-    return datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes))}
-    ).arrow_schema
-
-
-def image_batch(label: int, names: Sequence[str], images: Sequence[bytes]) -> pa.RecordBatch:
-    """Rows of one class."""
-    columns = [pa.array(images, pa.binary()), pa.array(names, pa.string())]
-    pixels = pa.StructArray.from_arrays(columns, names=["bytes", "path"])
-    return pa.record_batch([pixels, pa.array([label] * len(names), pa.int64())], names=["image", "label"])
 
 
 def open_images(folder: Path) -> pa.Table:

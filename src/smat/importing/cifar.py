@@ -9,9 +9,10 @@ import numpy as np
 
 from smat.domains.imported import Refused
 from smat.errors import DataError
+from smat.importing.apart import read_pickle
 from smat.importing.files import inside
+from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
-from smat.importing.pickles import read_pickle
 
 _SIDE = 32
 _PART = 1000
@@ -41,27 +42,35 @@ _VERSIONS = (
 )
 
 
-def list_domains(source: Path) -> list[Listing]:
+class Cifar(Kind):
     """CIFAR-10, CIFAR-100 or both, from a folder of theirs or one that holds these.
 
     Training and test images are joined by class, with CIFAR-100's fine labels; all classes are for testing, as in
     Meta-Dataset.
-
-    Raises:
-        DataError: neither is there, or no file of them can be read.
     """
-    listings: list[Listing] = []
-    for version in _VERSIONS:
-        for folder in (source, source / version.folder):
-            if (folder / version.meta).is_file() and any((folder / batch).is_file() for batch in version.batches):
-                listings.append(_list(folder, version))
-                break
-    if not listings:
-        wanted = " nor ".join(f"{v.meta} with {v.batches[0]} ({v.name})" for v in _VERSIONS)
-        raise DataError(
-            f"'{source}' has neither {wanted}: unpack cifar-10-python.tar.gz or cifar-100-python.tar.gz there"
-        )
-    return listings
+
+    name = "cifar"
+    summary = "CIFAR-10 and CIFAR-100, the Python version"
+    files = "data_batch_1 … 5, test_batch and batches.meta; or train, test and meta"
+    known = (
+        Known(("cifar10",), "CIFAR-10", 10, 60_000, 6_000),
+        Known(("cifar100",), "CIFAR-100", 100, 60_000, 600),
+    )
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """One domain or two."""
+        listings: list[Listing] = []
+        for version in _VERSIONS:
+            for folder in (root, root / version.folder):
+                if (folder / version.meta).is_file() and any((folder / batch).is_file() for batch in version.batches):
+                    listings.append(_list(folder, version))
+                    break
+        if not listings:
+            wanted = " nor ".join(f"{v.meta} with {v.batches[0]} ({v.name})" for v in _VERSIONS)
+            raise DataError(
+                f"'{root}' has neither {wanted}: unpack cifar-10-python.tar.gz or cifar-100-python.tar.gz there"
+            )
+        return listings
 
 
 def _list(folder: Path, version: _Version) -> Listing:

@@ -8,10 +8,10 @@ from typing import Any
 from smat.domains.images import to_rgb
 from smat.domains.imported import Refused
 from smat.errors import DataError
-from smat.importing.class_splits import divided
+from smat.importing.class_splits import META_DATASET, divided
 from smat.importing.decoding import Box, cut, decoded
 from smat.importing.files import PART, shown
-from smat.importing.landmarks import find_root
+from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.lists import is_text, path_problem, read_bytes
 
@@ -24,54 +24,59 @@ Object = tuple[str, int, tuple[float, float, float, float]]
 """Image file; number of the annotation; left, top, width and height."""
 
 
-def list_coco(source: Path) -> list[Listing]:
-    """The objects of MSCOCO's training images of 2017; where there are only the validation images, of these.
+class Coco(Kind):
+    """The objects of the training images of 2017; where there are only the validation images, of these."""
 
-    Raises:
-        DataError: there is nothing of it, or the annotations cannot be read.
-    """
-    root = find_root("coco", source)
-    path, images = _files(root)
-    tables = _tables(root, path)
-    refused: list[Refused] = []
-    place = shown(path, root)
-    names = _by_id(tables["categories"], "name", f"{place}, category", refused)
-    files = _by_id(tables["images"], "file_name", f"{place}, image", refused)
-    if len(set(names.values())) < len(names):
-        raise DataError(f"'{path}' has two categories of one name: download it again")
-    objects: dict[int, list[Object]] = {category: [] for category in names}
-    for position, annotation in enumerate(tables["annotations"]):
-        found = _object(annotation, names, files)
-        if isinstance(found, str):
-            number = annotation.get("id") if isinstance(annotation, dict) else None
-            refused.append(Refused(f"{place}, annotation {number!r:.40} at {position}", found))
-        else:
-            objects[found[0]].append(found[1])
-    if not any(objects.values()):
-        wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-        raise DataError(f"'{path}' has no object that can be imported; what is wrong:{wrong}")
-    classes = tuple(names.values())
-    splits, notes = divided("coco", classes)
-    return [
-        Listing(
-            name="coco",
-            classes=classes,
-            splits=splits,
-            parts=[
-                Part(label, len(piece), (str(root), shown(images, root), tuple(piece)))
-                for label, category in enumerate(names)
-                for found in [sorted(objects[category])]
-                for piece in (found[start : start + PART] for start in range(0, len(found), PART))
-            ],
-            read=read_objects,
-            files=[path, images],
-            refused=tuple(refused),
-            notes=(
-                *notes,
-                f"boxes are enlarged by {_ENLARGED}, and crowds (iscrowd) are objects too, as in Meta-Dataset",
-            ),
-        )
-    ]
+    name = "coco"
+    summary = "MSCOCO: the objects, cut out of the images by their boxes"
+    files = "annotations/instances_train2017.json and train2017"
+    landmarks = ("annotations/instances_*2017.json", "instances_*2017.json")
+    known = (Known(("coco", "mscoco"), "MSCOCO", 80, splits=(0, 40, 40)),)
+    splits = META_DATASET["coco"]
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """One domain."""
+        path, images = _files(root)
+        tables = _tables(root, path)
+        refused: list[Refused] = []
+        place = shown(path, root)
+        names = _by_id(tables["categories"], "name", f"{place}, category", refused)
+        files = _by_id(tables["images"], "file_name", f"{place}, image", refused)
+        if len(set(names.values())) < len(names):
+            raise DataError(f"'{path}' has two categories of one name: download it again")
+        objects: dict[int, list[Object]] = {category: [] for category in names}
+        for position, annotation in enumerate(tables["annotations"]):
+            found = _object(annotation, names, files)
+            if isinstance(found, str):
+                number = annotation.get("id") if isinstance(annotation, dict) else None
+                refused.append(Refused(f"{place}, annotation {number!r:.40} at {position}", found))
+            else:
+                objects[found[0]].append(found[1])
+        if not any(objects.values()):
+            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
+            raise DataError(f"'{path}' has no object that can be imported; what is wrong:{wrong}")
+        classes = tuple(names.values())
+        splits, notes = divided(self, classes)
+        return [
+            Listing(
+                name=self.name,
+                classes=classes,
+                splits=splits,
+                parts=[
+                    Part(label, len(piece), (str(root), shown(images, root), tuple(piece)))
+                    for label, category in enumerate(names)
+                    for found in [sorted(objects[category])]
+                    for piece in (found[start : start + PART] for start in range(0, len(found), PART))
+                ],
+                read=read_objects,
+                files=[path, images],
+                refused=tuple(refused),
+                notes=(
+                    *notes,
+                    f"boxes are enlarged by {_ENLARGED}, and crowds (iscrowd) are objects too, as in Meta-Dataset",
+                ),
+            )
+        ]
 
 
 def _files(root: Path) -> tuple[Path, Path]:

@@ -2,34 +2,29 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
+import pickle
 import tempfile
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from multiprocessing.connection import wait
-from multiprocessing.context import BaseContext
-from multiprocessing.synchronize import Event
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from smat.domains.domain import SPLITS
 from smat.domains.hierarchy import Hierarchy
-from smat.domains.imported import DESCRIPTION, Imported, Refused, image_batch, read_imported, row_hash
+from smat.domains.imported import DESCRIPTION, Imported, Refused, read_imported, row_hash
 from smat.errors import ConfigError, DataError, NothingImportedError
 from smat.importing.files import printable
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.reduce import stored_image
-from smat.importing.writing import PartDone, Writing, changed_options, writable
-from smat.process import versions
+from smat.importing.writing import HASH_BYTES, PartDone, Writing, changed_options, image_batch, writable
+from smat.process import in_workers, stop_requested, versions
 
 _BATCH_BYTES = 2**25
-_AHEAD = 2  # parts in work or waiting for their turn, for each process
 
 
 def import_domain(
@@ -40,7 +35,6 @@ def import_domain(
     keep: bool = False,
     processes: int = 0,
     progress: Callable[[int], None] | None = None,
-    source: Mapping[str, str] | None = None,
 ) -> Imported:
     """Write a domain to a folder of its name.
 
@@ -52,9 +46,8 @@ def import_domain(
         out: folder in which the domain's folder is made.
         max_side: longest side of an image in pixels; larger ones are made smaller once.
         keep: leave images as large as they are.
-        processes: that read and decode; 0: this one alone.
-        progress: called with the number of images of all finished parts, first at the start.
-        source: what to remember of it, such as its kind and folder.
+        processes: number of processes that read and decode; 0: only this one.
+        progress: function that gets the number of images of all finished parts, first at the start.
 
     Returns:
         What was written.
@@ -63,11 +56,11 @@ def import_domain(
         NothingImportedError: no image of it can be used.
         DataError: the folder cannot be written to or has something else, such as an
             import of other files or with other options; or a worker process died.
-        ConfigError: `max_side` or `processes` that cannot be.
+        ConfigError: `max_side` or `processes` that cannot be, or a listing whose `read` cannot go to worker processes.
     """
     if max_side < 1 or processes < 0:
         raise ConfigError(f"max_side is {max_side} and processes is {processes}; give 1 or more, and 0 or more")
-    _check(listing)
+    _check(listing, processes)
     folder = Path(out) / listing.name
     options: dict[str, Any] = {"keep": True} if keep else {"max_side": max_side}
     state = source_state(listing)
@@ -78,19 +71,27 @@ def import_domain(
         first = len(writing.parts)
         done = sum(part.images for part in listing.parts[:first])
         progress(done)
-        with tempfile.TemporaryDirectory(prefix="parts-", dir=folder, ignore_cleanup_errors=True) as place:
+        # Workers write each part to a file of its own, so that images do not go through a pipe between processes.
+        with tempfile.TemporaryDirectory(prefix="parts-", dir=folder, ignore_cleanup_errors=True) as parts:
             tasks = [
-                (listing.read, part, f"{listing.name}, class '{listing.classes[part.label]}'", max_side, keep, path)
+                _Task(part, _what(listing, part), os.path.join(parts, str(number)))
                 for number, part in enumerate(listing.parts[first:])
-                for path in [os.path.join(place, str(number))]
             ]
-            with closing(_results(tasks, processes)) as results:
-                for task, result in zip(tasks, results, strict=True):
-                    writing.append(Path(task[-1]), result)
-                    os.unlink(task[-1])
-                    done += task[1].images
-                    progress(done)
-        imported = _describe(listing, writing, options, {**(source or {}), "state": state})
+            make = partial(_Reader, listing.read, None if keep else max_side)
+            try:
+                with closing(in_workers(make, tasks, processes)) as results:
+                    for task, result in zip(tasks, results, strict=True):
+                        writing.append(Path(task.path), result)
+                        os.unlink(task.path)
+                        done += task.part.images
+                        progress(done)
+            except BrokenProcessPool as error:
+                what = _what(listing, listing.parts[len(writing.parts)])
+                raise DataError(
+                    f"a worker process died while {what} was next, perhaps for want of memory. What is finished is "
+                    "kept: run the same import again, with fewer --processes if it happens again"
+                ) from error
+        imported = _describe(listing, writing, options, {**listing.origin, "state": state})
         if imported.images:
             writing.finish(imported)
             return imported
@@ -120,7 +121,7 @@ def source_state(listing: Listing) -> str:
     return digest.hexdigest()
 
 
-def _check(listing: Listing) -> None:
+def _check(listing: Listing, processes: int) -> None:
     labels = [part.label for part in listing.parts]
     owned = Counter(name for names in listing.splits.values() for name in names)
     if not labels or labels != sorted(labels) or labels[0] < 0 or labels[-1] >= len(listing.classes):
@@ -129,6 +130,14 @@ def _check(listing: Listing) -> None:
         raise DataError(f"'{listing.name}' has a class twice, or classes that are in no split or in several")
     if not set(listing.splits) <= set(SPLITS) or Path(listing.name).name != listing.name:
         raise DataError(f"'{listing.name}' with splits {list(listing.splits)} is no name for a folder, or no splits")
+    try:
+        if processes:
+            pickle.dumps(listing.read)
+    except Exception as error:  # of the user's own class
+        raise ConfigError(
+            f"what reads the images of '{listing.name}' cannot be sent to worker processes ({error}): make it a "
+            "function of a module or a method of the kind, or use --processes 0"
+        ) from error
 
 
 def _finished(folder: Path, options: Mapping[str, Any], state: str) -> Imported:
@@ -142,7 +151,7 @@ def _finished(folder: Path, options: Mapping[str, Any], state: str) -> Imported:
     return imported
 
 
-def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], source: Mapping[str, str]) -> Imported:
+def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], source: Mapping[str, Any]) -> Imported:
     counts = dict.fromkeys(listing.classes, 0)
     refused = list(listing.refused)
     for part, done in zip(listing.parts, writing.parts, strict=True):
@@ -173,100 +182,66 @@ def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], so
     )
 
 
-def _results(tasks: Sequence[tuple[Any, ...]], processes: int) -> Generator[PartDone]:
-    """What `_do` gives for each task, in order, with few of them ahead."""
-    if not processes:
-        yield from (_do(*task) for task in tasks)
-        return
-    context = worker_context()
-    stop = context.Event()
-    pool = ProcessPoolExecutor(min(processes, len(tasks) or 1), context, start_worker, (stop,))
-    waiting: deque[tuple[str, Future[PartDone]]] = deque()
-    what = ""
-    try:
-        for task in tasks:
-            waiting.append((task[2], pool.submit(_do, *task)))
-            if len(waiting) > _AHEAD * processes:
-                what, future = waiting.popleft()
-                yield future.result()
-        while waiting:
-            what, future = waiting.popleft()
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a worker process died while {what} was next, perhaps for want of memory. What is finished is kept: run "
-            "the same import again, with fewer processes if it happens again"
-        ) from error
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+@dataclass(frozen=True)
+class _Task:
+    """A part to read, what to call it in messages, and the file that its images go to."""
+
+    part: Part
+    what: str
+    path: str
 
 
-_stop: Event | None = None
+def _what(listing: Listing, part: Part) -> str:
+    return f"{listing.name}, class '{listing.classes[part.label]}'"
 
 
-def worker_context() -> BaseContext:
-    """How worker processes are started: by one that has imported what they need, where the system can do that."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
+@dataclass(frozen=True)
+class _Reader:
+    """Reads parts, checks and reduces their images, and writes these to files as record batches."""
 
+    read: Callable[[Part], Iterator[Found | Refused]]
+    max_side: int | None
 
-def start_worker(stop: Event) -> None:
-    """Ctrl-C is the first process's matter: its workers go on until `stop` is set, or it is no more."""
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    def __call__(self, task: _Task) -> PartDone:
+        refused: list[Refused] = []
+        hashes = bytearray()
+        names: list[str] = []
+        images: list[bytes] = []
+        size = 0
+        with writable(Path(task.path).parent), open(task.path, "wb") as file:
+            for item in self._items(task):
+                if isinstance(item, Refused):
+                    refused.append(Refused(printable(item.place), printable(item.reason)))
+                    continue
+                name = printable(item.name)
+                try:
+                    image = stored_image(item.image, self.max_side)
+                except DataError as error:
+                    refused.append(Refused(name, printable(str(error))))
+                    continue
+                names.append(name)
+                images.append(image)
+                hashes += row_hash(task.part.label, name, image)
+                size += len(image)
+                if size > _BATCH_BYTES:
+                    file.write(image_batch(task.part.label, names, images).serialize())
+                    names, images, size = [], [], 0
+            if images:
+                file.write(image_batch(task.part.label, names, images).serialize())
+        return PartDone(len(hashes) // HASH_BYTES, bytes(hashes), tuple(refused))
 
-
-def _do(
-    read: Callable[[Part], Iterator[Found | Refused]], part: Part, what: str, max_side: int, keep: bool, path: str
-) -> PartDone:
-    """Read a part, check and reduce its images, and write them to a file as record batches."""
-    refused: list[Refused] = []
-    hashes = bytearray()
-    names: list[str] = []
-    images: list[bytes] = []
-    size = 0
-    with writable(Path(path).parent), open(path, "wb") as file:
-        for item in _items(read, part, what):
-            if isinstance(item, Refused):
-                refused.append(Refused(printable(item.place), printable(item.reason)))
-                continue
-            name = printable(item.name)
-            try:
-                image = stored_image(item.image, None if keep else max_side)
-            except DataError as error:
-                refused.append(Refused(name, printable(str(error))))
-                continue
-            names.append(name)
-            images.append(image)
-            hashes += row_hash(part.label, name, image)
-            size += len(image)
-            if size > _BATCH_BYTES:
-                file.write(image_batch(part.label, names, images).serialize())
-                names, images, size = [], [], 0
-        if images:
-            file.write(image_batch(part.label, names, images).serialize())
-    return PartDone(len(hashes) // 32, bytes(hashes), tuple(refused))
-
-
-def _items(read: Callable[[Part], Iterator[Found | Refused]], part: Part, what: str) -> Iterator[Found | Refused]:
-    """What `read` gives; an error that it should have caught ends its part only, a failing disk the import."""
-    count = 0
-    try:
-        for item in read(part):
-            if _stop is not None and _stop.is_set():
-                raise KeyboardInterrupt
-            count += 1
-            yield item
-    except (OSError, MemoryError) as error:
-        raise DataError(f"reading {what} failed: {error or type(error).__name__}; mend it and import again") from error
-    except Exception as error:
-        lost = f"after {count} of {part.images} images: the rest of this part is lost"
-        yield Refused(what, f"reading stopped with {type(error).__name__}: {error}, {lost}")
+    def _items(self, task: _Task) -> Iterator[Found | Refused]:
+        """What `read` gives; an error that it should have caught ends its part only, a failing disk the import."""
+        count = 0
+        try:
+            for item in self.read(task.part):
+                if stop_requested():
+                    raise KeyboardInterrupt
+                count += 1
+                yield item
+        except (OSError, MemoryError) as error:
+            reason = error or type(error).__name__
+            raise DataError(f"reading {task.what} failed: {reason}; mend it and import again") from error
+        except Exception as error:
+            lost = f"after {count} of {task.part.images} images: the rest of this part is lost"
+            yield Refused(task.what, f"reading stopped with {type(error).__name__}: {error}, {lost}")

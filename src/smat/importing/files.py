@@ -32,8 +32,8 @@ def class_files(folder: Path, root: Path) -> tuple[list[Path], list[Refused]]:
     """Image files (by their suffix) in a folder and those within it, sorted; hidden ones are not looked at.
 
     Args:
-        folder: of one class.
-        root: of the source; symbolic links that lead out of it are refused.
+        folder: folder of one class.
+        root: folder of the source; symbolic links that lead out of it are refused.
     """
     if not inside(root, folder):
         return [], [Refused(shown(folder, root), "it is a symbolic link that leaves the source folder")]
@@ -82,7 +82,7 @@ def file_parts(label: int, root: Path, files: list[Path], size: int = PART) -> l
 
 
 def read_file_part(part: Part) -> Iterator[Found | Refused]:
-    """The images of a part made by `file_parts`: `Listing.read` of sources that have a file an image."""
+    """The images of a part made by `file_parts`: `Listing.read` of sources with a file per image."""
     root, paths = part.payload
     for path in paths:
         yield read_image(Path(root), Path(root, path))

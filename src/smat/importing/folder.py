@@ -8,62 +8,67 @@ from smat.domains.imported import Refused
 from smat.domains.splits import check_known, splits_beside
 from smat.errors import DataError
 from smat.importing.files import class_files, file_parts, printable, read_file_part
+from smat.importing.kind import Kind
 from smat.importing.listing import Listing
 
 
-def list_domains(source: Path) -> list[Listing]:
-    """One domain, of the folder's name.
+class Folder(Kind):
+    """One domain of the folder's name, with or without `train`, `val` and `test` folders around the class folders.
 
-    Its classes are divided as the `train`, `val` and `test` folders do; or, without these, as a `splits.json` beside
-    the folder says. Where those folders divide each class's images, these are joined, and all classes are for testing.
-
-    Raises:
-        DataError: no class folders with images, or a `splits.json` that does not fit.
+    Its classes are divided as these do; or, without them, as a `splits.json` beside the folder says. Where they divide
+    each class's images, these are joined, and all classes are for testing.
     """
-    if not source.is_dir():
-        raise DataError(f"'{source}' is no folder; give one that holds a folder for each class")
-    divided = split_folders(source)
-    refused: list[Refused] = []
-    images: dict[str, list[Path]] = {}
-    splits: dict[str, list[str]] = {}
-    loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in source.iterdir() if path.is_file())
-    if loose:
-        refused.append(Refused(".", f"{loose} images lie outside class folders"))
-    for top in divided or [source]:
-        for folder in class_folders(top):
-            name = folder.name
-            if name != printable(name):
-                refused.append(Refused(printable(str(folder.relative_to(source))), "its name is no UTF-8: rename it"))
-                continue
-            files, wrong = class_files(folder, source)
-            refused += wrong
-            if not files and not wrong:
-                refused.append(Refused(folder.relative_to(source).as_posix(), "no images in this class folder"))
-            if not files:
-                continue
-            images.setdefault(name, []).extend(files)
-            splits.setdefault(SPLIT_FOLDERS[top.name] if divided else "test", []).append(name)
-    if not images:
-        wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-        raise DataError(
-            f"no class folders with images in '{source}'; give a folder that holds one for each class{wrong}"
-        )
-    classes = tuple(sorted(images))
-    parts = [part for label, name in enumerate(classes) for part in file_parts(label, source, images[name])]
-    name = source.resolve().name
-    by_split, note = _splits(source, name, classes, splits, bool(divided))
-    return [
-        Listing(
-            name=name,
-            classes=classes,
-            splits=by_split,
-            parts=parts,
-            read=read_file_part,
-            files=[path for name in classes for path in images[name]],
-            refused=tuple(refused),
-            notes=(note,) if note else (),
-        )
-    ]
+
+    name = "folder"
+    summary = "any images, in a folder for each class"
+    files = "class folders, or train, val and test folders of class folders"
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """One domain."""
+        if not root.is_dir():
+            raise DataError(f"'{root}' is no folder; give one that holds a folder for each class")
+        divided = split_folders(root)
+        refused: list[Refused] = []
+        images: dict[str, list[Path]] = {}
+        splits: dict[str, list[str]] = {}
+        loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir() if path.is_file())
+        if loose:
+            refused.append(Refused(".", f"{loose} images lie outside class folders"))
+        for top in divided or [root]:
+            for folder in class_folders(top):
+                name = folder.name
+                if name != printable(name):
+                    refused.append(Refused(printable(str(folder.relative_to(root))), "its name is no UTF-8: rename it"))
+                    continue
+                files, wrong = class_files(folder, root)
+                refused += wrong
+                if not files and not wrong:
+                    refused.append(Refused(folder.relative_to(root).as_posix(), "no images in this class folder"))
+                if not files:
+                    continue
+                images.setdefault(name, []).extend(files)
+                splits.setdefault(SPLIT_FOLDERS[top.name] if divided else "test", []).append(name)
+        if not images:
+            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
+            raise DataError(
+                f"no class folders with images in '{root}'; give a folder that holds one for each class{wrong}"
+            )
+        classes = tuple(sorted(images))
+        parts = [part for label, name in enumerate(classes) for part in file_parts(label, root, images[name])]
+        name = root.resolve().name
+        by_split, note = _splits(root, name, classes, splits, bool(divided))
+        return [
+            Listing(
+                name=name,
+                classes=classes,
+                splits=by_split,
+                parts=parts,
+                read=read_file_part,
+                files=[path for name in classes for path in images[name]],
+                refused=tuple(refused),
+                notes=(note,) if note else (),
+            )
+        ]
 
 
 def _splits(

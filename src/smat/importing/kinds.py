@@ -1,107 +1,166 @@
-"""The kinds of sources that can be imported, by name."""
+"""The kinds of sources, found by name or import path, and the domains that they list."""
 
-import importlib
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from smat.errors import ConfigError, DataError
+from smat.importing.aircraft import AIRCRAFT
+from smat.importing.cifar import Cifar
+from smat.importing.coco import Coco
+from smat.importing.cub import Cub
+from smat.importing.files import inside
+from smat.importing.folder import Folder
+from smat.importing.gtsrb import Gtsrb
+from smat.importing.kind import Kind, Known
+from smat.importing.line_lists import DOMAINNET, DTD, FOOD, PETS
 from smat.importing.listing import Listing
+from smat.importing.matlab_lists import Cars, Flowers
+from smat.importing.metadataset import MetaDataset
+from smat.importing.metadataset_h5 import MetaDatasetH5
+from smat.importing.mnist import Mnist
+from smat.importing.omniglot import Omniglot
+from smat.importing.quickdraw import QuickDraw
+from smat.plugins import import_object, import_path
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of source.
-
-    Attributes:
-        summary: what it is.
-        files: what its folder holds.
-        importer: module of this package, and after `:` the function if it is not `list_domains`.
-    """
-
-    summary: str
-    files: str
-    importer: str
-
-
-KINDS = {
-    "metadataset": Kind(
-        "Meta-Dataset as its official conversion writes it",
-        "dataset_spec.json and 0.tfrecords, 1.tfrecords, … in a folder, or in a folder for each data set",
-        "metadataset",
-    ),
-    "metadataset-h5": Kind(
-        "Meta-Dataset as the public files of PMF have it",
-        "0.h5, 1.h5, … in a folder, or in a folder for each data set",
-        "metadataset_h5",
-    ),
-    "folder": Kind(
-        "any images, in a folder for each class",
-        "class folders, or train, val and test folders of class folders",
-        "folder",
-    ),
-    "cifar": Kind(
-        "CIFAR-10 and CIFAR-100, the Python version",
-        "data_batch_1 … 5, test_batch and batches.meta; or train, test and meta",
-        "cifar",
-    ),
-    "mnist": Kind(
-        "MNIST, and what has its format: Fashion-MNIST, Kuzushiji-MNIST, EMNIST",
-        "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-… of both, gzipped (.gz) or not",
-        "mnist",
-    ),
-    "gtsrb": Kind(
-        "German Traffic Sign Recognition Benchmark (Traffic Sign), the training images",
-        "Final_Training/Images with 00000 … 00042",
-        "listed_images:list_gtsrb",
-    ),
-    "coco": Kind(
-        "MSCOCO: the objects, cut out of the images by their boxes",
-        "annotations/instances_train2017.json and train2017",
-        "coco:list_coco",
-    ),
-    "domainnet": Kind(
-        "DomainNet: Sketch, Clipart and the others",
-        "sketch, clipart, …, and sketch_train.txt, sketch_test.txt, …",
-        "listed_images:list_domainnet",
-    ),
-    "pets": Kind("Oxford-IIIT Pet", "images and annotations/list.txt", "listed_images:list_pets"),
-    "cars": Kind(
-        "Stanford Cars", "cars_train, cars_test and devkit, or car_ims and cars_annos.mat", "matlab_lists:list_cars"
-    ),
-    "food": Kind("Food-101", "images and meta with classes.txt, train.txt and test.txt", "listed_images:list_food"),
-    "flowers": Kind("VGG Flower 102", "jpg and imagelabels.mat", "matlab_lists:list_flowers"),
-    "dtd": Kind("Describable Textures", "images and labels/labels_joint_anno.txt", "listed_images:list_dtd"),
-    "aircraft": Kind(
-        "FGVC-Aircraft, cut out of the images by their boxes",
-        "data with images, images_box.txt, variants.txt and images_variant_*.txt",
-        "aircraft:list_aircraft",
-    ),
-    "cub": Kind(
-        "CU Birds (CUB-200-2011)",
-        "images, images.txt, classes.txt and image_class_labels.txt",
-        "listed_images:list_cub",
-    ),
-    "omniglot": Kind("Omniglot", "images_background and images_evaluation", "omniglot:list_omniglot"),
-    "quickdraw": Kind("Quick, Draw!", "NAME.ndjson or NAME.npy of each class", "quickdraw:list_quickdraw"),
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        MetaDataset(),
+        MetaDatasetH5(),
+        Folder(),
+        Cifar(),
+        Mnist(),
+        Gtsrb(),
+        Coco(),
+        DOMAINNET,
+        PETS,
+        Cars(),
+        FOOD,
+        Flowers(),
+        DTD,
+        AIRCRAFT,
+        Cub(),
+        Omniglot(),
+        QuickDraw(),
+    )
 }
+"""The kinds of the package, by name."""
 
 
-def list_domains(kind: str, source: str | Path) -> list[Listing]:
-    """The domains of a source.
-
-    Args:
-        kind: of `KINDS`.
-        source: its folder.
+def find_kind(name: str) -> Kind:
+    """The kind of that name, or of one's own by the import path of its class.
 
     Raises:
-        ConfigError: an unknown kind.
+        ConfigError: there is none, or it is not a class of a kind.
+    """
+    if name in KINDS:
+        return KINDS[name]
+    if "." not in name:
+        raise ConfigError(
+            f"kind is {name!r}; the kinds are {', '.join(KINDS)}, or the import path of a class of your own, such as "
+            "my_lab.kinds.Plankton"
+        )
+    found = import_object(name)
+    if not (isinstance(found, type) and issubclass(found, Kind)):
+        raise ConfigError(f"{name} is no kind of source: give a class that inherits from smat.importing.Kind")
+    lacking = [attribute for attribute in ("name", "summary", "files") if not hasattr(found, attribute)]
+    if inspect.isabstract(found) or lacking:
+        raise ConfigError(f"{name} lacks {', '.join([*lacking, *sorted(found.__abstractmethods__)])}: define it there")
+    try:
+        return found()
+    except TypeError as error:
+        raise ConfigError(f"{name} cannot be made without arguments: {error}; give each a default") from error
+
+
+def list_sources(kind: str | Kind, source: str | Path) -> list[Listing]:
+    """The domains of a source, each to be given to `import_domain`.
+
+    Args:
+        kind: name of a kind, import path of a class of one's own, or an object of one.
+        source: folder of the source's files, unpacked.
+
+    Raises:
+        ConfigError: an unknown kind, or one that lists no domains.
         DataError: nothing there can be imported as this kind.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"kind is {kind!r}; the kinds are {', '.join(KINDS)}")
-    if not Path(source).is_dir():
-        raise DataError(f"there is no folder '{source}'; for {kind}, give one with {KINDS[kind].files}")
-    module, _, function = KINDS[kind].importer.partition(":")
-    importer = importlib.import_module(f"{__package__}.{module}")
-    listings: list[Listing] = getattr(importer, function or "list_domains")(Path(source))
-    return listings
+    kind = find_kind(kind) if isinstance(kind, str) else kind
+    source = Path(source)
+    if not source.is_dir():
+        raise DataError(f"there is no folder '{source}'; for {kind.name}, give one with {kind.files}")
+    listings: Any = kind.list_domains(_root(kind, source))
+    if not isinstance(listings, list) or not listings or not all(isinstance(one, Listing) for one in listings):
+        raise ConfigError(f"{import_path(type(kind))}.list_domains gives {listings!r:.80}; expected a list of Listing")
+    return [replace(listing, origin=_origin(kind, source, listing.name)) for listing in listings]
+
+
+def expected_counts(domain: str, origin: Mapping[str, Any]) -> Known | None:
+    """The numbers that a domain should have, by its name, whatever its capitals and separators.
+
+    Args:
+        domain: name of the domain.
+        origin: what an import remembers of its source; empty for domains that were not imported.
+
+    Raises:
+        DataError: the remembered numbers of a kind of one's own are damaged.
+    """
+    if "known" in origin:
+        try:
+            said = origin["known"]
+            return Known(**said | {"names": (*said["names"],), "splits": said["splits"] and (*said["splits"],)})
+        except (TypeError, KeyError) as error:
+            raise DataError(
+                f"the source's known numbers in domain.json of '{domain}' cannot be used ({error}): import it again"
+            ) from error
+    name = _letters(domain)
+    # Where kinds share a name, as for the drawings of DomainNet, it is first of the domain's own kind.
+    first = [KINDS[key] for key in (str(origin.get("kind")), name) if key in KINDS]
+    return next((found for kind in (*first, *KINDS.values()) if (found := _known(kind, name))), None)
+
+
+def _known(kind: Kind, name: str) -> Known | None:
+    return next((known for known in kind.known if name in known.names), None)
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _origin(kind: Kind, source: Path, domain: str) -> dict[str, Any]:
+    """What an import remembers of its source: of a kind of one's own also the numbers, since its code may be gone."""
+    folder = source.resolve().name
+    if KINDS.get(kind.name) is kind:
+        return {"kind": kind.name, "folder": folder}
+    known = _known(kind, _letters(domain))
+    return {"kind": import_path(type(kind)), "folder": folder} | ({"known": asdict(known)} if known else {})
+
+
+def _root(kind: Kind, source: Path) -> Path:
+    """The folder that has a landmark of the kind: the source itself, or one in it.
+
+    Raises:
+        DataError: there is none; the message says which kind it might be instead.
+    """
+    if not kind.landmarks:
+        return source
+    try:
+        within = [path for path in source.iterdir() if path.is_dir() and inside(source, path)]
+        folders = [source, *sorted(path for path in within if not path.name.startswith((".", "__MACOSX")))]
+    except OSError as error:
+        raise DataError(f"'{source}' cannot be read as a folder: {error.strerror or error}") from error
+    for folder in folders:
+        if _is_of(folder, kind):
+            return folder
+    wanted = " or ".join(f"'{pattern}'" for pattern in kind.landmarks)
+    others = sorted(other.name for other in KINDS.values() if any(_is_of(folder, other) for folder in folders))
+    guess = f"; it might be of kind {' or '.join(others)}" if others else ""
+    raise DataError(
+        f"'{source}' is not of kind {kind.name}: neither it nor a folder in it has {wanted}{guess}. Give the folder "
+        "that the archives were unpacked to"
+    )
+
+
+def _is_of(folder: Path, kind: Kind) -> bool:
+    return any(next(folder.glob(pattern), None) is not None for pattern in kind.landmarks)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +11,8 @@ from smat.domains.imported import Refused
 from smat.errors import DataError
 from smat.importing.class_splits import divided
 from smat.importing.files import file_parts, inside, read_file_part, shown
-from smat.importing.listing import Found, Listing, Part
+from smat.importing.kind import Kind
+from smat.importing.listing import Listing
 
 _MOST_BYTES = 2**28  # of a list; the longest, of Food-101, has 2 MB
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -73,18 +74,6 @@ def read_lines(root: Path, path: Path) -> tuple[list[Line], list[Refused]]:
     return lines, refused
 
 
-def present_lists(root: Path, names: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Those of two lists that are there, and what to say if it is only one.
-
-    Raises:
-        DataError: there is neither.
-    """
-    lists = [root / name for name in names if (root / name).is_file()]
-    if not lists:
-        raise DataError(f"'{root}' has neither {' nor '.join(names)}: unpack the lists there")
-    return lists, [f"only the list {lists[0].name} is there: images of the other one are missing"] * (len(lists) < 2)
-
-
 def read_all_lines(root: Path, lists: Sequence[Path]) -> tuple[list[Line], list[Refused]]:
     """The lines of several files, as `read_lines` gives them."""
     lines: list[Line] = []
@@ -128,7 +117,7 @@ def whole_number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
-def one_number_each(rows: Sequence[tuple[Row, int]]) -> tuple[list[Row], dict[str, int], list[Refused]]:
+def one_number_per_class(rows: Sequence[tuple[Row, int]]) -> tuple[list[Row], dict[str, int], list[Refused]]:
     """Rows that say both a class's name and its number, without those that say what most others do not.
 
     Returns:
@@ -149,7 +138,7 @@ def one_number_each(rows: Sequence[tuple[Row, int]]) -> tuple[list[Row], dict[st
 
 
 def make_listing(
-    kind: str,
+    kind: Kind,
     root: Path,
     rows: Sequence[Row],
     classes: Sequence[str],
@@ -159,24 +148,22 @@ def make_listing(
     name: str | None = None,
     flip: bool | None = None,
     notes: Sequence[str] = (),
-    read: Callable[[Part], Iterator[Found | Refused]] = read_file_part,
 ) -> Listing:
-    """A domain from the rows of its lists, divided as Meta-Dataset divides it.
+    """A domain from the rows of its lists, divided as its kind says.
 
     An image that is listed with several classes is refused. That it is listed again with the same class, as lists of a
     part and of the whole do, is no harm.
 
     Args:
-        kind: of the source.
-        root: folder that the paths start from.
-        rows: images; their labels are of `classes`.
-        classes: in the order of their labels.
+        kind: kind of the source.
+        root: folder that the rows' paths start from.
+        rows: images, whose labels are among `classes`.
+        classes: class names, in the order of their labels.
         refused: what was wrong with the lists.
         files: the lists.
-        name: of the domain; that of the kind unless given.
+        name: name of the domain; that of the kind unless given.
         flip: whether a mirrored image is still of its class; None: not said.
         notes: what to know besides.
-        read: gives the images of a part made by `file_parts`.
 
     Raises:
         DataError: there is no row that can be used.
@@ -198,15 +185,15 @@ def make_listing(
             refused.append(Refused(path, f"it is of several classes: {claims}"))
     if not any(paths.values()):
         wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-        raise DataError(f"'{root}' lists no image that can be imported as {kind}; what is wrong:{wrong}")
+        raise DataError(f"'{root}' lists no image that can be imported as {kind.name}; what is wrong:{wrong}")
     folders = sorted({path.parent for images in paths.values() for path in images})
     splits, more = divided(kind, classes)
     return Listing(
-        name=name or kind,
+        name=name or kind.name,
         classes=tuple(classes),
         splits=splits,
         parts=[part for label, images in enumerate(paths.values()) for part in file_parts(label, root, images)],
-        read=read,
+        read=read_file_part,
         files=[*files, *(folder for folder in folders if os.path.isdir(folder))],
         flip=flip,
         refused=tuple(refused),

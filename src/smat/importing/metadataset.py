@@ -8,6 +8,7 @@ from pathlib import Path
 from smat.domains.imported import Refused
 from smat.errors import DataError
 from smat.importing.files import inside, printable
+from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.specs import SPECIFICATION, Specification, read_specification
 from smat.importing.tfrecords import image_and_label, read_run, survey
@@ -16,13 +17,20 @@ from smat.importing.tfrecords import image_and_label, read_run, survey
 _NEVER_MIRRORED = ("omniglot", "traffic_sign", "mnist")
 
 
-def list_domains(source: Path) -> list[Listing]:
-    """The datasets of a folder that the Meta-Dataset converter wrote: one, or all that are in it.
+class MetaDataset(Kind):
+    """The datasets of a folder that the Meta-Dataset converter wrote: one, or all that are in it."""
 
-    Raises:
-        DataError: none of them can be imported.
-    """
-    return list_datasets(source, "tfrecords", _dataset)
+    name = "metadataset"
+    summary = "Meta-Dataset as its official conversion writes it"
+    files = "dataset_spec.json and 0.tfrecords, 1.tfrecords, … in a folder, or in a folder for each data set"
+    known = (
+        Known(("ilsvrc2012", "ilsvrc", "imagenet"), "ILSVRC-2012", 1000, splits=(712, 158, 130)),
+        Known(("fungi",), "FGVCx Fungi", 1394, 89_760, splits=(994, 200, 200)),
+    )
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """A domain per dataset."""
+        return list_datasets(root, "tfrecords", _dataset)
 
 
 def read(part: Part) -> Iterator[Found | Refused]:
@@ -72,8 +80,8 @@ def list_datasets(source: Path, suffix: str, dataset: Callable[[Path], Listing])
 
     Args:
         source: the folder.
-        suffix: of class files, such as `tfrecords`.
-        dataset: makes the listing of one.
+        suffix: suffix of class files, such as `tfrecords`.
+        dataset: function that makes the listing of one dataset's folder.
 
     Raises:
         DataError: there is none, or all are bad.
@@ -117,11 +125,11 @@ def list_classes(
     """The listing of a dataset from its specification and its class files.
 
     Args:
-        folder: of the dataset.
-        specification: its classes.
-        suffix: of class files.
-        parts_of: gives, of a file and its class's label and number, the parts, how many images they have, and what is
-            wrong with the file.
+        folder: folder of the dataset.
+        specification: specification of its classes.
+        suffix: suffix of class files.
+        parts_of: function that gives, for a file and its class's label and number, the parts, how many images they
+            have, and what is wrong with the file.
         read: `Listing.read` for such parts.
         others: files with that suffix that are known to be of no class.
 

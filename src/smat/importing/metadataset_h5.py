@@ -1,4 +1,4 @@
-"""The Meta-Dataset files of PMF (Hu et al. 2022): `DATASET/{class number}.h5`, with a group an image."""
+"""The Meta-Dataset files of PMF (Hu et al. 2022): `DATASET/{class number}.h5`, with a group per image."""
 
 import re
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from PIL import Image
 from smat.domains.imported import Refused
 from smat.errors import DataError
 from smat.importing.files import PART, inside, printable
+from smat.importing.kind import Kind
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.metadataset import list_classes, list_datasets
 from smat.importing.specs import SPECIFICATION, Specification, read_specification
@@ -22,16 +23,20 @@ _SMALLEST = 64  # bytes; an image needs more of its file than that, whatever its
 _FILTERS = (1, 2, 3, 32000)  # gzip, shuffle, checksum, lzf: in the library itself; others are loaded from elsewhere
 
 
-def list_domains(source: Path) -> list[Listing]:
+class MetaDatasetH5(Kind):
     """The datasets of a folder in the layout of PMF's public files: one, or all that are in it.
 
     With a `dataset_spec.json` beside the class files, names, splits and hierarchy are from it; without, classes are
     called by their numbers and all are test classes.
-
-    Raises:
-        DataError: none of them can be imported.
     """
-    return list_datasets(source, "h5", _dataset)
+
+    name = "metadataset-h5"
+    summary = "Meta-Dataset as the public files of PMF have it"
+    files = "0.h5, 1.h5, … in a folder, or in a folder for each data set"
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """A domain per dataset."""
+        return list_datasets(root, "h5", _dataset)
 
 
 def read(part: Part) -> Iterator[Found | Refused]:

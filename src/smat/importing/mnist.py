@@ -14,6 +14,7 @@ import numpy as np
 from smat.domains.imported import Refused
 from smat.errors import DataError
 from smat.importing.files import inside
+from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
 
 _IMAGES = re.compile(r"(?P<set>.*?)(?P<part>train|t10k|test)-images[-.]idx3-ubyte(\.gz)?")
@@ -36,25 +37,35 @@ class _Idx(NamedTuple):
     wrong: str
 
 
-def list_domains(source: Path) -> list[Listing]:
-    """A domain for each set of idx files in a folder: training and test images joined by class, all for testing.
+class Mnist(Kind):
+    """A domain per set of idx files: training and test images joined by class, all for testing.
 
-    It has the folder's name (or of the folder around one called `raw`), or the name that EMNIST's files begin with.
-
-    Raises:
-        DataError: no images with labels, or none of them can be read.
+    It has the folder's name (that of the folder around it, if it is called `raw`), or the name that EMNIST's files
+    begin with.
     """
-    found: dict[str, list[Path]] = {}
-    for path in sorted(source.iterdir() if source.is_dir() else []):
-        match = _IMAGES.fullmatch(path.name)
-        if match and not (path.suffix == ".gz" and path.with_suffix("").is_file()):
-            found.setdefault(match["set"], []).append(path)
-    if not found:
-        raise DataError(
-            f"'{source}' has no idx files, such as train-images-idx3-ubyte or train-images-idx3-ubyte.gz; give the "
-            "folder that holds them"
-        )
-    return [_list(source, prefix, paths) for prefix, paths in found.items()]
+
+    name = "mnist"
+    summary = "MNIST, and what has its format: Fashion-MNIST, Kuzushiji-MNIST, EMNIST"
+    files = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-… of both, gzipped (.gz) or not"
+    known = (
+        Known(("mnist",), "MNIST", 10, 70_000),
+        Known(("fashionmnist",), "Fashion-MNIST", 10, 70_000, 7_000),
+        Known(("kmnist", "kuzushijimnist"), "Kuzushiji-MNIST", 10, 70_000, 7_000),
+    )
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """A domain per set of files."""
+        found: dict[str, list[Path]] = {}
+        for path in sorted(root.iterdir() if root.is_dir() else []):
+            match = _IMAGES.fullmatch(path.name)
+            if match and not (path.suffix == ".gz" and path.with_suffix("").is_file()):
+                found.setdefault(match["set"], []).append(path)
+        if not found:
+            raise DataError(
+                f"'{root}' has no idx files, such as train-images-idx3-ubyte or train-images-idx3-ubyte.gz; give the "
+                "folder that holds them"
+            )
+        return [_list(root, prefix, paths) for prefix, paths in found.items()]
 
 
 def _list(source: Path, prefix: str, paths: list[Path]) -> Listing:

@@ -9,74 +9,79 @@ from smat.domains.domain import SPLITS
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.imported import Refused
 from smat.errors import DataError
-from smat.importing.class_splits import meta_dataset_splits
+from smat.importing.class_splits import META_DATASET
 from smat.importing.decoding import decoded
 from smat.importing.files import class_files, file_parts, inside, printable, shown
-from smat.importing.landmarks import find_root
+from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
 
 _SETS = ("images_background", "images_evaluation")
 
 
-def list_omniglot(source: Path) -> list[Listing]:
-    """Omniglot: a class for each character, as `Greek/character01`, and a group of classes for each alphabet.
+class Omniglot(Kind):
+    """A class per character, as `Greek/character01`, and a group of classes per alphabet.
 
     The evaluation set is for testing; of the background set, five alphabets are for validation, as in Meta-Dataset.
-
-    Raises:
-        DataError: there is nothing of it.
     """
-    root = find_root("omniglot", source)
-    held_out = meta_dataset_splits()["omniglot"]["val"]
-    refused: list[Refused] = []
-    groups: dict[str, dict[str, tuple[str, ...]]] = {split: {} for split in SPLITS}
-    images: dict[str, list[Path]] = {}
-    folders: list[Path] = []
-    for alphabet in (path for name in _SETS for path in _folders(root / name)):
-        if not inside(root, alphabet):
-            refused.append(Refused(shown(alphabet, root), "it is a symbolic link that leaves the source folder"))
-            continue
-        split = "test" if alphabet.parent.name == _SETS[1] else "val" if alphabet.name in held_out else "train"
-        characters: list[str] = []
-        for folder in _folders(alphabet):
-            name = f"{alphabet.name}/{folder.name}"
-            files, wrong = class_files(folder, root)
-            refused += wrong
-            problem = (
-                "its name is no UTF-8: rename it" if name != printable(name)
-                else "this class is in the other set already" if name in images
-                else "no images in this class folder" if not files
-                else ""
-            )  # fmt: skip
-            if problem:
-                refused.append(Refused(shown(folder, root), problem))
+
+    name = "omniglot"
+    summary = "Omniglot"
+    files = "images_background and images_evaluation"
+    landmarks = _SETS
+    known = (Known(("omniglot",), "Omniglot", 1623, 32_460, 20, (883, 81, 659)),)
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """One domain."""
+        held_out = META_DATASET["omniglot"]["val"]
+        refused: list[Refused] = []
+        groups: dict[str, dict[str, tuple[str, ...]]] = {split: {} for split in SPLITS}
+        images: dict[str, list[Path]] = {}
+        folders: list[Path] = []
+        for alphabet in (path for name in _SETS for path in _folders(root / name)):
+            if not inside(root, alphabet):
+                refused.append(Refused(shown(alphabet, root), "it is a symbolic link that leaves the source folder"))
                 continue
-            images[name] = files
-            folders.append(folder)
-            characters.append(name)
-        if characters:
-            groups[split][alphabet.name] = tuple(characters)
-    if not images:
-        raise DataError(f"'{root}' has no folders ALPHABET/CHARACTER with images in {' or '.join(_SETS)}")
-    missing = [name for name in _SETS if not (root / name).is_dir()]
-    names = {split: tuple(name for group in groups[split].values() for name in group) for split in SPLITS}
-    return [
-        Listing(
-            name="omniglot",
-            classes=tuple(images),
-            splits={split: classes for split, classes in names.items() if classes},
-            parts=[part for label, files in enumerate(images.values()) for part in file_parts(label, root, files)],
-            read=read_inverted,
-            files=folders,
-            hierarchy=Hierarchy("groups", {split: alphabets for split, alphabets in groups.items() if alphabets}),
-            flip=False,
-            refused=tuple(refused),
-            notes=(
-                "the strokes are made white and the paper black, as in Meta-Dataset",
-                *(f"'{name}' is not there: unpack it beside the other one" for name in missing),
-            ),
-        )
-    ]
+            split = "test" if alphabet.parent.name == _SETS[1] else "val" if alphabet.name in held_out else "train"
+            characters: list[str] = []
+            for folder in _folders(alphabet):
+                name = f"{alphabet.name}/{folder.name}"
+                files, wrong = class_files(folder, root)
+                refused += wrong
+                problem = (
+                    "its name is no UTF-8: rename it" if name != printable(name)
+                    else "this class is in the other set already" if name in images
+                    else "no images in this class folder" if not files
+                    else ""
+                )  # fmt: skip
+                if problem:
+                    refused.append(Refused(shown(folder, root), problem))
+                    continue
+                images[name] = files
+                folders.append(folder)
+                characters.append(name)
+            if characters:
+                groups[split][alphabet.name] = tuple(characters)
+        if not images:
+            raise DataError(f"'{root}' has no folders ALPHABET/CHARACTER with images in {' or '.join(_SETS)}")
+        missing = [name for name in _SETS if not (root / name).is_dir()]
+        names = {split: tuple(name for group in groups[split].values() for name in group) for split in SPLITS}
+        return [
+            Listing(
+                name=self.name,
+                classes=tuple(images),
+                splits={split: classes for split, classes in names.items() if classes},
+                parts=[part for label, files in enumerate(images.values()) for part in file_parts(label, root, files)],
+                read=read_inverted,
+                files=folders,
+                hierarchy=Hierarchy("groups", {split: alphabets for split, alphabets in groups.items() if alphabets}),
+                flip=False,
+                refused=tuple(refused),
+                notes=(
+                    "the strokes are made white and the paper black, as in Meta-Dataset",
+                    *(f"'{name}' is not there: unpack it beside the other one" for name in missing),
+                ),
+            )
+        ]
 
 
 def _folders(place: Path) -> list[Path]:

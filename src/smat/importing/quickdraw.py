@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from smat.domains.imported import Refused
 from smat.errors import DataError
-from smat.importing.class_splits import divided
+from smat.importing.class_splits import META_DATASET, divided
 from smat.importing.files import inside, printable, shown
-from smat.importing.landmarks import find_root
+from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
 
 _PREFIXES = ("full_numpy_bitmap_", "full_simplified_", "full_raw_")  # of files saved in a browser
@@ -29,59 +29,66 @@ _WHOLE = _SQUARE + _LINE + 2 * _AROUND
 _FINE = 19  # pixels a pixel is drawn with; the line is then exactly 28 of these wide
 
 
-def list_quickdraw(source: Path) -> list[Listing]:
-    """Quick, Draw!: a class for each file `NAME.npy` or `NAME.ndjson`; of both, the bitmaps are read.
+class QuickDraw(Kind):
+    """A class per file `NAME.npy` or `NAME.ndjson`; where there are both, the bitmaps are read."""
 
-    Raises:
-        DataError: there is nothing of it.
-    """
-    root = find_root("quickdraw", source)
-    refused: list[Refused] = []
-    files: dict[str, dict[str, Path]] = {}
-    for path in sorted([*root.glob("*.npy"), *root.glob("*.ndjson")]):
-        name = path.stem
-        for prefix in _PREFIXES:
-            name = name.removeprefix(prefix)
-        problem = (
-            "it is a symbolic link that leaves the source folder" if not inside(root, path)
-            else "it is no file with the name of a class" if not path.is_file() or name != printable(name) or not name
-            else f"class '{name}' has such a file already" if path.suffix in files.get(name, {})
-            else ""
-        )  # fmt: skip
-        if problem:
-            refused.append(Refused(shown(path, root), problem))
-        else:
-            files.setdefault(name, {})[path.suffix] = path
-    both = [name for name, forms in files.items() if len(forms) > 1]
-    notes = (
-        [f"{len(both)} classes, such as '{both[0]}', have bitmaps and strokes: the bitmaps are taken"] if both else []
-    )
-    used = {name: forms.get(".npy") or forms[".ndjson"] for name, forms in sorted(files.items())}
-    parts: list[Part] = []
-    for label, (name, path) in enumerate(used.items()):
-        try:
-            of_bits = path.suffix == ".npy"
-            more = _bitmap_parts(label, root, path, refused) if of_bits else _stroke_parts(label, root, path, name)
-        except OSError as error:
-            more = []
-            refused.append(Refused(shown(path, root), f"it cannot be read: {error.strerror or error}"))
-        parts += more
-    if not parts:
-        wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-        raise DataError(f"'{root}' has no drawings that can be imported; what is wrong:{wrong}")
-    splits, more = divided("quickdraw", tuple(used))
-    return [
-        Listing(
-            name="quickdraw",
-            classes=tuple(used),
-            splits=splits,
-            parts=parts,
-            read=read_drawings,
-            files=list(used.values()),
-            refused=tuple(refused),
-            notes=(*more, *notes),
-        )
-    ]
+    name = "quickdraw"
+    summary = "Quick, Draw!"
+    files = "NAME.ndjson or NAME.npy of each class"
+    landmarks = ("*.npy", "*.ndjson")
+    known = (Known(("quickdraw",), "Quick, Draw!", 345, 50_426_266, splits=(241, 52, 52)),)
+    splits = META_DATASET["quickdraw"]
+
+    def list_domains(self, root: Path) -> list[Listing]:
+        """One domain."""
+        refused: list[Refused] = []
+        files: dict[str, dict[str, Path]] = {}
+        for path in sorted([*root.glob("*.npy"), *root.glob("*.ndjson")]):
+            name = path.stem
+            for prefix in _PREFIXES:
+                name = name.removeprefix(prefix)
+            problem = (
+                "it is a symbolic link that leaves the source folder" if not inside(root, path)
+                else "it is no file with the name of a class"
+                if not (path.is_file() and name and name == printable(name))
+                else f"class '{name}' has such a file already" if path.suffix in files.get(name, {})
+                else ""
+            )  # fmt: skip
+            if problem:
+                refused.append(Refused(shown(path, root), problem))
+            else:
+                files.setdefault(name, {})[path.suffix] = path
+        both = [name for name, forms in files.items() if len(forms) > 1]
+        notes = [
+            f"{len(both)} classes, such as '{name}', have bitmaps and strokes: the bitmaps are taken"
+            for name in both[:1]
+        ]
+        used = {name: forms.get(".npy") or forms[".ndjson"] for name, forms in sorted(files.items())}
+        parts: list[Part] = []
+        for label, (name, path) in enumerate(used.items()):
+            try:
+                of_bits = path.suffix == ".npy"
+                more = _bitmap_parts(label, root, path, refused) if of_bits else _stroke_parts(label, root, path, name)
+            except OSError as error:
+                more = []
+                refused.append(Refused(shown(path, root), f"it cannot be read: {error.strerror or error}"))
+            parts += more
+        if not parts:
+            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
+            raise DataError(f"'{root}' has no drawings that can be imported; what is wrong:{wrong}")
+        splits, more = divided(self, tuple(used))
+        return [
+            Listing(
+                name=self.name,
+                classes=tuple(used),
+                splits=splits,
+                parts=parts,
+                read=read_drawings,
+                files=list(used.values()),
+                refused=tuple(refused),
+                notes=(*more, *notes),
+            )
+        ]
 
 
 def _bitmap_parts(label: int, root: Path, path: Path, refused: list[Refused]) -> list[Part]:

@@ -22,9 +22,9 @@ class Specification:
     """A dataset's classes, as its specification has them.
 
     Attributes:
-        name: of the dataset.
+        name: name of the dataset.
         classes: class names by class number, ascending; the number is the label in the records.
-        images: how many images a class should have, by class number; a class that is not there: not said.
+        images: number of images that a class should have, by class number; without an entry it is not said.
         splits: class names by `train`, `val` and `test`.
         hierarchy: alphabets of characters, or the graph of concepts; None for a plain dataset.
         sharded: whether a class has files `{number}_{shard}` instead of one file `{number}`.

@@ -10,20 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smat.domains.imported import (
-    IMAGES,
-    PROGRESS,
-    Imported,
-    Refused,
-    first_hash,
-    image_schema,
-    next_hash,
-    write_imported,
-)
+import datasets
+import pyarrow as pa
+
+from smat.domains.imported import DESCRIPTION, FORMAT, IMAGES, PROGRESS, Imported, Refused, first_hash, next_hash
 from smat.errors import DataError
+from smat.files import write_whole
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_HASH_BYTES = 32
+HASH_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,8 @@ class Writing:
     Going on, what comes after the last whole line's part is cut off.
 
     Args:
-        folder: of the domain; made if it is not there.
-        classes: their names.
+        folder: folder of the domain; made if it is not there.
+        classes: class names.
         options: how images are brought in.
         state: fingerprint of the source.
 
@@ -79,14 +74,16 @@ class Writing:
     def _open(self, start: bytes, header: dict[str, Any]) -> None:
         self._log.seek(0)
         text = self._log.read()
-        lines = _whole_lines(text)
+        lines = _whole_lines(text)  # a kill can leave half a line; what is after it is written anew
         images = self.folder / IMAGES
         size = images.stat().st_size if images.exists() else 0
+        # A part is in the images before its line is in the log. So the log's lines say what is whole, unless the system
+        # itself went down and lost images that it had not yet written to the disk.
         good, end = 0, len(start)
         if lines:
             self._compare(lines[0], header)
             for line in lines[1:] if size >= len(start) else []:
-                if line["size"] > size:  # images are lost that the log has, as after a loss of power
+                if line["size"] > size:  # as after a loss of power
                     break
                 self.parts.append(PartDone(line["images"], b"", tuple(Refused(*entry) for entry in line["refused"])))
                 self._hash, end = bytes.fromhex(line["hash"]), line["size"]
@@ -97,7 +94,7 @@ class Writing:
             self._log.write(kept)
             self._log.flush()
         self._images = images.open("r+b" if images.exists() else "w+b")
-        self._images.truncate(end)
+        self._images.truncate(end)  # of a part that has no line yet
         if not good:
             self._images.seek(0)
             self._images.write(start)
@@ -126,8 +123,8 @@ class Writing:
             with batches.open("rb") as file:
                 shutil.copyfileobj(file, self._images, 2**20)
             self._images.flush()
-            for place in range(0, len(done.hashes), _HASH_BYTES):
-                self._hash = next_hash(self._hash, done.hashes[place : place + _HASH_BYTES])
+            for place in range(0, len(done.hashes), HASH_BYTES):
+                self._hash = next_hash(self._hash, done.hashes[place : place + HASH_BYTES])
             line = {
                 "images": done.images,
                 "size": self._images.tell(),
@@ -158,6 +155,42 @@ class Writing:
             for name in (IMAGES, PROGRESS):
                 (self.folder / name).unlink(missing_ok=True)
             self.folder.rmdir()
+
+
+def image_schema(classes: Sequence[str]) -> pa.Schema:
+    """Columns of `images.arrow`, with the names in the form that `datasets` understands."""
+    return datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(classes))}
+    ).arrow_schema
+
+
+def image_batch(label: int, names: Sequence[str], images: Sequence[bytes]) -> pa.RecordBatch:
+    """Rows of one class."""
+    columns = [pa.array(images, pa.binary()), pa.array(names, pa.string())]
+    pixels = pa.StructArray.from_arrays(columns, names=["bytes", "path"])
+    return pa.record_batch([pixels, pa.array([label] * len(names), pa.int64())], names=["image", "label"])
+
+
+def write_imported(folder: Path, imported: Imported) -> None:
+    """Write `domain.json`, whole or not at all; from then on the import is finished."""
+    hierarchy = imported.hierarchy
+    content = {
+        "format": FORMAT,
+        "complete": True,
+        "name": imported.name,
+        "sha256": imported.sha256,
+        "images": imported.images,
+        "options": dict(imported.options),
+        "source": dict(imported.source),
+        "flip": imported.flip,
+        "splits": dict(imported.splits),
+        "classes": dict(imported.classes),
+        "hierarchy": hierarchy
+        and {"kind": hierarchy.kind, "groups": {s: dict(g) for s, g in hierarchy.groups.items()}},
+        "notes": list(imported.notes),
+        "refused": [{"place": entry.place, "reason": entry.reason} for entry in imported.refused],
+    }
+    write_whole(folder / DESCRIPTION, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def changed_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -11,10 +12,8 @@ from PIL import Image
 
 from smat.cli import main
 from smat.errors import DataError
-from smat.importing.engine import import_domain
-from smat.importing.folder import list_domains
-from smat.importing.known import KNOWN, known_source
-from smat.recipes.data.doctor import Diagnosis, data_doctor
+from smat.importing import KINDS, Known, expected_counts, import_domain, list_sources
+from smat.recipes.data.doctor import DomainsWrong, Findings, data_doctor
 
 
 def picture(seed: int, size: tuple[int, int] = (12, 12)) -> Image.Image:
@@ -32,28 +31,34 @@ def source(tmp_path: Path) -> Path:
 
 
 def imported(source: Path, out: Path, kind: str = "folder", **options: int) -> Path:
-    [listing] = list_domains(source)
-    import_domain(listing, out, source={"kind": kind}, **options)
+    [listing] = list_sources("folder", source)
+    import_domain(replace(listing, origin={"kind": kind}), out, **options)
     return out / listing.name
 
 
-def status_of(diagnosis: Diagnosis, name: str = "birds") -> dict[str, str]:
-    return {finding.check: finding.status for finding in diagnosis.findings[name]}
+def wrong_with(path: Path) -> Findings:
+    """What the doctor finds where something is wrong."""
+    with pytest.raises(DomainsWrong, match=r"(is|are) wrong") as caught:
+        data_doctor(str(path), processes=0)
+    return caught.value.findings
 
 
-def text_of(diagnosis: Diagnosis, check: str, name: str = "birds") -> str:
-    [finding] = [finding for finding in diagnosis.findings[name] if finding.check == check]
+def status_of(findings: Findings, name: str = "birds") -> dict[str, str]:
+    return {finding.check: finding.status for finding in findings[name]}
+
+
+def text_of(findings: Findings, check: str, name: str = "birds") -> str:
+    [finding] = [finding for finding in findings[name] if finding.check == check]
     return f"{finding.found} | {finding.advice}"
 
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_sound_domain(source: Path, tmp_path: Path, processes: int) -> None:
-    diagnosis = data_doctor(str(imported(source, tmp_path / "out")), processes=processes)
-    assert diagnosis.sound
-    assert set(status_of(diagnosis).values()) == {"good"}
-    assert text_of(diagnosis, "sizes").startswith("longer side 12 to 12, median 12")
-    assert "RGB 12" in text_of(diagnosis, "channels")
-    assert "4 classes, 12 images, 3 a class" in text_of(diagnosis, "counts")
+    findings = data_doctor(str(imported(source, tmp_path / "out")), processes=processes)
+    assert set(status_of(findings).values()) == {"good"}
+    assert text_of(findings, "sizes").startswith("longer side 12 to 12, median 12")
+    assert "RGB 12" in text_of(findings, "channels")
+    assert "4 classes, 12 images, 3 per class" in text_of(findings, "counts")
 
 
 @pytest.mark.parametrize(
@@ -66,12 +71,11 @@ def test_a_sound_domain(source: Path, tmp_path: Path, processes: int) -> None:
 )
 def test_the_same_pixels_twice(source: Path, tmp_path: Path, other: str, check: str) -> None:
     picture(1).save(source / other)  # the pixels of train/a/1.png, in other bytes
-    diagnosis = data_doctor(str(imported(source, tmp_path / "out")), processes=0)
-    assert not diagnosis.sound
-    assert [name for name, status in status_of(diagnosis).items() if status == "wrong"] == [check]
-    assert "1 images more than once" in text_of(diagnosis, check)
-    assert "train/a/1.png ('a')" in text_of(diagnosis, check)
-    assert other in text_of(diagnosis, check)
+    findings = wrong_with(imported(source, tmp_path / "out"))
+    assert [name for name, status in status_of(findings).items() if status == "wrong"] == [check]
+    assert "1 images more than once" in text_of(findings, check)
+    assert "train/a/1.png ('a')" in text_of(findings, check)
+    assert other in text_of(findings, check)
 
 
 def change_a_byte(folder: Path) -> None:
@@ -83,10 +87,10 @@ def change_a_byte(folder: Path) -> None:
 def test_a_changed_byte_is_found_twice(source: Path, tmp_path: Path) -> None:
     folder = imported(source, tmp_path / "out")
     change_a_byte(folder)
-    diagnosis = data_doctor(str(folder), processes=0)
-    assert status_of(diagnosis)["content hash"] == "wrong"
-    assert status_of(diagnosis)["unreadable images"] == "wrong"
-    assert "train/a/0.png (row 0)" in text_of(diagnosis, "unreadable images")
+    findings = wrong_with(folder)
+    assert status_of(findings)["content hash"] == "wrong"
+    assert status_of(findings)["unreadable images"] == "wrong"
+    assert "train/a/0.png (row 0)" in text_of(findings, "unreadable images")
 
 
 @pytest.mark.parametrize(
@@ -102,17 +106,15 @@ def test_a_domain_that_does_not_open(
 ) -> None:
     folder = imported(source, tmp_path / "out")
     damage(folder)
-    diagnosis = data_doctor(str(folder), processes=0)
-    assert not diagnosis.sound
-    assert message in text_of(diagnosis, "opening")
+    findings = wrong_with(folder)
+    assert message in text_of(findings, "opening")
 
 
 def test_counts_are_compared_with_those_of_the_source(source: Path, tmp_path: Path) -> None:
     source = source.rename(tmp_path / "cub")
     by_name = data_doctor(str(imported(source, tmp_path / "1")), processes=0)
     assert status_of(by_name, "cub")["counts"] == "note"
-    assert by_name.sound
-    as_kind = data_doctor(str(imported(source, tmp_path / "2", kind="cub")), processes=0)
+    as_kind = wrong_with(imported(source, tmp_path / "2", kind="cub"))
     assert status_of(as_kind, "cub")["counts"] == "wrong"
     text = text_of(as_kind, "counts", "cub")
     assert "CU Birds 200-2011 has 200 classes" in text
@@ -121,23 +123,34 @@ def test_counts_are_compared_with_those_of_the_source(source: Path, tmp_path: Pa
 
 
 def test_known_numbers_agree_with_each_other() -> None:
-    for name, known in KNOWN.items():
-        assert known.splits is None or sum(known.splits) == known.classes or name in ("coco", "mscoco")
+    for known in (known for kind in KINDS.values() for known in kind.known):
+        assert known.splits is None or sum(known.splits) == known.classes
         assert known.each is None or known.images == known.each * known.classes
-    assert known_source("Traffic_Sign") == known_source("gtsrb")
-    assert known_source("holiday photos") is None
+
+
+def test_known_numbers_are_found_by_kind_and_name() -> None:
+    assert expected_counts("Traffic_Sign", {}) == expected_counts("gtsrb", {"kind": "gtsrb"})
+    assert expected_counts("quickdraw", {"kind": "domainnet"}) == Known(
+        ("infograph", "painting", "quickdraw", "real"), "DomainNet", 345
+    )
+    assert expected_counts("quickdraw", {"kind": "metadataset"}) == KINDS["quickdraw"].known[0]
+    assert expected_counts("emnist-balanced", {"kind": "mnist"}) is None
+    assert expected_counts("holiday photos", {}) is None
+    numbers = {"names": ["x"], "title": "X", "classes": 2, "splits": [1, 0, 1]}
+    assert expected_counts("x", {"kind": "a.B", "known": numbers}) == Known(("x",), "X", 2, splits=(1, 0, 1))
+    with pytest.raises(DataError, match=r"known numbers in domain\.json of 'x'"):
+        expected_counts("x", {"kind": "a.B", "known": {"names": ["x"]}})
 
 
 def test_odd_sizes_single_images_and_refusals_are_notes(source: Path, tmp_path: Path) -> None:
     (source / "train" / "one").mkdir()
     picture(50, (30, 5)).convert("L").save(source / "train" / "one" / "1.png")
     (source / "train" / "one" / "2.png").write_bytes(b"")
-    diagnosis = data_doctor(str(imported(source, tmp_path / "out")), processes=0)
-    assert diagnosis.sound
-    assert "'one'" in text_of(diagnosis, "class sizes")
-    assert "1 images are narrower than 8" in text_of(diagnosis, "sizes")
-    assert "RGB 12, L 1" in text_of(diagnosis, "channels")
-    assert "train/one/2.png: it has no bytes" in text_of(diagnosis, "refused at import")
+    findings = data_doctor(str(imported(source, tmp_path / "out")), processes=0)
+    assert "'one'" in text_of(findings, "class sizes")
+    assert "1 images are narrower than 8" in text_of(findings, "sizes")
+    assert "RGB 12, L 1" in text_of(findings, "channels")
+    assert "train/one/2.png: it has no bytes" in text_of(findings, "refused at import")
 
 
 def test_a_folder_of_domains_and_a_parquet_file(
@@ -151,12 +164,13 @@ def test_a_folder_of_domains_and_a_parquet_file(
     with pytest.raises(SystemExit) as stopped:
         main(["data", "doctor", str(tmp_path / "out"), "--processes", "0"])
     assert stopped.value.code == 1
-    screen = " ".join(capsys.readouterr().out.split())
-    assert "1 thing is wrong" in screen
-    diagnosis = data_doctor(str(tmp_path / "out"), processes=0)
-    assert set(diagnosis.findings) == {"birds", "four.parquet"}
-    assert status_of(diagnosis, "four.parquet")["duplicates between classes"] == "wrong"
-    assert "not sorted by class" in text_of(diagnosis, "order", "four.parquet")
+    printed = capsys.readouterr()
+    assert "four.parquet" in printed.out
+    assert f"1 thing is wrong with '{tmp_path / 'out'}'" in printed.err
+    findings = wrong_with(tmp_path / "out")
+    assert set(findings) == {"birds", "four.parquet"}
+    assert status_of(findings, "four.parquet")["duplicates between classes"] == "wrong"
+    assert "not sorted by class" in text_of(findings, "order", "four.parquet")
     main(["data", "doctor", str(tmp_path / "out" / "birds"), "--processes", "0"])
 
 
@@ -170,5 +184,5 @@ def test_classes_in_no_split_are_a_note(source: Path, tmp_path: Path) -> None:
     description = json.loads((folder / "domain.json").read_text())
     description["splits"] = {"test": ["c"]}
     (folder / "domain.json").write_text(json.dumps(description))
-    diagnosis = data_doctor(str(folder), processes=0)
-    assert "3 classes are in no split" in text_of(diagnosis, "splits")
+    findings = data_doctor(str(folder), processes=0)
+    assert "3 classes are in no split" in text_of(findings, "splits")

@@ -1,6 +1,5 @@
 """`smat data import`, from the command line to a domain that opens."""
 
-import importlib
 import io
 import re
 from pathlib import Path
@@ -10,9 +9,7 @@ from PIL import Image
 
 from smat.cli import main
 from smat.domains import open_domain
-from smat.errors import ConfigError, DataError
-from smat.importing.kinds import KINDS, list_domains
-from smat.importing.listing import Listing
+from smat.importing import KINDS, Kind, Listing, list_sources
 from smat.recipes.data.imports import data_import
 
 
@@ -115,32 +112,16 @@ def test_one_domain_of_several_without_a_good_image(
     write_digits(tmp_path / "digits", "one-", b"\1\2")
     write_digits(tmp_path / "digits", "two-", b"\1\2")
 
-    def listings(kind: str, source: str) -> list[Listing]:
-        found = list_domains(kind, source)
+    def listings(kind: Kind, source: str) -> list[Listing]:
+        found = list_sources(kind, source)
         (tmp_path / "digits" / "one-train-images-idx3-ubyte").unlink()  # between listing and reading
         return found
 
-    monkeypatch.setattr("smat.recipes.data.imports.list_domains", listings)
+    monkeypatch.setattr("smat.recipes.data.imports.list_sources", listings)
     main(["data", "import", "mnist", str(tmp_path / "digits"), str(tmp_path / "out"), "--processes", "0"])
     assert "Not imported: no image of 'one' can be imported" in capsys.readouterr().out
     assert not (tmp_path / "out" / "one").exists()
     assert (tmp_path / "out" / "two" / "domain.json").exists()
-
-
-def test_unknown_kinds_and_sources(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="kind is 'cifer'; the kinds are metadataset, "):
-        list_domains("cifer", tmp_path)
-    with pytest.raises(DataError, match=r"there is no folder '.*nowhere'; for cifar, give one with data_batch_1"):
-        list_domains("cifar", tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_says_what_it_looked_for(kind: str, tmp_path: Path) -> None:
-    module, _, function = KINDS[kind].importer.partition(":")
-    assert hasattr(importlib.import_module(f"smat.importing.{module}"), function or "list_domains")
-    with pytest.raises(DataError) as error:
-        list_domains(kind, tmp_path)
-    assert str(tmp_path) in str(error.value)
 
 
 def test_every_kind_is_documented() -> None:

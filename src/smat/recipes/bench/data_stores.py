@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from smat.domains import ImageDomain, canvas, open_domain
-from smat.importing.engine import import_domain
-from smat.importing.listing import Found, Listing, Part
+from smat.importing import Found, Listing, Part, import_domain
 from smat.rng import numpy_generator
 
 # Cells across an image and how strongly they show: together about as smooth, and as large a JPEG, as a photo.

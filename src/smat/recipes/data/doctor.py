@@ -11,8 +11,8 @@ from rich.text import Text
 
 from smat.domains import ImageDomain, open_domain
 from smat.domains.imported import Imported, content_hash, is_imported, read_imported
-from smat.errors import DataError
-from smat.importing.known import Known, known_source
+from smat.errors import DataError, SomethingWrong
+from smat.importing import Known, expected_counts
 from smat.recipes.data.examination import Examination, examine
 
 _COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}
@@ -24,10 +24,10 @@ class Finding:
     """What one check found.
 
     Attributes:
-        check: its name.
-        status: `good`; `note`: to know of; `wrong`.
+        check: name of the check.
+        status: `good`, `note` (something to know of) or `wrong`.
         found: what there is.
-        advice: how to mend it.
+        advice: what to do about it.
     """
 
     check: str
@@ -36,19 +36,23 @@ class Finding:
     advice: str = ""
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What `data_doctor` found, by domain."""
-
-    findings: dict[str, list[Finding]]
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing is wrong."""
-        return all(finding.status != "wrong" for findings in self.findings.values() for finding in findings)
+Findings = dict[str, list[Finding]]
+"""What was found, by domain."""
 
 
-def data_doctor(path: str, *, processes: int | None = None) -> Diagnosis:
+class DomainsWrong(SomethingWrong):
+    """Something is wrong with domains.
+
+    Attributes:
+        findings: everything that was found, also what is good.
+    """
+
+    def __init__(self, message: str, findings: Findings) -> None:
+        super().__init__(message)
+        self.findings = findings
+
+
+def data_doctor(path: str, *, processes: int | None = None) -> Findings:
     """Read every image of a domain, and say what is wrong and how to mend it.
 
     Compares counts with those of the source, looks for images that cannot be read, for the same image twice, for odd
@@ -58,24 +62,26 @@ def data_doctor(path: str, *, processes: int | None = None) -> Diagnosis:
 
     Args:
         path: an imported domain or parquet file, or a folder of these; or a folder of class folders.
-        processes: that read images; as many as there are processor cores by default; 0: no others than this.
+        processes: number of processes that read images; as many as there are processor cores by default; 0: only this
+            one.
 
     Returns:
-        The findings.
+        What was found, where nothing is wrong.
 
     Raises:
-        SmatError: there is no domain.
+        DomainsWrong: something is wrong; it has what was found.
+        DataError: there is no domain.
     """
     console = Console()
-    findings: dict[str, list[Finding]] = {}
+    findings: Findings = {}
     for place in _domains(Path(path)):
         findings[place.name] = _diagnose(place, processes, console)
         console.print(_table(place, findings[place.name]))
-    diagnosis = Diagnosis(findings)
     wrong = sum(finding.status == "wrong" for domain in findings.values() for finding in domain)
-    things = "1 thing is" if wrong == 1 else f"{wrong} things are"
-    console.print("nothing is wrong" if diagnosis.sound else f"[bold red]{things} wrong[/]")
-    return diagnosis
+    if wrong:
+        raise DomainsWrong(f"{'1 thing is' if wrong == 1 else f'{wrong} things are'} wrong with '{path}'", findings)
+    console.print("nothing is wrong")
+    return findings
 
 
 def _domains(path: Path) -> list[Path]:
@@ -93,7 +99,7 @@ def _diagnose(path: Path, processes: int | None, console: Console) -> list[Findi
         imported = read_imported(path) if path.is_dir() and is_imported(path) else None
     except DataError as error:
         return [Finding("opening", "wrong", str(error), "see what it says")]
-    seen = examine(path, domain, processes, console)
+    seen = examine(path, sum(domain.counts().values()), processes, console)
     findings = [
         *_counts(domain, imported),
         _order(domain),
@@ -109,9 +115,9 @@ def _counts(domain: ImageDomain, imported: Imported | None) -> list[Finding]:
     counts = {name: count for name, count in domain.counts().items() if count}
     sizes = list(counts.values())
     spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-    found = f"{len(counts):,} classes, {sum(sizes):,} images, {spread} a class"
+    found = f"{len(counts):,} classes, {sum(sizes):,} images, {spread} per class"
     kind = str(imported.source.get("kind", "folder")) if imported else "folder"
-    known = known_source(domain.name) or (known_source(kind) if kind != "folder" else None)
+    known = expected_counts(domain.name, imported.source if imported else {})
     few = [name for name, count in counts.items() if count < 2]
     findings = []
     if known is None:

@@ -1,22 +1,21 @@
-"""Every image of a domain read once, by several processes: size, mode, and a hash of its pixels."""
+"""Every image of a domain, read once by worker processes: its size, mode and a hash of its pixels."""
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing.synchronize import Event
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from smat.domains import ImageDomain, load_image, open_domain
+from smat.domains import load_image, open_domain
 from smat.domains.images import image_mode, why_unreadable
 from smat.errors import DataError
-from smat.importing.engine import start_worker, worker_context
+from smat.process import in_workers
 
 _CHUNK = 256
 _HASH = np.dtype("V16")
@@ -24,13 +23,13 @@ _HASH = np.dtype("V16")
 
 @dataclass
 class Examination:
-    """What is known of images, row by row.
+    """What was seen of a domain's images.
 
     Attributes:
-        sides: width and height; 0 where it cannot be read.
-        hashes: of size and pixels.
-        modes: in which they are stored.
-        unreadable: why, by row.
+        sides: width and height of each row's image in pixels; 0 where it cannot be read.
+        hashes: hash of the size and the pixels of each row's image.
+        modes: modes in which the readable images are stored.
+        unreadable: reason why an image cannot be read, by row.
     """
 
     sides: np.ndarray
@@ -39,7 +38,7 @@ class Examination:
     unreadable: dict[int, str] = field(default_factory=dict)
 
     def same_pixels(self) -> list[list[int]]:
-        """Rows of images that are there more than once, together."""
+        """Groups of rows whose images have the same pixels."""
         rows = np.flatnonzero(self.sides[:, 0])
         _, group, times = np.unique(self.hashes[rows], return_inverse=True, return_counts=True)
         order = np.argsort(group, kind="stable")
@@ -47,79 +46,53 @@ class Examination:
         return [rows[order[ends[place] - times[place] : ends[place]]].tolist() for place in np.flatnonzero(times > 1)]
 
 
-def examine(path: Path, domain: ImageDomain, processes: int | None, console: Console) -> Examination:
+def examine(path: Path, rows: int, processes: int | None, console: Console) -> Examination:
     """Read all images of a domain, with a progress bar.
 
     Args:
-        path: of the domain.
-        domain: the same, open.
-        processes: None: as many as there are processor cores; 0: no others than this.
-        console: for the progress bar.
+        path: path of the domain.
+        rows: number of its images.
+        processes: number of processes that read images; as many as there are processor cores if None; 0: only this one.
+        console: console of the progress bar.
 
     Raises:
         DataError: a process died.
     """
-    total = sum(domain.counts().values())
-    starts = range(0, total, _CHUNK)
-    processes = min(os.cpu_count() or 1, len(starts)) if processes is None else processes
-    chunks = _chunks(path, domain, starts, total, processes)
-    whole = Examination(np.zeros((total, 2), np.int64), np.zeros(total, _HASH))
-    for start, chunk in zip(
-        starts, track(chunks, path.name, len(starts), console=console, transient=True), strict=True
-    ):
-        whole.sides[start : start + _CHUNK] = chunk.sides
-        whole.hashes[start : start + _CHUNK] = chunk.hashes
-        whole.modes += chunk.modes
-        whole.unreadable |= {start + row: reason for row, reason in chunk.unreadable.items()}
+    chunks = [range(start, min(start + _CHUNK, rows)) for start in range(0, rows, _CHUNK)]
+    results = in_workers(partial(_Reader, str(path)), chunks, (os.cpu_count() or 1) if processes is None else processes)
+    whole = Examination(np.zeros((rows, 2), np.int64), np.zeros(rows, _HASH))
+    try:
+        with closing(results):
+            bar = track(results, path.name, len(chunks), console=console, transient=True)
+            for chunk, seen in zip(chunks, bar, strict=True):
+                whole.sides[chunk.start : chunk.stop] = seen.sides
+                whole.hashes[chunk.start : chunk.stop] = seen.hashes
+                whole.modes += seen.modes
+                whole.unreadable |= {chunk.start + row: reason for row, reason in seen.unreadable.items()}
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a process that reads '{path}' died, perhaps for want of memory: use fewer with --processes"
+        ) from error
     return whole
 
 
-def _chunks(
-    path: Path, domain: ImageDomain, starts: Sequence[int], total: int, processes: int
-) -> Iterator[Examination]:
-    rows = [range(start, min(start + _CHUNK, total)) for start in starts]
-    if not processes:
-        yield from (_look(domain, some) for some in rows)
-        return
-    context = worker_context()
-    stop = context.Event()
-    pool = ProcessPoolExecutor(processes, context, _start, (str(path), stop))
-    try:
-        yield from pool.map(_look_again, rows)
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a process that reads '{path}' died, perhaps for want of memory: use fewer processes"
-        ) from error
-    finally:
-        stop.set()
-        pool.shutdown(cancel_futures=True)
+class _Reader:
+    """Examines rows of a domain, which it opens itself: it is made in each process."""
 
+    def __init__(self, path: str) -> None:
+        self._domain = open_domain(path)
 
-_domain: ImageDomain | None = None
-
-
-def _start(path: str, stop: Event) -> None:
-    global _domain
-    start_worker(stop)
-    _domain = open_domain(path)
-
-
-def _look_again(rows: range) -> Examination:
-    assert _domain is not None  # set when the process started
-    return _look(_domain, rows)
-
-
-def _look(domain: ImageDomain, rows: range) -> Examination:
-    seen = Examination(np.zeros((len(rows), 2), np.int64), np.zeros(len(rows), _HASH))
-    for place, row in enumerate(rows):
-        encoded = domain.encoded(row)
-        try:
-            image = load_image(encoded)
-        except DataError as error:
-            seen.unreadable[place] = why_unreadable(error.__cause__)
-            continue
-        seen.sides[place] = image.size
-        content = f"{image.width} {image.height} ".encode() + image.tobytes()
-        seen.hashes[place] = np.void(hashlib.blake2b(content, digest_size=_HASH.itemsize).digest())
-        seen.modes.append(image_mode(encoded) or "unknown")
-    return seen
+    def __call__(self, rows: range) -> Examination:
+        seen = Examination(np.zeros((len(rows), 2), np.int64), np.zeros(len(rows), _HASH))
+        for index, row in enumerate(rows):
+            encoded = self._domain.encoded(row)
+            try:
+                image = load_image(encoded)
+            except DataError as error:
+                seen.unreadable[index] = why_unreadable(error.__cause__)
+                continue
+            seen.sides[index] = image.size
+            content = f"{image.width} {image.height} ".encode() + image.tobytes()
+            seen.hashes[index] = np.void(hashlib.blake2b(content, digest_size=_HASH.itemsize).digest())
+            seen.modes.append(image_mode(encoded) or "unknown")
+        return seen

@@ -21,9 +21,8 @@ from rich.text import Text
 
 from smat.domains import SPLITS
 from smat.domains.imported import DESCRIPTION, Imported, Refused
-from smat.errors import DataError, NothingImportedError
-from smat.importing.engine import import_domain
-from smat.importing.kinds import KINDS, list_domains
+from smat.errors import DataError, Interrupted, NothingImportedError
+from smat.importing import find_kind, import_domain, list_sources
 
 _SHOWN = 20
 
@@ -31,7 +30,7 @@ _SHOWN = 20
 def data_import(
     kind: str, source: str, out: str, *, max_side: int = 256, keep: bool = False, processes: int | None = None
 ) -> list[Imported]:
-    """Read a source's files into a folder for each domain, which all commands take.
+    """Read a source's files into a folder per domain, which all commands take.
 
     Images keep their bytes unless they are larger than `max_side`; what cannot be read is left out and listed. After an
     interruption the same command goes on where it was; when all is done, it does nothing.
@@ -40,23 +39,26 @@ def data_import(
 
     Args:
         kind: metadataset, metadataset-h5, folder, cifar, mnist, gtsrb, coco, domainnet, pets, cars, food, flowers, dtd,
-            aircraft, cub, omniglot or quickdraw; docs/data.md walks through each.
+            aircraft, cub, omniglot or quickdraw (docs/data.md walks through each), or the import path of a kind of your
+            own, such as my_lab.kinds.Plankton.
         source: folder of the source's files, unpacked.
-        out: folder to make the domains' folders in.
+        out: folder in which a folder is made for each domain.
         max_side: longest side in pixels; larger images are made smaller once, as JPEG of quality 95.
-        keep: keep images as large as they are.
-        processes: that read and decode; as many as there are processor cores by default; 0: no others than this.
+        keep: leave images as large as they are.
+        processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
+            this one.
 
     Returns:
-        What was imported, a domain each.
+        What was imported, one entry per domain.
 
     Raises:
         SmatError: nothing can be imported, or a domain's folder cannot be written to or has another import.
     """
     console = Console()
     with console.status(f"finding the classes and images of '{escape(source)}'"):
-        listings = list_domains(kind, source)
-    console.print(KINDS[kind].summary, markup=False)
+        found = find_kind(kind)
+        listings = list_sources(found, source)
+    console.print(found.summary, markup=False)
     processes = (os.cpu_count() or 1) if processes is None else processes
     before = {listing.name for listing in listings if (Path(out) / listing.name / DESCRIPTION).exists()}
     imported: list[Imported] = []
@@ -73,14 +75,13 @@ def data_import(
                         keep=keep,
                         processes=processes,
                         progress=_follow(bar, task),
-                        source={"kind": kind, "folder": Path(source).resolve().name},
                     )
                 )
                 bar.update(task, completed=sum(part.images for part in listing.parts))
             except DataError as error:
                 failed.append(error)
             except KeyboardInterrupt:
-                raise KeyboardInterrupt("Run the same command again: it goes on where it was") from None
+                raise Interrupted("Run the same command again: it goes on where it was", imported) from None
     for domain in imported:
         _report(console, domain, Path(out), "finished before, nothing to do" if domain.name in before else "imported")
     if failed and (not imported or not all(isinstance(error, NothingImportedError) for error in failed)):
@@ -133,7 +134,7 @@ def _report(console: Console, domain: Imported, out: Path, how: str) -> None:
     """What was written, and where."""
     used = {name for names in domain.splits.values() for name in names}
     table = Table(title=f"{domain.name}, {how}: {out / domain.name}", title_justify="left")
-    for heading in ("split", "classes", "images", "images a class"):
+    for heading in ("split", "classes", "images", "images per class"):
         table.add_column(heading, justify="left" if heading == "split" else "right")
     for split in (split for split in SPLITS if split in domain.splits):
         counts = [domain.classes[name] for name in domain.splits[split]]

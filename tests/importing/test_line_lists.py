@@ -5,17 +5,8 @@ import pytest
 
 from smat.domains import open_domain
 from smat.errors import DataError
-from smat.importing.class_splits import meta_dataset_splits, numbered_names
-from smat.importing.engine import import_domain
-from smat.importing.listed_images import (
-    list_cub,
-    list_domainnet,
-    list_dtd,
-    list_food,
-    list_gtsrb,
-    list_pets,
-)
-from smat.importing.listing import Listing
+from smat.importing import KINDS, Listing, import_domain, list_sources
+from smat.importing.class_splits import META_DATASET, numbered_names
 from tiny_sources import (
     Truth,
     make_cub,
@@ -40,37 +31,37 @@ def one(listings: list[Listing]) -> Listing:
 
 
 @pytest.mark.parametrize(
-    ("make", "lister", "classes"),
+    ("make", "kind", "classes"),
     [
-        (lambda root: make_gtsrb(root, SIGNS), list_gtsrb, tuple(SIGNS.values())),
+        (lambda root: make_gtsrb(root, SIGNS), "gtsrb", tuple(SIGNS.values())),
         (
             lambda root: make_domainnet(root, "sketch", ("zebra", "alarm clock", "海鷗")),
-            list_domainnet,
+            "domainnet",
             ("zebra", "alarm clock", "海鷗"),
         ),
         (
             lambda root: make_pets(root, ("Abyssinian", "english_setter", "Шпиц")),
-            list_pets,
+            "pets",
             ("Abyssinian", "english_setter", "Шпиц"),
         ),
         (
             lambda root: make_food(root, ("waffles", "apple_pie", "crème brûlée")),
-            list_food,
+            "food",
             ("waffles", "apple_pie", "crème brûlée"),
         ),
         (
             lambda root: make_dtd(root, ("woven", "banded", "polka-dotted")),
-            list_dtd,
+            "dtd",
             ("banded", "polka-dotted", "woven"),
         ),
-        (lambda root: make_cub(root, BIRDS), list_cub, BIRDS),
+        (lambda root: make_cub(root, BIRDS), "cub", BIRDS),
     ],
 )
 def test_images_come_with_their_bytes_and_classes(
-    make: Callable[[Path], Truth], lister: Callable[[Path], list[Listing]], classes: tuple[str, ...], tmp_path: Path
+    make: Callable[[Path], Truth], kind: str, classes: tuple[str, ...], tmp_path: Path
 ) -> None:
     truth = make(tmp_path)
-    listing = one(lister(tmp_path))
+    listing = one(list_sources(kind, tmp_path))
     found, refused = read_all(listing)
     assert found == truth
     assert refused == []
@@ -81,44 +72,44 @@ def test_images_come_with_their_bytes_and_classes(
 
 def test_a_listing_can_be_imported_and_opened(tmp_path: Path) -> None:
     truth = make_pets(tmp_path / "pets", ("Abyssinian", "english_setter"))
-    imported = import_domain(one(list_pets(tmp_path / "pets")), tmp_path / "out")
+    imported = import_domain(one(list_sources("pets", tmp_path / "pets")), tmp_path / "out")
     assert imported.images == len(truth)
     domain = open_domain(tmp_path / "out" / "pets")
     assert domain.classes("test") == ("Abyssinian", "english_setter")
     assert domain.image_name(0) == "images/Abyssinian_1.jpg"
-    import_domain(one(list_pets(tmp_path / "pets")), tmp_path / "out")  # nothing to do
+    import_domain(one(list_sources("pets", tmp_path / "pets")), tmp_path / "out")  # nothing to do
 
 
 def test_the_source_may_be_the_folder_above_or_the_folder_itself(tmp_path: Path) -> None:
     truth = make_food(tmp_path, ("apple_pie",))
-    assert read_all(one(list_food(tmp_path / "food-101")))[0] == truth
-    assert read_all(one(list_food(tmp_path)))[0] == truth
+    assert read_all(one(list_sources("food", tmp_path / "food-101")))[0] == truth
+    assert read_all(one(list_sources("food", tmp_path)))[0] == truth
 
 
 def test_what_is_not_of_a_kind_says_which_it_might_be(tmp_path: Path) -> None:
     make_food(tmp_path, ("apple_pie",))
     with pytest.raises(DataError, match=r"not of kind cub.*image_class_labels.txt.*might be of kind food"):
-        list_cub(tmp_path)
+        list_sources("cub", tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"not of kind dtd.*labels_joint_anno\.txt'\. Give the folder"):
-        list_dtd(tmp_path / "empty")
-    with pytest.raises(DataError, match="cannot be read as a folder"):
-        list_dtd(tmp_path / "nowhere")
+        list_sources("dtd", tmp_path / "empty")
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere'; for dtd, give one with images and labels"):
+        list_sources("dtd", tmp_path / "nowhere")
 
 
 def test_lists_without_any_image_are_refused(tmp_path: Path) -> None:
     write(tmp_path, {"meta/classes.txt": "apple_pie\n", "meta/train.txt": "cake/1\n", "meta/test.txt": ""})
     with pytest.raises(DataError, match=r"lists no image .*food(.|\n)*train\.txt, line 1: its class 'cake'"):
-        list_food(tmp_path)
+        list_sources("food", tmp_path)
     (tmp_path / "meta/train.txt").unlink()
     (tmp_path / "meta/test.txt").unlink()
     with pytest.raises(DataError, match=r"neither meta/train\.txt nor meta/test\.txt"):
-        list_food(tmp_path)
+        list_sources("food", tmp_path)
 
 
 def test_classes_are_divided_as_meta_dataset_does(tmp_path: Path) -> None:
     make_cub(tmp_path, BIRDS)
-    listing = one(list_cub(tmp_path))
+    listing = one(list_sources("cub", tmp_path))
     assert listing.splits == {
         "train": ("001.Black_footed_Albatross",),
         "val": ("044.Frigatebird",),
@@ -132,30 +123,24 @@ def test_classes_are_divided_as_meta_dataset_does(tmp_path: Path) -> None:
 
 def test_sources_without_a_split_are_for_testing(tmp_path: Path) -> None:
     make_pets(tmp_path, ("Abyssinian", "beagle"))
-    listing = one(list_pets(tmp_path))
+    listing = one(list_sources("pets", tmp_path))
     assert listing.splits == {"test": ("Abyssinian", "beagle")}
     assert "Meta-Dataset has no split of these classes: all are for testing" in listing.notes
 
 
 def test_the_splits_have_the_sizes_that_the_paper_says() -> None:
-    sizes = {kind: [len(names) for names in splits.values()] for kind, splits in meta_dataset_splits().items()}
-    assert sizes == {
-        "aircraft": [70, 15, 15],
-        "coco": [0, 40, 40],
-        "cub": [140, 30, 30],
-        "dtd": [33, 7, 7],
-        "flowers": [71, 15, 16],
-        "gtsrb": [0, 0, 43],
-        "omniglot": [5],
-        "quickdraw": [241, 52, 52],
-    }
-    for kind, splits in meta_dataset_splits().items():
-        assert kind == "omniglot" or list(splits) == ["train", "val", "test"]
-        names = [name for split in splits.values() for name in split]
+    with_splits = [kind for kind in KINDS.values() if kind.splits is not None]
+    assert [kind.name for kind in with_splits] == ["gtsrb", "coco", "flowers", "dtd", "aircraft", "cub", "quickdraw"]
+    for kind in with_splits:
+        assert kind.splits is not None
+        names = [name for split in kind.splits.values() for name in split]
         assert len(set(names)) == len(names)
-    assert sorted(numbered_names("flowers")) == list(range(1, 103))
-    assert sorted(numbered_names("cub")) == list(range(1, 201))
-    assert sorted(numbered_names("gtsrb")) == list(range(43))
+        assert list(kind.splits) == ["train", "val", "test"]
+        assert tuple(map(len, kind.splits.values())) == kind.known[0].splits
+    assert len(META_DATASET["omniglot"]["val"]) == 5
+    assert sorted(numbered_names(KINDS["flowers"])) == list(range(1, 103))
+    assert sorted(numbered_names(KINDS["cub"])) == list(range(1, 201))
+    assert sorted(numbered_names(KINDS["gtsrb"])) == list(range(43))
 
 
 def test_wrong_lines_are_named_and_the_others_kept(tmp_path: Path) -> None:
@@ -173,7 +158,7 @@ def test_wrong_lines_are_named_and_the_others_kept(tmp_path: Path) -> None:
     )
     before = train.read_text().count("\n")
     train.write_bytes(train.read_bytes() + extra.encode() + b"apple_pie/\xff\xfe\n")
-    found, refused = read_all(one(list_food(tmp_path)))
+    found, refused = read_all(one(list_sources("food", tmp_path)))
     assert found == truth
     assert len(refused) == 8
     for place, reason in [
@@ -197,7 +182,7 @@ def test_paths_that_leave_the_source_are_refused(path: str, tmp_path: Path) -> N
     write(tmp_path, {"secret.jpg": photo(0), "source/x.jpg": photo(0)})
     test = tmp_path / "source/sketch_test.txt"
     test.write_text(test.read_text() + f"{path} 0\n")
-    found, refused = read_all(one(list_domainnet(tmp_path / "source")))
+    found, refused = read_all(one(list_sources("domainnet", tmp_path / "source")))
     assert found == truth
     assert len(refused) == 1
     assert refused[0].place == "sketch_test.txt, line 2"
@@ -210,69 +195,32 @@ def test_links_that_leave_the_source_are_refused(tmp_path: Path) -> None:
     linked = "images/banded/banded_0001.jpg"
     (tmp_path / "source/dtd" / linked).unlink()
     (tmp_path / "source/dtd" / linked).symlink_to(secret)
-    found, refused = read_all(one(list_dtd(tmp_path / "source")))
+    found, refused = read_all(one(list_sources("dtd", tmp_path / "source")))
     assert found == {path: content for path, content in truth.items() if path != linked}
     assert said(refused) == f"{linked}: it is a symbolic link that leaves the source folder"
     labels = tmp_path / "source/dtd/labels/labels_joint_anno.txt"
     labels.rename(tmp_path / "labels.txt")
     labels.symlink_to(tmp_path / "labels.txt")
     with pytest.raises(DataError, match="symbolic link that leaves"):
-        list_dtd(tmp_path / "source")
-
-
-def test_gtsrb_lines_must_agree_with_their_folder(tmp_path: Path) -> None:
-    truth = make_gtsrb(tmp_path, SIGNS)
-    root = tmp_path / "GTSRB/Final_Training/Images"
-    annotations = root / "00014/GT-00014.csv"
-    annotations.write_text(
-        annotations.read_text() + "00009_00000.ppm;12;10;1;1;9;8;42\r\n../x.ppm;1;1;1;1;1;1;14\r\na;b\r\n"
-    )
-    (root / "00000/GT-00000.csv").write_text("not;a;list\r\n")
-    (root / "00042/GT-00042.csv").unlink()
-    (root / "00043").mkdir()
-    (root / "extra").mkdir()
-    found, refused = read_all(one(list_gtsrb(tmp_path)))
-    assert found == {path: content for path, content in truth.items() if "/00000/" not in path}
-    message = said(refused)
-    assert "GT-00014.csv, line 5: its class is 42; expected 14, as its folder says" in message
-    assert "GT-00014.csv, line 6: it says '../x.ppm" in message
-    assert "GT-00014.csv, line 7: it says 'a;b'" in message
-    assert "GT-00000.csv: its first line does not name Filename and ClassId" in message
-    assert "00043: its name is no number of a class" in message
-    assert "extra: its name is no number of a class" in message
-    assert len(refused) == 6
-
-
-def test_gtsrb_uses_the_training_images_and_otherwise_the_labelled_test_images(tmp_path: Path) -> None:
-    truth = make_gtsrb(tmp_path, SIGNS)
-    header = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"
-    lines = f"{header}\n00000.ppm;12;10;1;1;9;8;14\n00001.ppm;12;10;1;1;9;8;43\n"
-    test = "GTSRB/Final_Test/Images"
-    write(tmp_path, {f"{test}/GT-final_test.csv": lines, f"{test}/00000.ppm": photo(7), f"{test}/00001.ppm": photo(8)})
-    listing = one(list_gtsrb(tmp_path))
-    assert read_all(listing)[0] == truth
-    assert listing.flip is False
-    assert "the test images are left out, as in Meta-Dataset" in listing.notes
-    (tmp_path / "GTSRB/Final_Training").rename(tmp_path / "elsewhere")
-    found, refused = read_all(one(list_gtsrb(tmp_path / "GTSRB")))
-    assert found == {"Final_Test/Images/00000.ppm": ("14.Stop", photo(7))}
-    assert "line 3: its class is 43; expected 0 to 42" in said(refused)
+        list_sources("dtd", tmp_path / "source")
 
 
 def test_domainnet_has_a_domain_for_each_pair_of_lists(tmp_path: Path) -> None:
     truths = {name: make_domainnet(tmp_path, name, ("bird", "zebra")) for name in ("clipart", "sketch")}
     write(tmp_path, {"real_train.txt": "real/bird/real_1.jpg 0\n"})
-    listings = list_domainnet(tmp_path)
+    listings = list_sources("domainnet", tmp_path)
     assert [listing.name for listing in listings] == ["clipart", "sketch"]
     for listing in listings:
         assert read_all(listing) == (truths[listing.name], [])
         assert listing.splits == {"test": ("bird", "zebra")}
         assert "there are lists of 'real', but no folder of it: it is left out" in listing.notes
     (tmp_path / "sketch_test.txt").unlink()
-    assert any("only the list sketch_train.txt is there" in note for note in list_domainnet(tmp_path)[1].notes)
+    assert any(
+        "only the list sketch_train.txt is there" in note for note in list_sources("domainnet", tmp_path)[1].notes
+    )
     write(tmp_path / "other", {"real_train.txt": "real/bird/real_1.jpg 0\n"})
     with pytest.raises(DataError, match=r"has lists \(real\), but no folder of these names"):
-        list_domainnet(tmp_path / "other")
+        list_sources("domainnet", tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +231,7 @@ def test_names_and_numbers_of_classes_must_go_together(line: str, tmp_path: Path
     write(tmp_path, {line.split()[0]: photo(0)} if "/a.jpg" in line else {})
     train = tmp_path / "sketch_train.txt"
     train.write_text(f"{line}\n" + train.read_text())
-    listing = one(list_domainnet(tmp_path))
+    listing = one(list_sources("domainnet", tmp_path))
     found, refused = read_all(listing)
     assert found == truth
     assert listing.classes == ("bird", "zebra")
@@ -297,36 +245,8 @@ def test_pets_can_do_with_the_lists_of_their_parts(tmp_path: Path) -> None:
     lines = [line for line in (tmp_path / "annotations/list.txt").read_text().splitlines() if not line.startswith("#")]
     (tmp_path / "annotations/list.txt").unlink()
     write(tmp_path, {"annotations/trainval.txt": "\n".join(lines[::2]), "annotations/test.txt": "\n".join(lines[1::2])})
-    assert read_all(one(list_pets(tmp_path))) == (truth, [])
+    assert read_all(one(list_sources("pets", tmp_path))) == (truth, [])
     (tmp_path / "annotations/test.txt").unlink()
-    listing = one(list_pets(tmp_path))
+    listing = one(list_sources("pets", tmp_path))
     assert len(read_all(listing)[0]) == 3
     assert any("only the list trainval.txt" in note for note in listing.notes)
-
-
-def test_cub_lists_must_agree(tmp_path: Path) -> None:
-    truth = make_cub(tmp_path, BIRDS[:2])
-    root = tmp_path / "CUB_200_2011"
-    first, second, *_ = truth
-    lines = {
-        name: (root / f"{name}.txt").read_text().splitlines() for name in ("images", "image_class_labels", "classes")
-    }
-    lines["image_class_labels"][0] = "1 2"  # a class that is not the folder's
-    lines["image_class_labels"][1] = "2 77"  # one that has no name
-    lines["images"] += ["8", "x a/b.jpg", "3 001.Black_footed_Albatross/again.jpg"]
-    for name, content in lines.items():
-        (root / f"{name}.txt").write_text("\n".join(content) + "\n")
-    found, refused = read_all(one(list_cub(tmp_path)))
-    assert found == {path: content for path, content in truth.items() if path not in (first, second)}
-    message = said(refused)
-    assert (
-        "images.txt, line 1: '001.Black_footed_Albatross/Black_footed_Albatross_0001_7.jpg' is not in the folder"
-        in message
-    )
-    assert "images.txt, line 2: " in message
-    assert "has no class in image_class_labels.txt that classes.txt names" in message
-    assert "images.txt, line 9: 3 is in images.txt, line 3 already" in message
-    assert len(refused) == 5
-    (root / "classes.txt").unlink()
-    with pytest.raises(DataError, match=r"classes\.txt' cannot be read"):
-        list_cub(tmp_path)
