@@ -65,6 +65,20 @@ def test_a_method_on_the_command_line(base: Path, tmp_path: Path, capsys: pytest
         assert "smat-dense" in capsys.readouterr().err or len(arguments) == 1
 
 
+def test_a_method_of_ones_own_is_a_file(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("pool: {method: mine, experts: 3}\ntuning: {tasks: 4}\n")
+    main(["train", "--config", str(base), "--method", "mine.yaml", "--tuning.tasks", "3", "--out", "run"])
+    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert (config["pool"]["method"], config["pool"]["experts"], config["tuning"]["tasks"]) == ("mine", 3, 3)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", str(base), "--method", "other.yaml", "--out", "run"])
+    assert stopped.value.code == 2
+    assert "there is no file 'other.yaml'" in capsys.readouterr().err
+
+
 def test_what_a_method_needs_over_a_base_lies_in_the_bases_folder(base: Path, tmp_path: Path) -> None:
     own = base.with_suffix("") / "pmf.yaml"
     own.parent.mkdir()

@@ -15,9 +15,9 @@ class Method:
     """A system to compare.
 
     Attributes:
-        summary: what it is, in a line.
-        paper: who proposed it.
-        trained: whether it is meta-tuned, by `smat train --method NAME`; the others only use the backbone.
+        summary: description in a line.
+        paper: authors and year of the proposal.
+        trained: whether it is meta-tuned, by `smat train --method NAME`; the others only use the frozen backbone.
     """
 
     summary: str
@@ -26,11 +26,9 @@ class Method:
 
 
 METHODS = {
-    "pretrained": Method("the untouched backbone, nearest prototype", "Snell et al. 2017", trained=False),
-    "logistic": Method("logistic regression on the untouched backbone's features", "Tian et al. 2020", trained=False),
-    "knn": Method(
-        "five nearest neighbours among the untouched backbone's features", "Cover & Hart 1967", trained=False
-    ),
+    "pretrained": Method("the frozen backbone, nearest prototype", "Snell et al. 2017", trained=False),
+    "logistic": Method("logistic regression on the frozen backbone's features", "Tian et al. 2020", trained=False),
+    "knn": Method("five nearest neighbours among the frozen backbone's features", "Cover & Hart 1967", trained=False),
     "pmf": Method("one dense update of the whole backbone, by SGD on the query loss", "Hu et al. 2022"),
     "softmerge": Method("experts with dense updates of their own, merged by the router", "Muqeeth et al. 2023"),
     "smat": Method("sparse experts that share one update, merged by the router", _SMAT),
@@ -55,26 +53,41 @@ def method_files(name: str, *bases: str | Path) -> list[Path]:
     First what makes the method; then what it needs to go with a base, such as a learning rate for another backbone: of
     each `BASE.yaml` that is `BASE/NAME.yaml`, where it is there.
 
+    Args:
+        name: trained method, or YAML file of a method of one's own.
+        bases: YAML files of base configurations.
+
     Raises:
-        ConfigError: an unknown method, or one that is not trained.
+        ConfigError: an unknown method, one that is not trained, or no such file.
     """
+    own = Path(name)
+    if own.suffix in (".yaml", ".yml"):
+        if not own.is_file():
+            raise ConfigError(
+                f"there is no file '{own}': give the YAML file of a method's settings, or a method's name"
+            )
+    else:
+        _check_trained(name)
+        own = Path(str(files("smat") / "configs" / "methods" / f"{name}.yaml"))
+    return [own, *(path for base in bases if (path := Path(base).with_suffix("") / own.name).is_file())]
+
+
+def _check_trained(name: str) -> None:
     trained = [other for other, method in METHODS.items() if method.trained]
     if name not in trained:
-        known = f"choose one of {', '.join(trained)}"
+        known = f"choose one of {', '.join(trained)}, or give a YAML file of your own"
         raise ConfigError(
             f"method {name!r} is not trained: {known}" if name in METHODS else f"method {name!r} is unknown: {known}"
         )
-    own = Path(str(files("smat") / "configs" / "methods" / f"{name}.yaml"))
-    return [own, *(path for base in bases if (path := Path(base).with_suffix("") / own.name).is_file())]
 
 
 def method_config(name: str, base: str | Path, *overrides: str) -> TrainConfig:
     """A base configuration turned into a method's.
 
     Args:
-        name: a trained method.
-        base: YAML file.
-        overrides: as on the command line (`--tuning.tasks=100`).
+        name: trained method, or YAML file of a method of one's own.
+        base: YAML file of the base configuration.
+        overrides: settings as on the command line (`--tuning.tasks=100`).
 
     Raises:
         ConfigError: an unknown method, or settings that do not fit.

@@ -1,0 +1,54 @@
+"""The command line: one function of `smat.recipes` for each command."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from smat.cli.commands import command_of
+from smat.cli.help import underscored
+from smat.cli.parser import build_parser, recipe_of, settings_of
+from smat.errors import SmatError, SomethingWrong
+
+
+def _run(arguments: list[str]) -> Any:
+    used, group = command_of(arguments)
+    parser = build_parser(used, group)
+    given = [underscored(a) for a in arguments]
+    options = parser.instantiate(parser.parse_args(given[1:] if group else given))
+    values = vars(options[options["command"]])
+    command = f"{group} {options['command']}" if group else options["command"]
+    recipe = recipe_of(command)
+    del values["config"]
+    if "allow_import" in values:
+        values["allow_imports"] = values.pop("allow_import")
+    for name, kind in settings_of(recipe).items():
+        values[name] = kind(**{f.name: values.pop(f.name) for f in fields(kind)})
+    return recipe(**values)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    A mistake of the user's ends in a message and exit status 2, an interruption in 130, and something wrong that a
+    command was asked to look for in 1. Classes named by import path may lie in the current folder.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that it hides nothing; worker processes get the path from this one
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("smat").setLevel(logging.INFO)
+    console = Console(stderr=True)
+    try:
+        _run(arguments)
+    except SmatError as error:
+        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise SystemExit(1 if isinstance(error, SomethingWrong) else 2) from error
+    except KeyboardInterrupt as interruption:
+        console.print(f"\nStopped. {interruption}".rstrip(), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(130) from interruption

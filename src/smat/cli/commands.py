@@ -1,0 +1,148 @@
+"""The commands: which function of `smat.recipes` each is, and what its help says."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        function: `module:name` in `smat.recipes`; only that of the command that is used is imported.
+        summary: what it does, in a line.
+        example: how it is used.
+        basic: options that `--help` shows, in its order, where there are more than a dozen; `--help-all` shows all.
+    """
+
+    function: str
+    summary: str
+    example: str
+    basic: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "quickstart": Command(
+        "quickstart:quickstart",
+        "meta-tune and evaluate a small network on procedural images: no download, a few minutes",
+        "smat quickstart",
+    ),
+    "train": Command(
+        "train:train",
+        "meta-tune a backbone on several domains",
+        "smat train --config src/smat/configs/real_small.yaml --out runs/first\n"
+        "  smat train --config src/smat/configs/real_small.yaml --method pmf --out runs/pmf\n"
+        "  smat train --config runs/first/config.yaml --out runs/first --resume\n"
+        "  smat train --config src/smat/configs/pocket.yaml --tuning.tasks 200 --out runs/short",
+        basic=(
+            "config",
+            "method",
+            "out",
+            "resume",
+            "domains",
+            "backbone",
+            "image_size",
+            "episodes.way",
+            "episodes.shot",
+            "pool.experts",
+            "tuning.tasks",
+            "tuning.target_sparsity",
+            "tuning.seed",
+            "workers",
+        ),
+    ),
+    "evaluate": Command(
+        "evaluate:evaluate",
+        "measure a checkpoint, and the frozen backbone, on few-shot tasks of domains",
+        "smat evaluate runs/first/best ../shared/data/flowers.parquet ../shared/data/cars.parquet --output two.json\n"
+        "  smat evaluate runs/first/best pocket-ood --episodes 100",
+        basic=(
+            "method",
+            "adapt",
+            "way",
+            "shot",
+            "sampler",
+            "split",
+            "episodes",
+            "episodes_from",
+            "seed",
+            "output",
+            "workers",
+            "device",
+        ),
+    ),
+    "predict": Command(
+        "predict:predict",
+        "label a folder of images, given a few labelled ones",
+        "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv\n"
+        "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
+        basic=("support", "query", "output", "adapt", "skip_bad", "device"),
+    ),
+    "reproduce": Command(
+        "reproduce.run:reproduce",
+        "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",
+        "smat reproduce table1 src/smat/configs/real_small.yaml --out runs/compare --workers 0\n"
+        "  smat reproduce table2 src/smat/configs/real_small.yaml --checkpoint [smat=runs/first/best]",
+        basic=(
+            "out",
+            "methods",
+            "checkpoint",
+            "seeds",
+            "adapt",
+            "domains",
+            "episodes",
+            "way",
+            "shot",
+            "workers",
+            "device",
+        ),
+    ),
+    "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
+    "bench": Command(
+        "bench.run:bench",
+        "time training tasks, evaluation episodes and the interpolation against plain eager code",
+        "smat bench --output bench.json\n  smat bench data --help",
+    ),
+    "bench data": Command(
+        "bench.data:bench_data",
+        "time reading episodes of images from disk, against one HDF5 file per class",
+        "smat bench data --output bench_data.json",
+    ),
+    "data import": Command(
+        "data.imports:data_import",
+        "bring in Meta-Dataset and other image collections as they are on disk",
+        "smat data import metadataset /data/records data/\n"
+        "  smat data import cifar downloads/cifar-100-python data/\n"
+        "  smat data import folder photos/birds data/ --max-side 512",
+    ),
+    "data doctor": Command(
+        "data.doctor:data_doctor",
+        "look for what is wrong with a domain, and say how to mend it",
+        "smat data doctor data/cifar100",
+    ),
+    "data show": Command(
+        "data.show:data_show",
+        "a contact sheet of a domain's classes, or of an episode as the network sees it",
+        "smat data show data/cifar100 --output sheet.png\n  smat data show data/cifar100 --episode 3",
+        basic=("episode", "output", "split", "classes", "images", "way", "shot", "sampler", "image_size", "seed"),
+    ),
+    "data episodes": Command(
+        "data.episodes:data_episodes",
+        "write down which images episodes are made of, so that two systems see the same tasks",
+        "smat data episodes data/cifar100 --episodes 600 --output cifar100.jsonl\n"
+        "  smat evaluate runs/first/best data/cifar100 --episodes-from cifar100.jsonl",
+        basic=("output", "episodes", "way", "shot", "query", "sampler", "split", "seed"),
+    ),
+}
+
+GROUPS = {
+    "": "Few-shot image classification with sparse interpolated experts. Begin with: smat quickstart",
+    "data": "Image collections: from their authors' files to domains that episodes are drawn from.",
+}
+
+
+def command_of(arguments: list[str]) -> tuple[str | None, str | None]:
+    """The command that arguments begin with, and its group (the first word of a command of two): None for neither."""
+    first, two = " ".join(arguments[:1]), " ".join(arguments[:2])
+    if first and (first in GROUPS or (two != first and two in COMMANDS)):
+        return two if two in COMMANDS else None, first
+    return next((a for a in arguments if a in COMMANDS), None), None

@@ -1,0 +1,142 @@
+"""The command line: which command runs with what, exit statuses, and messages."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from my_lab import Draws
+from smat.cli import main
+from smat.errors import DataError, Interrupted, SomethingWrong
+
+BENCH = "smat.recipes.bench.run.bench"
+
+
+def fails(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command that ends with this status says."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == status
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
+def test_an_unknown_command_ends_in_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "tune" in fails(["tune"], 2, capsys)
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["data", "--help"], 0), (["data"], 2), (["data", "imprt"], 2)])
+def test_a_group_of_commands_lists_its_own(
+    arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = fails(arguments, status, capsys)
+    assert "import" in said
+    assert "quickstart" not in said
+
+
+def test_a_command_of_two_words_has_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["data", "import", "folder", "nowhere", "out", "--max-side"]
+    assert "--max-side: expected int; given: many" in fails([*command, "many"], 2, capsys)
+    assert "there is no folder 'nowhere'" in fails([*command, "64"], 2, capsys)
+
+
+@pytest.mark.parametrize("arguments", [["bench"], ["bench", "--repeats", "7"]])
+def test_a_command_that_another_begins_with_stays_itself(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def bench(*, repeats: int = 3) -> None:
+        found.append(repeats)
+
+    monkeypatch.setattr(BENCH, bench)
+    main(arguments)
+    assert found == [7 if len(arguments) > 1 else 3]
+
+
+@pytest.mark.parametrize("option", ["--learning-rate-from", "--learning_rate_from"])
+def test_options_are_written_with_dashes_or_underscores(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(["evaluate", "pocket", "pocket-ood", "--skip-bad", option, "nowhere"], 2, capsys)
+    assert "--learning-rate-from: expected one of" in said
+    assert "'published'; given: nowhere" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "pocket"], "the following arguments are required: domains"),
+        (["train", "--config", "nothing.yaml"], "--config: File does not exist"),
+        (["train", "--domains", "[a]", "--out", "b", "--tuning.target_sparsty", "1"], "arguments: --tuning.target-sp"),
+        (["train", "--config", "{pool: {expert: 2}}", "--out", "b"], "there is no setting 'pool.expert'"),
+        (["predict", "pocket", "--support", "a", "--query", "b", "--adapt", "ful"], "--adapt: expected one of 'none'"),
+    ],
+)
+def test_a_mistake_ends_in_a_message_and_where_to_look(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = fails(arguments, 2, capsys)
+    assert message in said
+    assert f"smat {arguments[0]} --help" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (DataError("no images"), 2, "Error: no images"),
+        (SomethingWrong("two things are wrong"), 1, "two things are wrong"),
+        (Interrupted("the results so far are kept", [1]), 130, "Stopped. the results so far are kept"),
+        (KeyboardInterrupt(), 130, "Stopped."),
+    ],
+)
+def test_how_a_recipe_ends_is_the_exit_status(
+    error: BaseException, status: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bench() -> None:
+        raise error
+
+    monkeypatch.setattr(BENCH, bench)
+    assert message in fails(["bench"], status, capsys)
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a recipe that takes two kinds of settings is called with."""
+    found: dict[str, Any] = {}
+
+    def bench(names: list[str], *, options: Draws = Draws(way=7), allow_imports: Sequence[str] = ()) -> None:  # noqa: B008
+        found.update(names=names, options=options, allow_imports=allow_imports)
+
+    monkeypatch.setattr(BENCH, bench)
+    return found
+
+
+def test_settings_are_options_and_what_the_recipe_says_of_them_are_their_defaults(called: dict[str, Any]) -> None:
+    main(["bench", "a", "b"])
+    assert called == {"names": ["a", "b"], "options": Draws(way=7), "allow_imports": []}
+    main(["bench", "a", "--skip-bad", "--seed=3", "--way", "2", "--allow-import", "lab", "--allow-import=other"])
+    assert called["options"] == Draws(way=2, seed=3, skip_bad=True)
+    assert called["allow_imports"] == ["lab", "other"]
+
+
+def test_settings_may_come_from_a_file(called: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("seed: 4\nskip_bad: true\nway: 9\npool: {experts: 2}\n")
+    main(["bench", "a", "--config", str(tmp_path / "mine.yaml"), "--way", "3"])
+    options = called["options"]
+    assert (options.seed, options.skip_bad, options.way, options.pool.experts) == (4, True, 3, 2)
+
+
+def test_general_help_does_not_wait_for_torch() -> None:
+    code = "import sys; from smat.cli.parser import build_parser; build_parser().format_help(); assert 'torch' not in "
+    subprocess.run([sys.executable, "-c", f"{code} sys.modules"], check=True)
+
+
+def test_the_current_folder_is_looked_in_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, called: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    main(["bench", "a"])
+    main(["bench", "a"])
+    assert sys.path[-1] == str(tmp_path)
+    assert sys.path.count(str(tmp_path)) == 1
