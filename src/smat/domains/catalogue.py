@@ -23,7 +23,7 @@ class DomainConfig:
         flip: whether a mirrored image is still of its class; by default yes for colour images.
         role: `id`, `ood` or `validation`; by default what the splits file says. Domains of the role `validation` are
             not trained on: they choose the best checkpoint, by their validation classes or, without any, by all.
-        weight: how often the domain is drawn in training, in proportion to the others.
+        weight: weight with which the domain is drawn in training, relative to the others.
     """
 
     source: str

@@ -18,9 +18,9 @@ class HardConcrete:
     """The hard-concrete distribution (Louizos et al. 2018).
 
     Attributes:
-        beta: temperature β of training, above 0.
-        gamma: lower end γ of the stretch beyond [0, 1], below 0, so that gates can be exactly 0.
-        zeta: upper end ζ, above 1, so that gates can be exactly 1.
+        beta: gate temperature β in training, above 0.
+        gamma: lower end γ of the stretched interval, below 0, so that gates can be exactly 0.
+        zeta: upper end ζ of the stretched interval, above 1, so that gates can be exactly 1.
     """
 
     beta: float = 2 / 3

@@ -26,7 +26,7 @@ class RouterConfig:
         mlp_ratio: width of the hidden layer over the number of features.
         readout: `task`, a learned token, so that the result does not depend on how classes are numbered; or
             `first-class`, the output at the prototype of class 0, as the authors' code has it.
-        normalise_single: whether the weight of a lone expert is 1; the authors' code leaves it at σ(a/T).
+        normalise_single: whether the weight of a single expert is 1; in the authors' code it is σ(a/T).
     """
 
     tokens: int = 4

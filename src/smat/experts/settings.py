@@ -20,9 +20,9 @@ class TemperatureSchedule:
     """The routing temperature, which falls linearly.
 
     Attributes:
-        start: at the first task.
-        end: from the last of `tasks` on; above 0.
-        tasks: number of training tasks over which it falls.
+        start: routing temperature at the first task.
+        end: routing temperature once it has fallen; above 0.
+        tasks: number of training tasks over which the routing temperature falls.
     """
 
     start: float = 5.0
@@ -43,25 +43,25 @@ class PoolConfig:
     """The experts, their gates and their router.
 
     Attributes:
-        experts: M; 0 leaves the pre-trained network as it is, 1 needs no routing.
+        experts: number of experts M; 0 leaves the pre-trained network as it is, 1 needs no routing.
         gating: `learned` gates, or what takes their place: `open` everywhere, or where a mask set by hand lets the
             update through (see `smat.experts.masks`).
         density: share of open gates of the masks `random` and `magnitude`.
         last_blocks: number of blocks that the mask `last` opens.
-        separate_deltas: give each expert an update of its own, with open gates (Muqeeth et al. 2023).
-        learned_head: learn the scale and the bias of the cosine head (Hu et al. 2022).
-        structure: which parameters share a learned gate.
-        gates: the hard-concrete distribution.
+        separate_deltas: whether each expert has an update of its own, with open gates (Muqeeth et al. 2023).
+        learned_head: whether the scale and the bias of the cosine head are learned (Hu et al. 2022).
+        structure: groups of parameters that share a learned gate.
+        gates: hard-concrete distribution of the gates.
         evaluation_beta: gate temperature outside training; None keeps that of training.
         init_mean: mean of the gate logits at the start.
-        init_std: their standard deviation.
+        init_std: standard deviation of the gate logits at the start.
         logit_range: bounds that gate logits are kept in, so that a closed gate can open again.
-        random_gates: draw the gates' noise in training (u ~ U(0, 1)) instead of using u = 1/2.
-        router: the hypernetwork.
-        temperature: of the routing.
+        random_gates: whether the gates' noise is drawn in training (u ~ U(0, 1)); otherwise u is 1/2.
+        router: routing hypernetwork.
+        temperature: temperature of the routing.
         method: name of the method that the pool is a setting for, kept for the record.
-        count_head: count an always-open gate for each number of a one-row linear head, which nothing uses, as the
-            authors' code does.
+        count_head: whether each number of a one-row linear head, which nothing uses, counts as an open gate, as in
+            the authors' code.
         update: class of one's own for what the experts add, by import path, in place of what `gating`,
             `separate_deltas` and the settings of gates make.
         routing: class of one's own for the router, by import path, in place of what `router` makes.

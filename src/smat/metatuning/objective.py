@@ -50,7 +50,7 @@ class ObjectiveConfig:
     """What a training task minimises (the formula is in the module's docstring; paper, section 3.4).
 
     Attributes:
-        inner_lr: step size of the support step from θ_i; 0 leaves it out.
+        inner_lr: step size of the gradient step on the support loss, from θ_i; 0 leaves it out.
         teacher_lr: step size of the dense teacher's steps on the query loss.
         teacher_steps: number of the dense teacher's steps; 0 leaves the teacher out.
         distillation_weight: w, shared by the targets of the distillation and taken from the cross-entropy;
@@ -58,11 +58,12 @@ class ObjectiveConfig:
         teacher_weight: weight of the dense teacher as a target, where the targets shall not share w equally; the
             cross-entropy then has what the two weights leave of 1.
         pretrained_weight: weight of the pre-trained network as a target, likewise.
-        distillation_temperature: T of the distillation.
-        distillation: `target-student` is KL(target ‖ student), the usual direction; `student-target` the authors'.
+        distillation_temperature: temperature T of the distillation.
+        distillation: direction of the divergence: `target-student`, KL(target ‖ student), is the usual one;
+            `student-target` is the one of the authors' code.
         terms: further terms, by import path, each with a weight of its own.
         routing_penalty: weight of the mean squared routing logit.
-        weigh_constraint: weigh each expert's constraint by its α in the task, as the authors' code does.
+        weigh_constraint: whether each expert's constraint is weighted by its α in the task, as in the authors' code.
     """
 
     inner_lr: float = 1e-3

@@ -17,12 +17,12 @@ class GroupConfig:
     """One group's rule.
 
     Attributes:
-        rule: `sgd` or `adamw`.
-        lr: learning rate at its highest.
-        momentum: of `sgd`.
-        weight_decay: of either.
-        clip: largest norm of the group's gradient; None leaves it as it is.
-        scheduled: whether the learning rate follows the schedule or stays.
+        rule: optimizer, `sgd` or `adamw`.
+        lr: highest learning rate.
+        momentum: momentum of `sgd`; `adamw` does not use it.
+        weight_decay: weight decay, which `adamw` keeps apart from the gradient.
+        clip: largest norm that the group's gradient is clipped to; None: no clipping.
+        scheduled: whether the learning rate follows the schedule; otherwise it stays the highest.
     """
 
     rule: Literal["sgd", "adamw"]
@@ -48,12 +48,12 @@ class OptimizerConfig:
     """The groups and the schedule; the defaults are those of the paper's code.
 
     Attributes:
-        delta: the dense update θ_δ, and the head where it is learned.
-        gates: the gate logits φ. Their gradients are of the order of 1/P, hence the learning rate.
-        router: the routing hypernetwork.
-        multipliers: λ of the sparsity constraint.
+        delta: optimizer of the dense update θ_δ, and of the head where it is learned.
+        gates: optimizer of the gate logits φ, whose gradients are of the order of 1/P, hence the learning rate.
+        router: optimizer of the routing hypernetwork.
+        multipliers: optimizer of the Lagrange multipliers λ of the sparsity constraint.
         warmup: share of the run over which scheduled learning rates rise linearly.
-        final_lr: their share of the highest rate at the end, reached by a cosine.
+        final_lr: share of the highest learning rate that is left at the end, reached by a cosine.
     """
 
     delta: GroupConfig = GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4)

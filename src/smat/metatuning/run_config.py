@@ -20,7 +20,7 @@ class EpisodeConfig(EpisodeShape):
 
     Attributes:
         split: whether support and query are different images in training; if not, a task's images are both.
-        transforms: how images are cut and augmented.
+        transforms: cutting and augmentation of images.
     """
 
     split: bool = True
@@ -32,20 +32,20 @@ class TrainConfig:
     """A meta-tuning run.
 
     Attributes:
-        domains: what to tune on: parquet files, folders of class folders, hub data sets, pocket domains. Those of the
-            role `validation` are not trained on; where there are some, they alone choose the best checkpoint.
+        domains: domains to tune on: parquet files, folders of class folders, hub data sets, pocket domains. Those with
+            the role `validation` are not trained on; where there are some, they alone choose the best checkpoint.
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
             a function or class of your own that gives a network.
-        image_size: side of its images in pixels; the checkpoint's own where none is given.
-        splits: a splits file for all domains; the one beside each otherwise.
+        image_size: side of the backbone's images in pixels; by default that of its checkpoint.
+        splits: splits file for all domains; by default the one beside each.
         skip_bad: go on without images that cannot be read.
-        episodes: what tasks are like.
+        episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
-        tuning: objective, optimizers, schedule.
-        compat: `official` turns every setting that the authors' code treats otherwise to theirs.
-        workers: processes that make episodes.
-        accelerator: `auto`, `cpu`, `cuda`.
-        devices: number of devices, one task each at a time.
+        tuning: objective, optimizers and schedule.
+        compat: `official` takes the settings of the authors' code wherever they differ from ours.
+        workers: number of processes that make episodes.
+        accelerator: device to train on: `auto`, `cpu` or `cuda`.
+        devices: number of devices, which take one task each at a time.
     """
 
     domains: list[str | DomainConfig]

@@ -15,16 +15,16 @@ class TuningConfig:
 
     Attributes:
         tasks: number of training tasks in all.
-        meta_batch: tasks an optimizer step; they are shared among the devices.
-        target_sparsity: τ, the share of each expert's gates that must be zero; None: no constraint.
-        objective: the loss of a task.
-        optimizers: rules, learning rates and schedule.
+        meta_batch: number of tasks per optimizer step, shared among the devices.
+        target_sparsity: share τ of each expert's gates that must be zero; None: no constraint.
+        objective: loss of a task.
+        optimizers: optimizers, learning rates and schedule.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
-        validate_every: tasks between validations; 0: none.
-        validation_episodes: episodes a domain in each of them.
-        patience: stop after this many validations without a better accuracy; None: never.
-        checkpoint_every: tasks between checkpoints; the end and an interruption save one too.
+        validate_every: number of tasks between validations; 0: no validation.
+        validation_episodes: number of episodes per domain in a validation.
+        patience: number of validations without a better accuracy after which the run stops; None: it never does.
+        checkpoint_every: number of tasks between checkpoints; the end and an interruption save one too.
         seed: seed of everything random in the run.
         head: head that the tasks are trained and validated through, by import path; nearest prototypes by default.
     """
@@ -62,7 +62,7 @@ class StepReport:
     Attributes:
         tasks: training tasks so far.
         values: numbers by name, as they are logged.
-        sparsity: of each expert.
+        sparsity: sparsity of each expert.
     """
 
     tasks: int
@@ -77,8 +77,8 @@ class Progress:
     Attributes:
         tasks: training tasks done.
         best_accuracy: the best validation accuracy so far, -1 before the first.
-        best_tasks: when that was.
-        waited: validations since.
+        best_tasks: number of tasks when it was reached.
+        waited: number of validations since then.
     """
 
     tasks: int = 0

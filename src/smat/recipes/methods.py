@@ -7,7 +7,7 @@ from smat.metatuning.methods import METHODS
 
 
 def methods() -> None:
-    """List the systems that can be trained and compared: what each is, and whose.
+    """List the systems that can be trained and compared: what each is, and who proposed it.
 
     Example: smat methods
     """

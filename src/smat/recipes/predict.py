@@ -32,11 +32,11 @@ class Predictions:
     """What `predict` found; images that were left out are not in it.
 
     Attributes:
-        classes: the class names, sorted.
+        classes: class names, sorted.
         files: query images, relative to their folder.
-        labels: the most probable class of each.
-        probabilities: `[images, classes]`.
-        accuracy: share of right labels where the query images lie in class folders, else None.
+        labels: most probable class of each image.
+        probabilities: probability of each class, `[images, classes]`.
+        accuracy: share of right labels where the query images lie in class folders; otherwise None.
     """
 
     classes: tuple[str, ...]
@@ -67,28 +67,29 @@ def predict(
 
     Args:
         checkpoint: folder or hub name of a checkpoint, or of a backbone, or `pocket`.
-        support: folder with one folder of images a class; about 5 images of each do well, 1 will do.
-        query: folder of images to label, with those in folders within it. Where these are class folders as in
-            support, their names are compared with the labels and the accuracy is printed.
-        output: CSV file: file, label, and the probability of each class.
+        support: folder with one folder of images per class; about 5 images per class do well, 1 will do.
+        query: folder of images to label, with those in folders within it. If these are class folders as in support,
+            their names are compared with the labels, and the accuracy is printed.
+        output: CSV file to write: file, label, and the probability of each class.
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
-            that of the checkpoint's training by default.
+            by default that of the checkpoint's training.
         skip_bad: go on without images that cannot be read.
-        adapt: `full` fine-tunes the network on the support images, `lora` small adapters in it, `none` neither.
-        learning_rate: of the fine-tuning; `support` chooses one by cross-validation among the support images, which
-            takes about 15 times as long as the fine-tuning itself.
-        steps: of the fine-tuning.
-        flip: whether the fine-tuning may mirror images; not for letters, signs, or left and right hands.
+        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), or
+            `none`.
+        learning_rate: learning rate of fine-tuning; `support` chooses it by cross-validation among the support images,
+            which takes about 15 times as long as fine-tuning itself.
+        steps: number of fine-tuning steps.
+        flip: whether fine-tuning may mirror images; not for letters, signs, or left and right hands.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
-        device: `auto`, `cpu` or `cuda`.
+        device: device to compute on: `auto`, `cpu` or `cuda`.
 
     Returns:
         The predictions.
 
     Raises:
-        SmatError: no class folders, an empty one, no query images, images that cannot be read (all are listed), a
-            checkpoint that does not fit, a setting that cannot work, or an output that cannot be written.
+        SmatError: if there are no class folders, or an empty one, no query images, images that cannot be read (all are
+            listed), a checkpoint that does not fit, a setting that cannot work, or an output that cannot be written.
     """
     console = Console()
     path = check_writable(output)
@@ -164,14 +165,14 @@ class _Reader:
         return images
 
     def report(self) -> None:
-        """Say which images were bad: an error, or with `skip_bad` a warning."""
+        """Say which images cannot be read: in an error, or with `skip_bad` in a warning."""
         if not self.bad:
             return
         listing = "\n".join(self.bad)
         if not self.skip_bad:
             raise DataError(
-                f"{len(self.bad)} images cannot be read:\n{listing}\nMend or remove them, or go on without them with "
-                "skip_bad (--skip-bad)"
+                f"{len(self.bad)} images cannot be read:\n{listing}\nMend or remove them, or go on without them: "
+                "--skip-bad"
             )
         logger.warning("going on without %d images:\n%s", len(self.bad), listing)
 
@@ -189,7 +190,7 @@ def _predictions(
     classifier: FewShotClassifier, files: Sequence[Path], probabilities: np.ndarray, root: Path
 ) -> Predictions:
     classes = tuple(str(name) for name in classifier.classes_)
-    labels = tuple(classes[place] for place in probabilities.argmax(axis=1))
+    labels = tuple(classes[index] for index in probabilities.argmax(axis=1))
     names = [file.relative_to(root) for file in files]
     folders = [name.parts[0] if len(name.parts) > 1 else None for name in names]
     known = set(folders) <= set(classes)
@@ -221,12 +222,10 @@ def _show(result: Predictions, path: Path, console: Console) -> None:
         table.add_row("...", "", "")
     console.print(table)
     counts = Counter(result.labels)
-    console.print(
-        "images of each class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes), markup=False
-    )
+    console.print("images per class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes), markup=False)
     if result.accuracy is not None:
         console.print(
             f"accuracy, taking the names of the query folders as the true classes: {100 * result.accuracy:.1f} % "
-            f"of {len(result.files)}"
+            f"of {len(result.files)} images"
         )
-    console.print(f"labels and probabilities of all {len(result.files)}: {path}", soft_wrap=True, markup=False)
+    console.print(f"labels and probabilities of all {len(result.files)} images: {path}", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""`smat quickstart`: the whole way, on images made by formulas, without any download."""
+"""`smat quickstart`: the whole way, on procedural images, without any download."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -21,26 +21,26 @@ def shipped_config(name: str, *overrides: str) -> TrainConfig:
 
 
 def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episodes: int = 40) -> dict[str, Path]:
-    """Meta-tune a small network, evaluate it against the untouched one, and label a folder of images with it.
+    """Meta-tune a small network, compare it with the pre-trained one, and label a folder of images with it.
 
-    Everything is made on the spot: the images by formulas, six families to tune on and five foreign ones.
+    All images are procedural, made on the spot: six families to tune on, and five out-of-distribution ones.
 
     Args:
-        out: the folder for all results; it must not hold a run yet.
-        tasks: number of training tasks; the shipped configuration's by default.
-        episodes: evaluation episodes a domain.
+        out: folder for all results, which must not hold a run yet.
+        tasks: number of training tasks; by default that of the shipped configuration.
+        episodes: number of evaluation episodes per domain.
 
     Returns:
-        Where everything lies, by name.
+        The files and folders of the results, by name.
 
     Raises:
-        ConfigError: the folder holds a run already.
+        ConfigError: if the folder holds a run already.
     """
     console, folder = Console(), Path(out)
     if (folder / "training").exists():
         raise ConfigError(f"{folder} holds a quickstart already: remove it, or choose another folder with --out")
     overrides = [] if tasks is None else [f"--tuning.tasks={tasks}", f"--tuning.validate_every={tasks}"]
-    places = {
+    results = {
         "meta-tuned pool": folder / "training" / "best",
         "training log": folder / "training" / "log.jsonl",
         "accuracies": folder / "evaluation.json",
@@ -51,40 +51,40 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
     console.rule("1/3  meta-tune on six families of images")
     train(shipped_config("pocket", *overrides), out=str(folder / "training"))
 
-    console.rule("2/3  classify tasks of unseen classes, in those families and in five foreign ones")
+    console.rule("2/3  classify tasks of unseen classes, in those families and in five out-of-distribution ones")
     evaluate(
-        str(places["meta-tuned pool"]),
+        str(results["meta-tuned pool"]),
         ["pocket"],
         episodes=episodes,
         workers=0,
-        output=str(places["accuracies"]),
+        output=str(results["accuracies"]),
     )
 
     console.rule(f"3/3  label a folder of images of {PHOTO_CLASSES} new classes, given {PHOTO_SHOTS} of each")
-    write_images(places["labelled images"], places["images to label"])
+    write_images(results["labelled images"], results["images to label"])
     predict(
-        str(places["meta-tuned pool"]),
-        support=str(places["labelled images"]),
-        query=str(places["images to label"]),
-        output=str(places["predictions"]),
+        str(results["meta-tuned pool"]),
+        support=str(results["labelled images"]),
+        query=str(results["images to label"]),
+        output=str(results["predictions"]),
     )
     console.rule("where everything lies")
-    for name, place in places.items():
-        console.print(f"{name:>16}  {place}", highlight=False)
+    for name, path in results.items():
+        console.print(f"{name:>16}  {path}", highlight=False)
     console.print(
         "\nWith your own images: smat predict "
-        f"{places['meta-tuned pool']} --support FOLDER_OF_CLASS_FOLDERS --query FOLDER",
+        f"{results['meta-tuned pool']} --support FOLDER_OF_CLASS_FOLDERS --query FOLDER",
         highlight=False,
     )
-    return places
+    return results
 
 
 def write_images(labelled: Path, unlabelled: Path) -> None:
-    """Write a few labelled images in class folders, and others to label, in class folders too so that it is scored."""
+    """Write a few labelled images in class folders, and others to label: in class folders too, for the accuracy."""
     (domain,) = (d for d in pocket_domains() if d.name == PHOTO_DOMAIN)
     for name in domain.classes("test")[:PHOTO_CLASSES]:
         rows = domain.rows(name)[: PHOTO_SHOTS + PHOTO_QUERIES].tolist()
-        for place, chosen in ((labelled, rows[:PHOTO_SHOTS]), (unlabelled, rows[PHOTO_SHOTS:])):
-            (place / name).mkdir(parents=True, exist_ok=True)
+        for path, chosen in ((labelled, rows[:PHOTO_SHOTS]), (unlabelled, rows[PHOTO_SHOTS:])):
+            (path / name).mkdir(parents=True, exist_ok=True)
             for row in chosen:
-                domain.image(row).save(place / name / f"{row}.png")
+                domain.image(row).save(path / name / f"{row}.png")

@@ -37,15 +37,16 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     `state/`, from which a stopped run resumes to the same numbers.
 
     Args:
-        config: the run's settings.
-        out: the run's folder.
+        config: settings of the run.
+        out: folder of the run.
         resume: go on with the run that the folder holds.
 
     Returns:
         The folder of the best pool.
 
     Raises:
-        SmatError: settings, data or a folder that do not fit; a loss that is not finite.
+        SmatError: if settings, data or the folder do not fit, or a loss is not finite.
+        KeyboardInterrupt: if it was interrupted; the state is saved first.
     """
     config, folder = config.resolved(), Path(out)
     keep_freed_memory()
@@ -111,14 +112,14 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
     """Write the run's settings and origins, or compare them with those of the run to resume.
 
     Raises:
-        ConfigError: the folder holds a run already, or one of other settings.
-        CheckpointError: there is no run to resume, or its data have changed.
+        ConfigError: if the folder holds a run already, or one with other settings.
+        CheckpointError: if there is no run to resume, or its data have changed.
     """
     settings, origins = folder / "config.yaml", folder / "versions.yaml"
     if not resume:
         if settings.exists():
             raise ConfigError(
-                f"{folder} holds a run already: go on with it by resume (--resume), or choose another --out"
+                f"{folder} holds a run already: go on with it (--resume), or choose another folder (--out)"
             )
         folder.mkdir(parents=True, exist_ok=True)
         settings.write_text(yaml.safe_dump(plain(config), sort_keys=False))

@@ -11,16 +11,16 @@ from torch.utils.tensorboard import SummaryWriter
 
 from smat.metatuning import StepReport
 
-_SMOOTHING = 0.98  # of the numbers in the progress bar
+_SMOOTHING = 0.98  # share of the previous value in each number of the progress bar
 
 
 class TrainingLog:
-    """Follows a run; everything but `step` and `validation` is the recipe's business.
+    """Follows a run, which calls `step` and `validation`; the rest is for the recipe.
 
     Args:
-        folder: where `log.jsonl` and `tensorboard/` go.
+        folder: folder of `log.jsonl` and `tensorboard/`.
         tasks: number of tasks of the whole run.
-        active: False for all processes but the first.
+        active: whether anything is shown and written: in the first process only.
     """
 
     def __init__(self, folder: Path, tasks: int, *, active: bool = True) -> None:
@@ -40,7 +40,7 @@ class TrainingLog:
         return self
 
     def start(self, done: int) -> None:
-        """Begin at so many tasks; lines that a stopped run wrote beyond them are dropped, to be written again."""
+        """Begin after so many tasks; lines that a stopped run wrote beyond them are dropped, to be written again."""
         self._begun, self._first = time.monotonic(), done
         self._row = self._bar.add_task("", total=self.tasks, completed=done, status="")
         if not self.active:
@@ -57,7 +57,7 @@ class TrainingLog:
         self._bar.start()
 
     def step(self, report: StepReport) -> None:
-        """An optimizer step."""
+        """Log an optimizer step."""
         rate = (report.tasks - self._first) / max(1e-9, time.monotonic() - self._begun)
         for key in ("loss", "accuracy"):
             value = report.values[key]
@@ -72,7 +72,7 @@ class TrainingLog:
         self._write(report.tasks, report.values)
 
     def validation(self, tasks: int, accuracies: dict[str, float]) -> None:
-        """A validation."""
+        """Log a validation: accuracies in 0..1 by domain."""
         mean = sum(accuracies.values()) / len(accuracies)
         each = ", ".join(f"{name} {100 * value:.1f}" for name, value in accuracies.items())
         self._bar.console.print(f"{tasks:>7} tasks: validation {100 * mean:.1f} %  ({each})")

@@ -32,7 +32,7 @@ def data_episodes(
         domains: parquet files, folders of class folders, hub data sets, or pocket domains.
         output: file to write.
         episodes: number of episodes per domain.
-        flat: the same as `hierarchy` false.
+        flat: any classes may meet also where the domain has a hierarchy: short for --hierarchy false.
         options: which episodes are drawn.
 
     Returns:
