@@ -1,9 +1,10 @@
 """The settings of a meta-tuning run, from YAML files and the command line."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -12,6 +13,7 @@ from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
+from smat.plugins import plain
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ class TrainConfig:
         return replace(self, pool=self.pool.official(), tuning=tuning)
 
 
-def load_config(configs: Sequence[str | Path], *overrides: str) -> TrainConfig:
-    """A run's settings from YAML files, later ones over earlier ones, and overrides (`--tuning.tasks=100`).
+def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path], *overrides: str) -> TrainConfig:
+    """A run's settings from several sources, later ones over earlier ones.
+
+    Args:
+        configs: YAML files, dicts of settings, which may hold objects, or whole configurations.
+        overrides: settings as on the command line (`--tuning.tasks=100`), over all of these.
 
     Raises:
         ConfigError: a file that cannot be read, or settings that there are not.
@@ -78,8 +84,10 @@ def load_config(configs: Sequence[str | Path], *overrides: str) -> TrainConfig:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(TrainConfig)
+    sources = [str(c) if isinstance(c, str | Path) else json.dumps(plain(c)) for c in configs]
     try:
-        options = parser.instantiate(parser.parse_args([*(f"--config={path}" for path in configs), *overrides]))
+        options = parser.instantiate(parser.parse_args([*(f"--config={source}" for source in sources), *overrides]))
     except ArgumentError as error:
-        raise ConfigError(f"{' and '.join(map(str, configs))} {' '.join(overrides)}: {error}") from error
+        named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
+        raise ConfigError(f"{' and '.join(named)} {' '.join(overrides)}: {error}") from error
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})

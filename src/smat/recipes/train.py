@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +12,11 @@ import yaml
 from lightning.fabric import Fabric, seed_everything
 
 from smat import backbones
-from smat.domains import open_domains
+from smat.domains import DomainConfig, open_domains
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning import MetaTuner
+from smat.metatuning.methods import method_files
 from smat.metatuning.run_config import TrainConfig, load_config
 from smat.metatuning.sources import episode_sources
 from smat.plugins import plain
@@ -93,6 +94,39 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     return folder / "best"
 
 
+def meta_tune(
+    config: TrainConfig | Mapping[str, Any] | str | Path | None = None,
+    *,
+    out: str | Path,
+    method: str | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> Path:
+    """Meta-tune a backbone on several domains, as `smat train` does: `train` with settings in any form.
+
+        smat.meta_tune(domains=["birds.parquet", "photos"], tuning={"tasks": 2000}, out="runs/mine")
+        smat.meta_tune("src/smat/configs/real_small.yaml", method="pmf", out="runs/pmf")
+
+    Args:
+        config: base configuration: an object, a dict, or a YAML file.
+        out: folder of the run.
+        method: trained method of `smat.methods`, or a YAML file of one's own, laid over the base configuration.
+        resume: whether to go on with the run that the folder holds.
+        **settings: settings of `TrainConfig`, laid over all of these: objects, or dicts of what changes.
+
+    Returns:
+        The folder of the best pool, for `SparseInterpolatedExperts.from_pretrained`.
+
+    Raises:
+        SmatError: if settings, data or the folder do not fit, or a loss is not finite.
+        KeyboardInterrupt: if it was interrupted; the state is saved first.
+    """
+    bases = [config] if isinstance(config, str | Path) else []
+    method_layers = method_files(method, *bases) if method else []
+    layers = [layer for layer in (config, *method_layers, settings) if layer]
+    return train(load_config(layers), out=str(out), resume=resume)
+
+
 def kept_precision(config: TrainConfig, folder: Path) -> Precision:
     """The precision that the settings say; for `auto` that of the run in the folder, where there is one."""
     settings = folder / "config.yaml"
@@ -127,8 +161,8 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
         return
     if not settings.exists():
         raise CheckpointError(f"{folder} holds no run to resume: start one without --resume")
-    before = load_config([settings])  # settings that there were not yet when it was written get their defaults
-    changed = sorted(_differences(plain(before), plain(config), _FREE))
+    before = _completed(yaml.safe_load(settings.read_text()))
+    changed = sorted(_differences(before, plain(config), _FREE))
     if changed:
         raise ConfigError(
             f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml"
@@ -137,6 +171,25 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
     if data != record["data"]:
         names = sorted(name for name in data | record["data"] if data.get(name) != record["data"].get(name))
         raise CheckpointError(f"the data of the run in {folder} have changed: {', '.join(names)}. Start a new run")
+
+
+def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings with the defaults of those that there were not yet when it was begun.
+
+    They are not parsed, which would import the code that they name.
+    """
+    domains = [
+        _over(plain(DomainConfig("")), domain) if isinstance(domain, dict) else domain
+        for domain in settings.get("domains", [])
+    ]
+    return _over(plain(TrainConfig(domains=[])), settings) | {"domains": domains}
+
+
+def _over(defaults: Any, given: Any) -> Any:
+    """Settings over their defaults; a plug-in's go together."""
+    if not (isinstance(defaults, dict) and isinstance(given, dict)) or "class_path" in given:
+        return given
+    return defaults | {name: _over(defaults.get(name), value) for name, value in given.items()}
 
 
 def _differences(before: Any, now: Any, free: Sequence[str] = (), path: str = "") -> list[str]:
