@@ -241,6 +241,7 @@ def _show(result: Predictions, path: Path, console: Console) -> None:
     console.print("images per class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes), markup=False)
     if result.accuracy is not None:
         console.print(
-            f"accuracy, if the query folders name the classes: {100 * result.accuracy:.1f} % of {len(result.files)} images"
+            f"accuracy, if the query folders name the classes: {100 * result.accuracy:.1f} % "
+            f"of {len(result.files)} images"
         )
     console.print(f"labels and probabilities of all {len(result.files)} images: {path}", soft_wrap=True, markup=False)
