@@ -46,9 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(stderr=True)
     try:
         _run(arguments)
+    except SomethingWrong as error:
+        console.print(f"[bold red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
+        raise SystemExit(1) from error
     except SmatError as error:
         console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise SystemExit(1 if isinstance(error, SomethingWrong) else 2) from error
+        raise SystemExit(2) from error
     except KeyboardInterrupt as interruption:
         console.print(f"\nStopped. {interruption}".rstrip(), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(130) from interruption

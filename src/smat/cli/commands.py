@@ -75,7 +75,7 @@ COMMANDS = {
         "label a folder of images, given a few labelled ones",
         "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv\n"
         "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
-        basic=("support", "query", "output", "adapt", "skip_bad", "device"),
+        basic=("support", "query", "output", "adapt", "head", "skip_bad", "device"),
     ),
     "reproduce": Command(
         "reproduce.run:reproduce",

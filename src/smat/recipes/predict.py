@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,22 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from smat.adaptation import Device, FewShotClassifier, FineTuneConfig, Kind, LearningRate, open_model, pick_device
+from smat.adaptation import (
+    Device,
+    FewShotClassifier,
+    FineTuneConfig,
+    FineTuner,
+    Kind,
+    LearningRate,
+    make_tuner,
+    open_model,
+    pick_device,
+)
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.episodes import TransformConfig
 from smat.errors import DataError
 from smat.files import check_writable, write_whole
+from smat.heads import Head
 from smat.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -54,12 +65,14 @@ def predict(
     output: str = "predictions.csv",
     margin: float | None = None,
     skip_bad: bool = False,
-    adapt: Kind = "none",
+    head: Head | None = None,
+    adapt: Kind | FineTuner = "none",
     learning_rate: LearningRate = "support",
     steps: int = FineTuneConfig.steps,
     flip: bool = True,
     precision: Precision = "auto",
     device: Device = "auto",
+    allow_imports: Collection[str] = (),
 ) -> Predictions:
     """Label images, given a few labelled ones of each class, and write the labels as CSV.
 
@@ -74,8 +87,9 @@ def predict(
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             by default that of the checkpoint's training.
         skip_bad: go on without images that cannot be read.
-        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), or
-            `none`.
+        head: head that classifies the features, by import path; by default the nearest class mean.
+        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`),
+            `none`, or a class of your own by import path.
         learning_rate: learning rate of fine-tuning; `support` chooses it by cross-validation among the support images,
             which takes about 15 times as long as fine-tuning itself.
         steps: number of fine-tuning steps.
@@ -83,6 +97,7 @@ def predict(
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
         device: device to compute on: `auto`, `cpu` or `cuda`.
+        allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
 
     Returns:
         The predictions.
@@ -94,7 +109,7 @@ def predict(
     console = Console()
     path = check_writable(output)
     names, queries = _folders(support, query)
-    pool = open_model(checkpoint, pick_device(device))
+    pool = open_model(checkpoint, pick_device(device), allow_imports)
     spec = pool.backbone.spec
     transforms = TransformConfig(margin=spec.margin if margin is None else margin)
     reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad)
@@ -104,6 +119,7 @@ def predict(
         device=device,
         batch_size=BATCH,
         margin=margin,
+        head=head,
         adapt=adapt,
         learning_rate=learning_rate,
         steps=steps,
@@ -114,8 +130,8 @@ def predict(
     if reader.usable:
         _check_left(names, labelled, support)
         classifier.fit(list(labelled.values()), [names[file] for file in labelled])
-        if adapt != "none":
-            console.print(f"fine-tuned ({adapt}) for {steps} steps at learning rate {classifier.learning_rate_:g}")
+        if (tuner := make_tuner(adapt)).trains:
+            console.print(f"fine-tuned ({tuner.name}) for {steps} steps at learning rate {classifier.learning_rate_:g}")
     files, parts = [], []
     for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
         images = reader.read(queries[start : start + BATCH])
@@ -225,7 +241,7 @@ def _show(result: Predictions, path: Path, console: Console) -> None:
     console.print("images per class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes), markup=False)
     if result.accuracy is not None:
         console.print(
-            f"accuracy, taking the names of the query folders as the true classes: {100 * result.accuracy:.1f} % "
+            f"accuracy, if the query folders name the classes: {100 * result.accuracy:.1f} % "
             f"of {len(result.files)} images"
         )
     console.print(f"labels and probabilities of all {len(result.files)} images: {path}", soft_wrap=True, markup=False)
