@@ -2,14 +2,14 @@
 
 import torch
 
-from smat.adaptation.augmentation import vary
+from smat.adaptation.augmentation import augment
 from smat.rng import torch_generator
 
 IMAGES = torch.randn(400, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 
 
 def varied(images: torch.Tensor = IMAGES, seed: int = 0, **settings: object) -> torch.Tensor:
-    return vary(images, torch_generator(seed, "test"), **settings)  # type: ignore[arg-type]
+    return augment(images, torch_generator(seed, "test"), **settings)  # type: ignore[arg-type]
 
 
 def test_so_many_images_are_varied_as_the_probability_says() -> None:

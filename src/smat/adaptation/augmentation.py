@@ -1,4 +1,4 @@
-"""Variations of a support set, for fine-tuning on it."""
+"""Augmentation of a support set, for fine-tuning on it."""
 
 import torch
 from jaxtyping import Float
@@ -8,37 +8,37 @@ from torch.nn.functional import pad
 _SHIFT = 1 / 8  # of the image's side, to either side
 
 
-def vary(
+def augment(
     images: Float[Tensor, "n 3 height width"],
     generator: torch.Generator,
     *,
     probability: float = 1.0,
     flip: bool = True,
 ) -> Float[Tensor, "n 3 height width"]:
-    """Normalised images with other colours, shifted, and perhaps mirrored, each by draws of its own.
+    """Normalised images in other colours, shifted, and perhaps mirrored, each by draws of its own.
 
     Brightness moves by up to 0.5, in units of normalised images; saturation is multiplied by 0..2 and contrast by
     0.5..1.5; the image moves by up to an eighth of its side, and what comes in at the border is 0, the mean colour.
-    These are the variations of Zhao et al. (2020, DiffAugment) as Hu et al. (2022) fine-tune with them.
+    These are the augmentations of Zhao et al. (2020, DiffAugment) as Hu et al. (2022) fine-tune with them.
 
     Args:
         images: normalised.
         generator: on the CPU, so that a seed gives the same on every device.
-        probability: that an image is varied at all.
+        probability: that an image is augmented at all.
         flip: whether one image in two is mirrored.
     """
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.empty(len(images), 1, 1, 1).uniform_(low, high, generator=generator).to(images)
 
-    varied = torch.where(uniform(0.0, 1.0) < 0.5, images.flip(3), images) if flip else images
-    varied = varied + uniform(-0.5, 0.5)
-    grey = varied.mean(1, keepdim=True)
-    varied = grey + (varied - grey) * uniform(0.0, 2.0)
-    middle = varied.mean((1, 2, 3), keepdim=True)
-    varied = middle + (varied - middle) * uniform(0.5, 1.5)
-    varied = _shifted(varied, generator)
-    return torch.where(uniform(0.0, 1.0) < probability, varied, images)
+    augmented = torch.where(uniform(0.0, 1.0) < 0.5, images.flip(3), images) if flip else images
+    augmented = augmented + uniform(-0.5, 0.5)
+    grey = augmented.mean(1, keepdim=True)
+    augmented = grey + (augmented - grey) * uniform(0.0, 2.0)
+    middle = augmented.mean((1, 2, 3), keepdim=True)
+    augmented = middle + (augmented - middle) * uniform(0.5, 1.5)
+    augmented = _shifted(augmented, generator)
+    return torch.where(uniform(0.0, 1.0) < probability, augmented, images)
 
 
 def _shifted(images: Float[Tensor, "n 3 height width"], generator: torch.Generator) -> Tensor:

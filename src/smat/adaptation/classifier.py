@@ -234,7 +234,7 @@ def _as_list(X: Any) -> list[Any]:
 
 
 def _as_labels(y: Any, images: int) -> np.ndarray:
-    """Labels as an array, one an image; scikit-learn's own errors for what cannot be class labels."""
+    """Labels as an array, one per image; scikit-learn's own errors for what cannot be class labels."""
     if y is None:
         raise DataError("the classifier requires y to be passed, but the target y is None; give a label for each image")
     labels = column_or_1d(y, warn=True)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from smat.adaptation.augmentation import vary
+from smat.adaptation.augmentation import augment
 from smat.adaptation.settings import FineTuneConfig, check_learning_rate
 from smat.adaptation.tuners import FineTuner, FullTuning
 from smat.backbones import recomputed_activations
@@ -205,7 +205,7 @@ class FineTuning:
 
         def views(step: int) -> Tensor:
             generator = torch_generator(self.seed, "views", step)
-            return vary(images, generator, probability=config.augment, flip=config.flip)
+            return augment(images, generator, probability=config.augment, flip=config.flip)
 
         finish = self.tuner.prepare(adapted.backbone, config, self.seed)
         losses = fine_tune(

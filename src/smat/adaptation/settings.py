@@ -59,6 +59,6 @@ class FineTuneConfig:
 
 
 def check_learning_rate(rate: object) -> None:
-    """Raises ConfigError for anything but a finite number, 0 or more."""
+    """Raise a `ConfigError` for anything but a finite number, 0 or more."""
     if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
         raise ConfigError(f"learning rate {rate!r}; give 0 or a positive number, such as 1e-4")

@@ -73,9 +73,9 @@ class FrozenFeatures:
     only new images pass through the network.
 
     Args:
-        pool: experts around the untouched network, or none.
+        pool: experts around the frozen network, or none.
         precision: of the network; the features are float32.
-        vector: the network's parameters; by default those of the untouched one.
+        vector: the network's parameters; by default those of the frozen one.
     """
 
     @torch.no_grad()
@@ -163,7 +163,7 @@ def evaluate_domain(
         A row an episode.
 
     Raises:
-        ConfigError: no contenders, no episodes, or a source of varied training images.
+        ConfigError: no contenders, no episodes, or a source of augmented training images.
         DataError: an image cannot be read.
     """
     if not contenders:
@@ -171,7 +171,7 @@ def evaluate_domain(
     if episodes <= first:
         raise ConfigError(f"episodes is {episodes}; give {first + 1} or more (600 are usual)")
     if source.train:
-        raise ConfigError("the episodes' images are varied at random, as for training; make them with train=False")
+        raise ConfigError("the images of the episodes are augmented, as for training; make the source with train=False")
     rows: list[EpisodeRow] = []
     for n, episode in enumerate(episode_loader(source, first, episodes, workers=workers), start=first):
         episode = episode.to(frozen.device)

@@ -29,7 +29,7 @@ class MetaTuner:
     Args:
         pool: on the CPU; it is moved to Fabric's device.
         train: training episodes.
-        validation: one source of validation episodes a domain; none: no validation, the last state is the best.
+        validation: one source of validation episodes per domain; none: no validation, the last state is the best.
         config: the run's settings.
         folder: where `state` (to resume), `best` and `last` (pools) are written.
         fabric: devices; launched.
