@@ -1,6 +1,7 @@
 """What `--help` and `--help-all` show, and that every text of theirs can be read alone."""
 
 import dataclasses
+import inspect
 import re
 import typing
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from smat.cli import main
 from smat.cli.commands import COMMANDS
 from smat.cli.parser import build_parser, recipe_of, texts_of
+from smat.plugins import Plugin
 
 # Beginnings of a text that only makes sense after the name of its option.
 FRAGMENT = re.compile(
@@ -23,7 +25,6 @@ FRAGMENT = re.compile(
 LATER = {
     *(f"evaluate --{name}" for name in ("steps", "split", "episodes", "seed")),
     *(f"reproduce --{name}" for name in ("name", "seeds", "steps", "episodes", "methods", "precision")),
-    *(f"bench data --{name}" for name in ("images", "classes", "processes")),
     "data import --processes",
     "data doctor --processes",
 }
@@ -82,10 +83,15 @@ def test_help_says_what_happens_without_an_option(capsys: pytest.CaptureFixture[
 
 
 def settings_in(annotation: Any) -> Iterator[type]:
-    """The dataclasses of settings that an annotation leads to, nested ones too."""
+    """The classes of settings that an annotation leads to: dataclasses, nested ones too, and smat's own plug-ins."""
     for part in typing.get_args(annotation):
         yield from settings_in(part)
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, Plugin):
+        if annotation.__module__.startswith("smat.") and not inspect.isabstract(annotation):
+            yield annotation
+        for kind in annotation.__subclasses__():
+            yield from settings_in(kind)
+    elif isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         yield annotation
         for hint in typing.get_type_hints(annotation).values():
             yield from settings_in(hint)
@@ -100,8 +106,9 @@ def texts(name: str) -> dict[str, str | None]:
     recipe = recipe_of(name)
     for hint in (hint for parameter, hint in typing.get_type_hints(recipe).items() if parameter != "return"):
         for kind in settings_in(hint):
-            own = texts_of(kind)
-            found |= {f"{kind.__name__}.{field.name}": own.get(field.name) for field in dataclasses.fields(kind)}
+            own, settings = texts_of(kind), inspect.signature(kind.__init__).parameters.values()
+            named = [p.name for p in settings if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name != "self"]
+            found |= {f"{kind.__name__}.{setting}": own.get(setting) for setting in named}
     return found
 
 

@@ -210,6 +210,10 @@ class RecordedSampler(Sampler):
     """A sampler from outside smat as a file of episodes names it, without its code, which reading does not import.
 
     It stands for the episodes in the file and draws no others.
+
+    Args:
+        name: import path of the sampler.
+        settings: settings of the sampler, by name.
     """
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:

@@ -196,10 +196,10 @@ class LearnedGates(SharedUpdate):
     """A shared update with learned gates: SMAT's.
 
     Args:
-        distribution: the hard-concrete distribution.
-        structure: which parameters share a gate.
+        distribution: hard-concrete distribution of the gates.
+        structure: groups of parameters that share a gate.
         init_mean: mean of the gate logits at the start.
-        init_std: their standard deviation.
+        init_std: standard deviation of the gate logits at the start.
         logit_range: bounds that gate logits are kept in, so that a closed gate can open again.
     """
 
@@ -240,8 +240,8 @@ class FixedGates(SharedUpdate):
     """A shared update with gates set by hand (see `smat.experts.masks`); only the update is trained.
 
     Args:
-        distribution: the hard-concrete distribution.
-        gating: which gates are open.
+        distribution: hard-concrete distribution of the gates.
+        gating: mask that says where gates are open.
         density: share of open gates of the masks `random` and `magnitude`.
         last_blocks: number of blocks that the mask `last` opens.
     """
@@ -266,13 +266,13 @@ class OfficialGates(LearnedGates):
     """Learned gates with what the authors' code does otherwise.
 
     Args:
-        distribution: the hard-concrete distribution of training.
-        structure: which parameters share a gate.
+        distribution: hard-concrete distribution of the gates in training.
+        structure: groups of parameters that share a gate.
         init_mean: mean of the gate logits at the start.
-        init_std: their standard deviation.
+        init_std: standard deviation of the gate logits at the start.
         logit_range: bounds that gate logits are kept in.
         evaluation_beta: gate temperature outside training; None keeps that of training.
-        count_head: count an always-open gate for each number of a one-row linear head, which nothing uses.
+        count_head: whether each number of a one-row linear head, which nothing uses, counts as an open gate.
     """
 
     head_logits: Tensor

@@ -73,7 +73,7 @@ class Neighbours(SklearnHead):
     """Nearest neighbours, which vote by the inverse of their distance: with one image per class, equal votes would tie.
 
     Attributes:
-        neighbours: how many vote; all where there are fewer support images.
+        neighbours: number of neighbours that vote; all where there are fewer support images.
     """
 
     neighbours: int = 5
