@@ -25,8 +25,6 @@ FRAGMENT = re.compile(
 LATER = {
     *(f"evaluate --{name}" for name in ("steps", "split", "episodes", "seed")),
     *(f"reproduce --{name}" for name in ("name", "seeds", "steps", "episodes", "methods", "precision")),
-    "data import --processes",
-    "data doctor --processes",
 }
 
 
