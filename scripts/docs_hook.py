@@ -13,7 +13,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from smat.cli import COMMANDS, build_parser
+from smat.cli.commands import COMMANDS
+from smat.cli.help import dashed
+from smat.cli.parser import build_parser
 from smat.metatuning.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +67,8 @@ def command_line() -> str:
         "# Command line",
         "Options are written with dashes, and settings in YAML files with underscores: `--learning-rate-from` is "
         "`learning_rate_from`. Every command takes `--config FILE.yaml`; options given after it override the file's. "
-        "`smat COMMAND --help` shows what is below, and `--print-config` the settings as YAML.",
+        "`smat COMMAND --help-all` shows what is below, `--help` the most used of it, and `--print-config` the "
+        "settings as YAML.",
     ]
     return "\n\n".join([*every, *(command_section(name) for name in COMMANDS)]) + "\n"
 
@@ -88,14 +91,14 @@ def command_section(name: str) -> str:
 
 def is_setting(action: Action) -> bool:
     """Whether an action is an option of its own, rather than help, a file of settings or the name of a group."""
-    shows = action.nargs == 0 and action.default == SUPPRESS
+    shows = action.default == SUPPRESS and (action.nargs == 0 or action.dest.endswith(".help"))
     return not shows and type(action).__name__ not in ("ActionConfigFile", "_ActionConfigLoad", "_ActionPrintConfig")
 
 
 def row(action: Action) -> str:
     """An option as a row: its name and values, its default, its explanation."""
     long = [name for name in action.option_strings if name.startswith("--") and not name.endswith("+")]
-    name = long[0].replace("_", "-") if long else action.dest.upper()
+    name = dashed(long[0]) if long else action.dest.upper()
     if not action.help:
         logger.warning("command line: %s has no explanation", name)
     if action.choices:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples import Example, commands, differs, example, examples, write
-from smat.cli import COMMANDS
+from smat.cli.commands import COMMANDS
 from stand_in_hub import stand_in_hub
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,4 +126,4 @@ def test_the_page_on_the_command_line_has_every_command_and_writes_options_with_
 )
 def test_options_on_a_page_exist(page: Path, command_line: str) -> None:
     named = re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", page.read_text(encoding="utf-8"))
-    assert set(named) <= {*options(command_line), "--config", "--help", "--print-config"}
+    assert set(named) <= {*options(command_line), "--config", "--help", "--help-all", "--print-config"}

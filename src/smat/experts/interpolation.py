@@ -1,8 +1,8 @@
 """θ = θ_pre + Σ_m α_m (z_m ⊙ θ_δ): the fused interpolation, one pass over memory in each direction.
 
 For every gate the experts' gates meet in one number, the coefficient c = Σ_m α_m z_m, so that θ = θ_pre + c ⊙ θ_δ.
-The autograd function saves nothing but its inputs: the gates, M numbers per parameter, exist only for a chunk at a time,
-small enough for the processor's cache, and are computed again in backward.
+The autograd function saves nothing but its inputs: the gates, M numbers per parameter, exist only for a chunk at a
+time, small enough for the cache of the processor, and are computed again in backward.
 """
 
 from collections.abc import Callable, Iterator
