@@ -4,24 +4,15 @@ import math
 
 import numpy as np
 import pytest
-import torch
-from torchmetrics.classification import MulticlassCalibrationError
 
 from smat.errors import DataError
-from smat.evaluation import EpisodeRow, Outcome, Summary, averages, calibration_bins, results_table, summarise
 from smat.statistics import Interval, average, calibration_error, interval, paired_difference
-
-
-def row(
-    confidence: list[float], correct: list[float], n: int = 0, domain: str = "birds", **more: Outcome
-) -> EpisodeRow:
-    outcome = Outcome(torch.tensor(confidence), torch.tensor(correct))
-    return EpisodeRow(f"{domain}/test/0/{n}", domain, n, 5, 25, len(correct), {"pretrained": outcome, **more})
 
 
 def test_interval_of_four_values() -> None:
     found = interval([0.2, 0.4, 0.6, 0.8])  # s² = (0.09 + 0.01 + 0.01 + 0.09) / 3
     assert found.mean == pytest.approx(0.5)
+    assert (found.standard_error, found.dof) == (pytest.approx(math.sqrt(0.2 / 3) / 2), 3)
     assert found.half_width == pytest.approx(3.1824 * math.sqrt(0.2 / 3) / 2, rel=1e-4)  # 97.5 % of Student's t, dof 3
 
 
@@ -66,7 +57,8 @@ def test_paired_difference_is_free_of_what_the_pairs_share() -> None:
 def test_average_adds_standard_errors_in_quadrature() -> None:
     found = average([Interval(0.5, 0.03), Interval(0.9, 0.04)])
     assert found.mean == pytest.approx(0.7)
-    assert found.half_width == pytest.approx(0.05 / 2)
+    assert found.standard_error == pytest.approx(0.05 / 2)
+    assert found.half_width == pytest.approx(1.95996 * 0.05 / 2, rel=1e-5)
     assert average([Interval(0.4, 0.02)]) == Interval(0.4, 0.02)
 
 
@@ -79,56 +71,13 @@ def test_average_of_domains_of_one_size_is_that_of_all_their_values_around_their
 
 
 def test_nothing_has_no_mean() -> None:
-    for fails in (lambda: interval([]), lambda: average([]), lambda: summarise([])):
+    for fails in (lambda: interval([]), lambda: average([])):
         with pytest.raises(DataError, match="at least one"):
             fails()
     with pytest.raises(DataError, match="2 values cannot be paired with 1"):
         paired_difference([0.1, 0.2], [0.1])
 
 
-def test_calibration_error_of_one_bin_is_the_gap() -> None:
-    rows = [row([0.81] * 5, [1.0, 1.0, 1.0, 0.0, 0.0])]
-    assert calibration_error(calibration_bins(rows, "pretrained")) == pytest.approx(0.81 - 0.6, abs=1e-6)
-    certain = [row([1.0] * 4, [1.0] * 4)]
-    assert calibration_error(calibration_bins(certain, "pretrained")) == pytest.approx(0, abs=1e-6)
-
-
-def test_calibration_error_is_the_multi_class_one_of_episodes_of_any_way() -> None:
-    generator = torch.Generator().manual_seed(0)
-    widest = MulticlassCalibrationError(num_classes=9, n_bins=15)
-    rows = []
-    for n, way in enumerate((5, 9, 7)):
-        probabilities = torch.randn(40, way, generator=generator).mul(3).softmax(1)
-        labels = torch.randint(way, (40,), generator=generator)
-        confidence, choice = probabilities.max(1)
-        rows.append(row(confidence.tolist(), (choice == labels).float().tolist(), n))
-        padded = torch.nn.functional.pad(probabilities, (0, 9 - way))
-        widest.update(padded, labels)
-    assert calibration_error(calibration_bins(rows, "pretrained")) == pytest.approx(float(widest.compute()), abs=1e-6)
-
-
-def test_summary_of_a_domain() -> None:
-    better = Outcome(torch.tensor([0.9, 0.9]), torch.tensor([1.0, 1.0]))
-    rows = [row([0.6, 0.6], [1.0, 0.0], 0, smat=better), row([0.6, 0.6], [0.0, 0.0], 1, smat=better)]
-    found = summarise(rows, "ood")
-    assert (found.name, found.role, found.episodes) == ("birds", "ood", 2)
-    assert found.accuracy["pretrained"].mean == pytest.approx(0.25)
-    assert found.accuracy["smat"] == Interval(1.0, 0.0, dof=1.0)
-    assert found.difference == {"smat": paired_difference([1.0, 1.0], [0.5, 0.0])}
-    assert found.calibration_error["smat"] == pytest.approx(0.1, abs=1e-6)
-    assert summarise([row([0.5], [1.0])]).difference == {}
-
-
-def test_averages_are_of_each_role_with_two_domains_or_more() -> None:
-    def domain(name: str, role: str, right: float) -> Summary:
-        return summarise([row([0.5], [right], n, name) for n in range(3)], role)
-
-    summaries = [domain("a", "id", 1.0), domain("b", "ood", 0.0), domain("c", "id", 0.0), domain("d", "", 1.0)]
-    (found,) = averages(summaries)
-    assert (found.name, found.role, found.episodes) == ("ID average", "id", 6)
-    assert found.accuracy["pretrained"] == Interval(0.5, 0.0)
-    assert found.calibration_error["pretrained"] == pytest.approx(0.5)
-    assert [s.name for s in averages([*summaries, domain("e", "ood", 1.0)])] == ["ID average", "OOD average"]
-    kept = [domain("e", "validation", 1.0), domain("f", "validation", 0.0)]
-    assert [s.name for s in averages([*summaries, *kept])] == ["ID average", "validation average"]
-    assert results_table([*summaries, *kept]).row_count == 6 + 2
+def test_calibration_error_weighs_the_gaps_of_the_bins_by_their_queries() -> None:
+    assert calibration_error([[3.0, 3.0, 2.4], [0.0, 0.0, 0.0], [1.0, 0.0, 0.6]]) == pytest.approx((0.6 + 0.6) / 4)
+    assert calibration_error([[4.0, 4.0, 4.0]]) == 0

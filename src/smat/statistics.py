@@ -5,49 +5,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from scipy.stats import t
-from torch import Tensor
 
 from smat.errors import DataError
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the half width of its 95 % interval: mean ± half_width.
+    """A mean with its 95 % interval: mean ± half_width.
 
     Attributes:
         mean: the mean.
-        half_width: by Student's t; NaN where there is one value only, which says nothing of the spread.
-        dof: degrees of freedom of the half width; infinite where the spread is known.
+        standard_error: its standard error; NaN of a single value, which says nothing of the spread.
+        dof: degrees of freedom of the standard error; infinite where the spread is known.
     """
 
     mean: float
-    half_width: float
+    standard_error: float
     dof: float = math.inf
+
+    @property
+    def half_width(self) -> float:
+        """The half width of the interval, by Student's t; NaN of a single value."""
+        return float(t.ppf(0.975, self.dof)) * self.standard_error
 
 
 def interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """Mean and 95 % interval of independent values, such as episodes' accuracies.
+    """Mean and 95 % interval of independent values, such as the accuracies of episodes.
 
-    The half width is t·s/√n, s² = Σ(x - mean)²/(n - 1), with t of n - 1 degrees of freedom: 1.96 for the hundreds of
-    episodes that the field reports, more for few, whose spread is itself a guess (Student 1908).
+    The standard error is s/√n, s² = Σ(x - mean)²/(n - 1), with n - 1 degrees of freedom. The interval is then 1.96
+    standard errors wide on each side for the hundreds of episodes that the field reports, and wider for few, whose
+    spread is itself a guess (Student 1908).
 
     Raises:
-        DataError: no values.
+        DataError: if there are no values.
     """
     x = np.asarray(values, dtype=np.float64)
     if not len(x):
         raise DataError("there are no values to take a mean of; evaluate at least one episode")
     if len(x) == 1:
         return Interval(float(x[0]), math.nan, math.nan)
-    dof = float(len(x) - 1)
-    return Interval(float(x.mean()), _quantile(dof) * float(x.std(ddof=1)) / math.sqrt(len(x)), dof)
-
-
-def _quantile(dof: float) -> float:
-    """How many standard errors the half width is."""
-    return float(t.ppf(0.975, dof))
+    return Interval(float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x)), float(len(x) - 1))
 
 
 def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray) -> Interval:
@@ -57,7 +55,7 @@ def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[f
     a pair is free of it, and its interval is much narrower than the two intervals suggest.
 
     Raises:
-        DataError: not as many values as there are of the baseline, or none.
+        DataError: if the two are not equally many, or there are none.
     """
     if len(values) != len(baseline):
         raise DataError(f"{len(values)} values cannot be paired with {len(baseline)}; use the same episodes for both")
@@ -65,26 +63,29 @@ def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[f
 
 
 def average(intervals: Sequence[Interval]) -> Interval:
-    """The mean of k domains' means, each domain counting alike, with its 95 % interval.
+    """The mean of the means of k domains, each counting alike, with its 95 % interval.
 
     Domains are independent samples, so the squares of their standard errors add up; the degrees of freedom of the sum
     are those of Welch (1947). The interval covers the choice of episodes; the domains are taken as given, not as a
     sample of all the domains there are.
 
     Raises:
-        DataError: no intervals.
+        DataError: if there are no intervals.
     """
     if not intervals:
         raise DataError("there are no domains to average over; give at least one")
-    k = len(intervals)
-    variances = [(i.half_width / _quantile(i.dof)) ** 2 for i in intervals]
+    variances = [i.standard_error**2 for i in intervals]
     unsure = sum(variance**2 / i.dof for variance, i in zip(variances, intervals, strict=True))
     dof = sum(variances) ** 2 / unsure if unsure else math.inf
-    half_width = _quantile(dof) * math.sqrt(sum(variances)) / k
-    return Interval(sum(i.mean for i in intervals) / k, half_width, dof)
+    k = len(intervals)
+    return Interval(sum(i.mean for i in intervals) / k, math.sqrt(sum(variances)) / k, dof)
 
 
-def calibration_error(bins: Float[Tensor, "bins 3"]) -> float:
-    """Expected calibration error, in 0..1: the bins' |accuracy - confidence|, weighted by queries (Guo et al. 2017)."""
-    queries, correct, confidence = bins.T
-    return float((correct - confidence).abs().sum() / queries.sum())
+def calibration_error(bins: Sequence[Sequence[float]]) -> float:
+    """Expected calibration error, in 0..1: |accuracy - confidence| of each bin, weighted by queries (Guo et al. 2017).
+
+    Args:
+        bins: number of queries, number of right answers and sum of the confidence of each bin.
+    """
+    queries, correct, confidence = np.asarray(bins, dtype=np.float64).T
+    return float(np.abs(correct - confidence).sum() / queries.sum())

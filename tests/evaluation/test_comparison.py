@@ -1,51 +1,25 @@
-"""Comparisons, against closed forms, and how they look."""
+"""Comparisons, against closed forms."""
 
-import csv
 import json
 import math
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from smat.errors import ConfigError, DataError
-from smat.evaluation import (
-    Cell,
-    Comparison,
-    compare,
-    comparison_csv,
-    comparison_latex,
-    comparison_markdown,
-    comparison_table,
-    paper_averages,
-    role_lines,
-)
+from smat.evaluation import Comparison, compare, paper_averages, role_lines
 from smat.statistics import average, interval, paired_difference
-from tiny_cells import make_cell
-
-BASE = {"birds": [0.2, 0.4, 0.6], "cars": [0.5, 0.5, 0.8], "fashion_mnist": [0.9, 0.7, 0.5]}
-FIRST = {"birds": [0.4, 0.5, 0.9], "cars": [0.5, 0.7, 0.6], "fashion_mnist": [0.6, 0.6, 0.3]}
-SECOND = {"birds": [0.2, 0.5, 0.7], "cars": [0.7, 0.9, 0.8], "fashion_mnist": [0.8, 0.6, 0.5]}
-
-
-def cells() -> list[Cell]:
-    """`fashion_mnist`, which is OOD, comes first."""
-    order = list(BASE)[::-1]
-    return (
-        [make_cell("pretrained", name, BASE[name]) for name in order]
-        + [make_cell("smat", name, FIRST[name]) for name in order]
-        + [make_cell("smat", name, SECOND[name], seed=1) for name in order]
-    )
+from tiny_cells import BASE, make_cell, two_methods
 
 
 def comparison(**more: object) -> Comparison:
-    return compare(cells(), **({"against": "pretrained", "title": "a_title"} | more))  # type: ignore[arg-type]
+    return compare(two_methods(), **({"against": "pretrained", "title": "a_title"} | more))  # type: ignore[arg-type]
 
 
 def test_a_domain_is_averaged_over_seeds_episode_by_episode() -> None:
     found = comparison()
     assert [line.name for line in found.lines] == ["cars", "birds", "fashion_mnist"]  # ID first
+    assert [line.episodes for line in [*found.lines, *found.averages]] == [3, 3, 3, 6]
     birds = found.lines[1].entries
     episodes = [0.3, 0.5, 0.8]
     assert birds["smat"].accuracy.mean == pytest.approx(interval(episodes).mean)
@@ -81,71 +55,13 @@ def test_ranks_are_means_over_domains_and_ties_share_theirs() -> None:
 def test_results_of_different_episodes_are_not_compared() -> None:
     for few in ([0.1], [0.1] * 4):
         with pytest.raises(DataError, match="'cars' are not of the same episodes"):
-            compare([*cells(), *(make_cell("pmf", name, few) for name in BASE)])
+            compare([*two_methods(), *(make_cell("pmf", name, few) for name in BASE)])
     with pytest.raises(DataError, match="smat: not the same training seeds"):
-        compare([*cells(), make_cell("smat", "cars", [0.1] * 3, seed=2)])
+        compare([*two_methods(), make_cell("smat", "cars", [0.1] * 3, seed=2)])
     with pytest.raises(DataError, match="b: not the same"):
         compare([make_cell("a", "birds", [1]), make_cell("a", "cars", [1]), make_cell("b", "cars", [1])])
     with pytest.raises(DataError, match="no results"):
         compare([])
-
-
-def test_markdown_has_the_best_in_bold_the_papers_averages_and_the_differences() -> None:
-    lines = comparison_markdown(comparison(paper={"id": {"smat": 0.8514, "pmf": 0.8}})).splitlines()
-    assert lines[2:6] == [
-        "| domain | pretrained | smat |",
-        "| --- | ---: | ---: |",
-        "| cars | 60.0 ± 43.0 | **70.0 ± 24.8 (14.1)** |",
-        "| birds | 40.0 ± 49.7 | **53.3 ± 62.5 (9.4)** |",
-    ]
-    assert lines[7] == "| ID average (paper) |  | 85.1 |"
-    assert lines[8].startswith("| fashion_mnist | **70.0")
-    assert lines[9] == "| rank | 1.7 | **1.3** |"
-    assert "over training seeds; the paper's averages" in lines[11]
-    differences = lines.index("| domain | smat |")
-    assert lines[differences + 2] == "| cars | +10.0 ± 49.7 |"
-    assert lines[-1] == "| fashion_mnist | -13.3 ± 14.3 |"
-    assert "Difference" not in comparison_markdown(comparison(against=None))
-
-
-def test_latex_escapes_names() -> None:
-    text = comparison_latex(comparison())
-    assert r"fashion\_mnist & \textbf{70.0 $\pm$ 49.7} & " in text
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {row.count("&") for row in rows} == {2}
-    assert text.count(r"\midrule") == 3
-
-
-def test_csv_has_every_number() -> None:
-    rows = list(csv.DictReader(StringIO(comparison_csv([comparison(), comparison(against=None)]))))
-    assert len(rows) == 2 * 4 * 2
-    birds = next(row for row in rows if (row["row"], row["method"]) == ("birds", "smat"))
-    assert float(birds["accuracy"]) == pytest.approx(1.6 / 3)
-    assert float(birds["difference"]) == pytest.approx(0.4 / 3)
-    assert (birds["against"], birds["seeds"]) == ("pretrained", "2")
-    assert rows[-1]["difference"] == ""
-
-
-@pytest.mark.parametrize("width", [40, 100])
-def test_the_screen_shows_every_number_whatever_its_width(width: int) -> None:
-    console = Console(file=StringIO(), width=width)
-    console.print(comparison_table(comparison(), console))
-    assert isinstance(console.file, StringIO)
-    words = console.file.getvalue().split()
-    assert {"fashion_mnist", "pretrained", "70.0", "±24.8", "(14.1)", "1.3"} <= set(words)
-    assert max(map(len, console.file.getvalue().splitlines())) <= width
-
-
-def test_many_methods_become_rows() -> None:
-    many = [make_cell(f"m{n}", name, [n / 20]) for n in range(13) for name in BASE]
-    console = Console(file=StringIO(), width=60)
-    console.print(comparison_table(compare(many), console))
-    assert isinstance(console.file, StringIO)
-    last = next(line for line in console.file.getvalue().splitlines() if "m12" in line)
-    assert last.split() == ["m12", "60.0", "60.0", "1.0"]
-    page = comparison_markdown(compare(many, against="m0")).splitlines()
-    assert page[2] == "| method | ID average | fashion_mnist | rank |"
-    assert page[-1] == "| m12 | +60.0 | +60.0 |"
 
 
 def test_the_papers_averages(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Evaluating a checkpoint on pocket domains: the table, the report, and what survives an interruption."""
 
+import csv
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +14,20 @@ from PIL import Image
 from transformers import ViTConfig, ViTModel
 
 import smat
+from smat.cli import main
 from smat.domains.pocket import PocketDomain, pocket_domains
-from smat.errors import CheckpointError, ConfigError, DataError
-from smat.recipes.evaluate import evaluate
+from smat.episodes import EpisodeOptions
+from smat.errors import CheckpointError, ConfigError, DataError, Interrupted
+from smat.experts import SparseInterpolatedExperts
+from smat.recipes.entries import named_checkpoints
+from smat.recipes.evaluate import Evaluation, evaluate
 from smat.statistics import paired_difference
 from tiny_checkpoint import save_checkpoint
 
 DOMAINS = ["pocket:polygons", "pocket:strokes", "pocket:mosaics"]
+SHAPE: dict[str, Any] = {"way": 3, "shot": 1, "query": 2}
 SMALL: dict[str, Any] = {
-    "way": 3,
-    "shot": 1,
-    "query": 2,
+    "options": EpisodeOptions(**SHAPE),
     "episodes": 4,
     "workers": 0,
     "device": "cpu",
@@ -37,7 +43,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_both_methods_on_the_same_episodes(checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "results.json"
     result = evaluate(checkpoint, DOMAINS, output=str(output), **SMALL)
-    assert result.complete
     report = json.loads(output.read_text())
     assert report["complete"]
     assert report["config"]["way"] == 3
@@ -48,7 +53,15 @@ def test_both_methods_on_the_same_episodes(checkpoint: str, tmp_path: Path, caps
     polygons = [row["accuracy"] for row in report["rows"] if row["domain"] == "polygons"]
     pairs = [[accuracy[method] for accuracy in polygons] for method in ("smat", "pretrained")]
     expected = paired_difference(*pairs)
-    assert report["summary"][0]["difference"]["smat"]["mean"] == pytest.approx(expected.mean)
+    difference = report["summary"][0]["difference"]["smat"]
+    assert difference == {
+        "mean": pytest.approx(expected.mean),
+        "half_width": pytest.approx(expected.half_width),
+        "standard_error": pytest.approx(expected.standard_error),
+        "dof": 3,
+    }
+    assert (report["summary"][0]["role"], report["summary"][0]["episodes"]) == ("id", 4)
+    assert result.comparison.lines[0].entries["smat"].difference == expected
     assert [entry["name"] for entry in report["averages"]] == ["ID average"]
     screen = capsys.readouterr().out
     assert re.search(r"polygons .* ID .* ±", screen)
@@ -78,8 +91,9 @@ def pocket_fingerprint(name: str) -> str:
 
 
 def test_numbers_are_those_of_the_seed_and_of_nothing_else(checkpoint: str) -> None:
-    def accuracies(**settings: Any) -> list[float]:
-        rows = evaluate(checkpoint, DOMAINS[:1], **{**SMALL, **settings}).rows
+    def accuracies(workers: int = 0, **more: Any) -> list[float]:
+        options = EpisodeOptions(**SHAPE, **more)
+        rows = evaluate(checkpoint, DOMAINS[:1], **SMALL | {"options": options, "workers": workers}).rows
         return [float(outcome.confidence.sum()) for row in rows for outcome in row.outcomes.values()]
 
     first = accuracies()
@@ -98,22 +112,60 @@ def test_one_episode_is_valid_json_without_interval(checkpoint: str, tmp_path: P
 
 
 def test_variable_sampler(checkpoint: str) -> None:
-    rows = evaluate(checkpoint, DOMAINS[2:], sampler="variable", method="pretrained", episodes=3, workers=0).rows
+    rows = evaluate(
+        checkpoint,
+        DOMAINS[2:],
+        options=EpisodeOptions(sampler="variable"),
+        method="pretrained",
+        episodes=3,
+        workers=0,
+    ).rows
     assert all(5 <= row.way <= 20 for row in rows)
     assert len({(row.way, row.n_support) for row in rows}) > 1
 
 
 @pytest.mark.parametrize("method", ["smat", "pretrained", "logistic", "knn"])
 def test_one_method_alone_sees_the_same_episodes(checkpoint: str, method: str) -> None:
-    (alone,) = evaluate(checkpoint, DOMAINS[:1], method=method, **SMALL).summaries
-    assert list(alone.accuracy) == [method]
-    (both,) = evaluate(checkpoint, DOMAINS[:1], **SMALL).summaries
-    if method in both.accuracy:
-        assert alone.accuracy[method] == both.accuracy[method]
+    alone = evaluate(checkpoint, DOMAINS[:1], method=method, **SMALL).comparison
+    assert alone.methods == [method]
+    assert alone.lines[0].entries[method].difference is None
+    both = evaluate(checkpoint, DOMAINS[:1], **SMALL).comparison
+    if method in both.methods:
+        assert alone.lines[0].entries[method].accuracy == both.lines[0].entries[method].accuracy
+
+
+def test_a_head_takes_the_place_of_the_nearest_prototype(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*DOMAINS[:1], "--way=3", "--shot=2", "--query=2", "--episodes=3", "--workers=0", "--precision=32-true"]
+    reports = {}
+    for name, chosen in {
+        "baseline": ["--method=logistic"],
+        "head": ["--method=pretrained", "--head=smat.heads.Logistic"],
+        "strict": ["--method=pretrained", "--head=smat.heads.Logistic", "--head.penalty=1e4"],
+    }.items():
+        output = tmp_path / f"{name}.json"
+        main(["evaluate", checkpoint, *settings, *chosen, f"--output={output}"])
+        reports[name] = json.loads(output.read_text())
+    confidence = {name: [list(row["confidence"].values()) for row in r["rows"]] for name, r in reports.items()}
+    assert confidence["head"] == confidence["baseline"] != confidence["strict"]
+    assert reports["strict"]["config"]["head"]["init_args"] == {"penalty": 1e4}
+    assert f"{checkpoint}, head Logistic, no fine-tuning" in capsys.readouterr().out
+
+
+def test_a_checkpoint_with_code_of_ones_own_imports_it_only_if_it_may(checkpoint: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "own")
+    config = json.loads((folder / "config.json").read_text())
+    config["pool"]["update"] = {"class_path": "absent_lab.Update", "init_args": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="--allow-import absent_lab"):
+        evaluate(str(folder), DOMAINS, **SMALL)
+    with pytest.raises(CheckpointError, match="'absent_lab', which is not found"):
+        evaluate(str(folder), DOMAINS, allow_imports=["absent_lab"], **SMALL)
 
 
 def test_fine_tuning_changes_both_methods(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    small = {**SMALL, "episodes": 2, "shot": 2}
+    small = SMALL | {"episodes": 2, "options": EpisodeOptions(way=3, shot=2, query=2)}
     plain = evaluate(checkpoint, DOMAINS[2:], **small).rows
     tuned = evaluate(checkpoint, DOMAINS[2:], adapt="full", steps=2, grid=[1e-2], **small).rows
     for a, b in zip(plain, tuned, strict=True):
@@ -121,7 +173,7 @@ def test_fine_tuning_changes_both_methods(checkpoint: str, capsys: pytest.Captur
         for method in ("smat", "pretrained"):
             assert not torch.equal(a.outcomes[method].confidence, b.outcomes[method].confidence)
     screen = capsys.readouterr().out
-    assert "fine-tuning: full" in screen
+    assert "full fine-tuning (learning rate 0.01)" in screen
     assert "Warning" not in screen
     for grid in ([0.0, 1e-2], [1e-2]):  # of one rate nothing is chosen, so not by query labels either
         evaluate(checkpoint, DOMAINS[2:], adapt="lora", steps=1, grid=grid, learning_rate_from="published", **small)
@@ -152,15 +204,29 @@ def test_finished_episodes_survive_an_interruption(
 ) -> None:
     stop_at(monkeypatch, KeyboardInterrupt(), images=9 * (4 + 2))
     output = tmp_path / "results.json"
-    result = evaluate(checkpoint, DOMAINS, output=str(output), **SMALL)
-    assert not result.complete
+    with pytest.raises(Interrupted, match="the 6 episodes that were finished") as stopped:
+        evaluate(checkpoint, DOMAINS, output=str(output), tables=str(tmp_path / "table"), **SMALL)
+    result = stopped.value.result
+    assert isinstance(result, Evaluation)
+    assert len(result.rows) == 6
+    assert [(line.name, line.episodes) for line in result.comparison.lines] == [("polygons", 4), ("strokes", 2)]
     report = json.loads(output.read_text())
     assert not report["complete"]
     assert [entry["episodes"] for entry in report["summary"]] == [4, 2]
     assert len(report["rows"]) == 6
     screen = capsys.readouterr().out
-    assert "interrupted" in screen
     assert re.search(r"strokes .* ID", screen)
+    assert "| strokes | ID |" in (tmp_path / "table.md").read_text()
+
+
+def test_an_interruption_before_the_first_episode_has_no_result(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(monkeypatch, KeyboardInterrupt(), images=5)
+    with pytest.raises(Interrupted) as stopped:
+        evaluate(checkpoint, DOMAINS, output=str(tmp_path / "results.json"), **SMALL)
+    assert stopped.value.result is None
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_finished_episodes_survive_an_error(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,14 +253,109 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, error: BaseException, images: int) 
 
 
 def test_every_domain_is_looked_at_before_the_work(checkpoint: str, tmp_path: Path) -> None:
-    output = tmp_path / "results.json"
+    output, wide = tmp_path / "results.json", EpisodeOptions(way=15, shot=1, query=2)
     with pytest.raises(DataError, match="'polygons' has 14 classes; 15-way"):
-        evaluate(checkpoint, ["pocket:mosaics", "pocket:polygons"], output=str(output), **{**SMALL, "way": 15})
+        evaluate(checkpoint, ["pocket:mosaics", "pocket:polygons"], output=str(output), **SMALL | {"options": wide})
     with pytest.raises(DataError, match="'mosaics' has no val split"):
-        evaluate(checkpoint, ["pocket:polygons", "pocket:mosaics"], split="val", output=str(output), **SMALL)
+        evaluate(
+            checkpoint,
+            ["pocket:polygons", "pocket:mosaics"],
+            **SMALL | {"options": EpisodeOptions(**SHAPE, split="val")},
+        )
     with pytest.raises(ConfigError, match="two domains have one name"):
         evaluate(checkpoint, ["pocket:polygons", "pocket-id"], **SMALL)
     assert not output.exists()
+
+
+def test_checkpoints_are_paired_on_the_same_episodes(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"first": checkpoint, "second": variant(checkpoint, tmp_path / "second")}
+    found = evaluate(given, DOMAINS[:1], **SMALL)
+    assert found.comparison.methods == ["first", "second", "pretrained"]
+    for name, path in given.items():
+        alone = evaluate(path, DOMAINS[:1], **SMALL)
+        for ours, theirs in zip(found.rows, alone.rows, strict=True):
+            assert ours.id == theirs.id
+            for mine, whose in ((name, "smat"), ("pretrained", "pretrained")):
+                assert torch.equal(ours.outcomes[mine].confidence, theirs.outcomes[whose].confidence)
+    (line,) = evaluate(given, DOMAINS[:1], against="first", **SMALL).comparison.lines
+    accuracies = [[row.outcomes[name].accuracy for row in found.rows] for name in ("second", "first")]
+    assert line.entries["second"].difference == paired_difference(*accuracies)
+    capsys.readouterr()
+
+    output, tables = tmp_path / "both.json", tmp_path / "both"
+    shape = [f"--{name}={value}" for name, value in SHAPE.items()]
+    names = [f"{name}={path}" for name, path in given.items()]
+    more = ["--episodes=4", "--workers=0", "--precision=32-true", f"--output={output}", f"--tables={tables}"]
+    main(["evaluate", *names, *DOMAINS[:1], *shape, *more])
+    report = json.loads(output.read_text())
+    assert report["config"]["checkpoint"] == given
+    assert report["config"]["domains"] == DOMAINS[:1]
+    assert [row["accuracy"]["second"] for row in report["rows"]] == accuracies[0]
+    assert "first, second, no fine-tuning: 3-way 1-shot" in capsys.readouterr().out
+    assert "| domain | role | first | second | pretrained |" in tables.with_suffix(".md").read_text()
+    rows = list(csv.DictReader(tables.with_suffix(".csv").open()))
+    assert [(row["method"], row["against"]) for row in rows][:3] == [
+        ("first", "pretrained"),
+        ("second", "pretrained"),
+        ("pretrained", ""),
+    ]
+    assert r"\toprule" in tables.with_suffix(".tex").read_text()
+
+
+def test_checkpoints_of_other_backbones_are_measured_next_to_their_own(checkpoint: str, tmp_path: Path) -> None:
+    given = {"first": checkpoint, "other": variant(checkpoint, tmp_path / "other", backbone=True)}
+    found = evaluate(given, DOMAINS[:1], **SMALL)
+    assert found.comparison.methods == ["first", "other", "pretrained", "pretrained (other)"]
+    alone = evaluate(given["other"], DOMAINS[:1], **SMALL)
+    for ours, theirs in zip(found.rows, alone.rows, strict=True):
+        for mine, whose in (("other", "smat"), ("pretrained (other)", "pretrained")):
+            assert torch.equal(ours.outcomes[mine].confidence, theirs.outcomes[whose].confidence)
+    assert evaluate(given, DOMAINS[:1], method="knn", **SMALL).comparison.methods == ["knn", "knn (other)"]
+    assert evaluate(given, DOMAINS[:1], method="other", **SMALL).comparison.methods == ["other"]
+
+
+def variant(checkpoint: str, folder: Path, *, backbone: bool = False, **spec: Any) -> str:
+    """A checkpoint like another one but for its update, and with `backbone` for its backbone too."""
+    pool = SparseInterpolatedExperts.from_pretrained(checkpoint)
+    pool.update.delta.data.mul_(-1)
+    if backbone:
+        pool.pretrained.data.mul_(1.5)
+    pool.backbone.spec = replace(pool.backbone.spec, **spec)
+    pool.save_pretrained(folder)
+    return str(folder)
+
+
+def test_images_that_differ_are_refused(checkpoint: str, tmp_path: Path) -> None:
+    other = variant(checkpoint, tmp_path / "other", std=(0.5, 0.5, 0.5))
+    with pytest.raises(ConfigError, match=r"first takes 16 px .* other takes 16 px .*std 0.5.* each by itself"):
+        evaluate({"first": checkpoint, "other": other}, DOMAINS, **SMALL)
+    cut = variant(checkpoint, tmp_path / "cut", margin=1.0)
+    with pytest.raises(ConfigError, match=r"different margins, 1.14286 \(first\), 1 \(cut\).* --margin"):
+        evaluate({"first": checkpoint, "cut": cut}, DOMAINS, **SMALL)
+    options = EpisodeOptions(**SHAPE, margin=1.0)
+    found = evaluate({"first": checkpoint, "cut": cut}, DOMAINS[:1], **SMALL | {"options": options})
+    assert {cell.key.protocol["margin"] for cell in found.cells} == {1.0}
+
+
+def test_names_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named_checkpoints("runs/a", ["birds"]) == ({"": "runs/a"}, ["birds"])
+    assert named_checkpoints("a=x", ["b=y=z", "birds", "c=d"]) == ({"a": "x", "b": "y=z"}, ["birds", "c=d"])
+    assert named_checkpoints({"a": "x"}, ["b=y"]) == ({"a": "x"}, ["b=y"])
+    assert named_checkpoints("runs/lr=0.1/best", ["birds"]) == ({"": "runs/lr=0.1/best"}, ["birds"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=0.1").mkdir()
+    assert named_checkpoints("lr=0.1", ["birds"]) == ({"": "lr=0.1"}, ["birds"])
+    for checkpoint, domains, message in (
+        ("a=x", ["a=y", "birds"], "a, a; give each its own name"),
+        ("pretrained=x", ["birds"], "none of all, pretrained, logistic, knn"),
+        ("x", ["b=y", "birds"], "'b=y' is a checkpoint with a name, and 'x' has none: .* first=x"),
+        ("a=x", ["b=y"], "2 checkpoints and 0 domains"),
+        ({}, ["birds"], "0 checkpoints and 1 domains"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            named_checkpoints(checkpoint, domains)
 
 
 def test_mistakes_say_what_to_do(checkpoint: str, tmp_path: Path) -> None:
@@ -206,6 +367,11 @@ def test_mistakes_say_what_to_do(checkpoint: str, tmp_path: Path) -> None:
         evaluate(str(tmp_path / "absent"), DOMAINS, **SMALL)
     with pytest.raises(ConfigError, match=r"method is 'pmf'; .* there are all, smat, pretrained, logistic, knn"):
         evaluate(checkpoint, DOMAINS, method="pmf", **SMALL)
+    with pytest.raises(ConfigError, match="against is 'knn'; choose one of what is evaluated: smat, pretrained"):
+        evaluate(checkpoint, DOMAINS, against="knn", **SMALL)
+    (tmp_path / "x.tex").mkdir()
+    with pytest.raises(ConfigError, match=r"x\.tex' is a folder"):
+        evaluate(checkpoint, DOMAINS, tables=str(tmp_path / "x"), **SMALL)
     with pytest.raises(ConfigError, match="knn cannot be fine-tuned"):
         evaluate(checkpoint, DOMAINS, method="knn", adapt="full", **SMALL)
     with pytest.raises(ConfigError, match="grid"):

@@ -1,18 +1,15 @@
 """Evaluation: accuracies over many episodes, their statistics, their store, and tables of them."""
 
-from smat.evaluation.comparison import Comparison, Entry, Line, average_line, compare, paper_averages, role_lines
-from smat.evaluation.comparison_tables import (
-    comparison_csv,
-    comparison_latex,
-    comparison_markdown,
-    comparison_table,
-)
+from smat.evaluation.cells import Cell, CellKey, calibration_bins
+from smat.evaluation.comparison import Comparison, Entry, Line, compare, paper_averages, role_lines
 from smat.evaluation.contenders import BASELINES, Experts, FineTuned, Frozen
+from smat.evaluation.entrants import Entrant, EvaluationSettings, same_backbone
+from smat.evaluation.joint import JointEvaluation
 from smat.evaluation.learning_rates import Rule, fine_tuned, published_warning, rule_for
 from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
-from smat.evaluation.store import Cell, CellKey, Store
-from smat.evaluation.summaries import Summary, averages, calibration_bins, summarise
-from smat.evaluation.tables import markdown_table, results_table
+from smat.evaluation.screen import comparison_table
+from smat.evaluation.store import Store
+from smat.evaluation.tables import comparison_csv, comparison_latex, comparison_markdown, table_paths, write_tables
 
 __all__ = [
     "BASELINES",
@@ -20,19 +17,19 @@ __all__ = [
     "CellKey",
     "Comparison",
     "Contender",
+    "Entrant",
     "Entry",
     "EpisodeRow",
+    "EvaluationSettings",
     "Experts",
     "FineTuned",
     "Frozen",
     "FrozenFeatures",
+    "JointEvaluation",
     "Line",
     "Outcome",
     "Rule",
     "Store",
-    "Summary",
-    "average_line",
-    "averages",
     "calibration_bins",
     "compare",
     "comparison_csv",
@@ -42,11 +39,11 @@ __all__ = [
     "domain_sources",
     "evaluate_domain",
     "fine_tuned",
-    "markdown_table",
     "paper_averages",
     "published_warning",
-    "results_table",
     "role_lines",
     "rule_for",
-    "summarise",
+    "same_backbone",
+    "table_paths",
+    "write_tables",
 ]

@@ -1,4 +1,4 @@
-"""From stored results to a comparison: domains against methods, with averages, ranks and paired differences."""
+"""From results to a comparison: domains against methods, with averages, ranks and paired differences."""
 
 import json
 import math
@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
 
 from smat.errors import ConfigError, DataError
-from smat.evaluation.store import Cell
+from smat.evaluation.cells import Cell
 from smat.statistics import Interval, average, calibration_error, interval, paired_difference
 
 AVERAGES = {"id": "ID average", "ood": "OOD average", "validation": "validation average", "": "average"}
@@ -20,12 +19,13 @@ AVERAGES = {"id": "ID average", "ood": "OOD average", "validation": "validation 
 
 @dataclass(frozen=True)
 class Entry:
-    """One method's result on a domain, or its average over several; shares, not per cent.
+    """The result of one method on a domain, or its average over several; all numbers are shares, not per cent.
 
     Attributes:
         accuracy: mean over training seeds, with the 95 % interval of the choice of episodes.
-        by_seed: of each training seed.
-        difference: to the method compared against, on the same episodes; None for that method, or without one.
+        by_seed: accuracy of each training seed.
+        difference: difference to the method compared against, on the same episodes; None for that method, or without
+            one.
         calibration_error: mean over training seeds.
     """
 
@@ -42,10 +42,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A domain, or the average over the domains of a role, and every method's entry."""
+    """A domain, or the average over the domains of a role.
+
+    Attributes:
+        name: the domain, or what was averaged.
+        role: `id`, `ood`, `validation` or `""`.
+        episodes: number of episodes of each method.
+        entries: results by method.
+    """
 
     name: str
     role: str
+    episodes: int
     entries: dict[str, Entry]
 
     @property
@@ -61,12 +69,12 @@ class Comparison:
 
     Attributes:
         title: what is compared.
-        methods: in the order of the columns.
-        against: the method that the differences are to; None: no differences.
-        lines: one a domain, those of a role together.
-        averages: one a role that two or more domains have.
-        ranks: of each method, 1 the best, the mean over the domains; ties share theirs.
-        paper: the paper's own averages by role and method, where they are to be shown.
+        methods: names in the order of the columns.
+        against: method that the differences are to; None where there are no differences.
+        lines: one per domain, those of a role together.
+        averages: one per role that two or more domains have.
+        ranks: mean rank of each method over the domains; 1 is the best, and ties share theirs.
+        paper: averages of the paper by role and method, where they are to be shown.
     """
 
     title: str
@@ -88,18 +96,20 @@ def compare(
     """Compare methods by their cells, all of one kind of adaptation.
 
     Training seeds are averaged episode by episode before the interval is taken: they share their episodes, so that
-    pooling them as if they were independent would promise too narrow an interval. It covers the choice of episodes;
-    `Entry.spread` says how much training differs.
+    pooling them as if they were independent would promise too narrow an interval. The interval covers the choice of
+    episodes; `Entry.spread` says how much trainings differ.
 
     Args:
-        cells: one a method, training seed and domain; every method on the same domains and episodes.
-        against: the method to take differences to, where the cells have it.
+        cells: one per method, training seed and domain; every method on the same domains and episodes.
+        against: method that the differences are to, where the cells have it.
         title: what is compared.
-        paper: the paper's averages, by role and method (`paper_averages`).
+        paper: averages of the paper by role and method (`paper_averages`).
 
     Raises:
-        DataError: no cells, a method that lacks a domain, or different episodes.
+        DataError: if there are no cells, a method lacks a domain, or the episodes differ.
     """
+    if not cells:
+        raise DataError("there are no results to compare; evaluate at least one domain")
     methods = list(dict.fromkeys(cell.key.method for cell in cells))
     roles = {cell.key.domain: cell.role for cell in cells}
     seeds = {
@@ -109,8 +119,6 @@ def compare(
     if uneven:
         raise DataError(f"{', '.join(uneven)}: not the same training seeds on every domain; evaluate what is missing")
     domains = sorted(roles, key=lambda domain: list(AVERAGES).index(roles[domain]))
-    if not cells:
-        raise DataError("there are no results to compare; evaluate at least one domain")
     baseline = against if against in methods else None
     lines = [_line(domain, roles[domain], cells, methods, baseline) for domain in domains]
     groups = {role: [line for line in lines if line.role == role] for role in AVERAGES}
@@ -121,7 +129,7 @@ def compare(
         methods=methods,
         against=baseline,
         lines=lines,
-        averages=[average_line(group, AVERAGES[role]) for role, group in groups.items() if len(group) > 1],
+        averages=[_average_line(group, AVERAGES[role]) for role, group in groups.items() if len(group) > 1],
         ranks=dict(zip(methods, ranks, strict=True)),
         paper=dict(paper or {}),
     )
@@ -142,13 +150,13 @@ def _line(domain: str, role: str, cells: Sequence[Cell], methods: Sequence[str],
             accuracy=interval(episodes[method]),
             by_seed=tuple(statistics.fmean(cell.accuracies) for cell in group),
             difference=None if against in (None, method) else paired_difference(episodes[method], episodes[against]),
-            calibration_error=statistics.fmean(calibration_error(torch.tensor(cell.calibration)) for cell in group),
+            calibration_error=statistics.fmean(calibration_error(cell.calibration) for cell in group),
         )
 
-    return Line(domain, role, {method: entry(method) for method in methods})
+    return Line(domain, role, len(episodes[methods[0]]), {method: entry(method) for method in methods})
 
 
-def average_line(lines: Sequence[Line], name: str) -> Line:
+def _average_line(lines: Sequence[Line], name: str) -> Line:
     """The average over domains, each counting alike."""
     entries = {}
     for method in lines[0].entries:
@@ -160,25 +168,25 @@ def average_line(lines: Sequence[Line], name: str) -> Line:
             difference=average(differences) if differences else None,
             calibration_error=statistics.fmean(entry.calibration_error for entry in group),
         )
-    return Line(name, lines[0].role, entries)
+    return Line(name, lines[0].role, sum(line.episodes for line in lines), entries)
 
 
 def role_lines(comparison: Comparison) -> dict[str, Line]:
-    """Of each role its average, or its only domain."""
+    """The average of each role, or its only domain."""
     return {line.role: line for line in [*comparison.lines, *comparison.averages]}
 
 
 def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[str, float]]:
-    """The paper's ID and OOD averages as shares, by role and method, from a file of its tables.
+    """The ID and OOD averages of the paper as shares, by role and method, from a file of its tables.
 
     Args:
-        path: JSON with `table1` (accuracies in per cent by row and method, `+full` and `+lora` for fine-tuned
+        path: JSON file with `table1` (accuracies in per cent by row and method, `+full` and `+lora` for fine-tuned
             ones; rows `ID Avg`, `OOD Avg`) and `table2` (a list of `method`, `id`, `ood`).
-        table: `table1` or `table2`; for others the paper has no numbers.
+        table: `table1` or `table2`; the paper has no numbers for others.
         adapt: `none`, `full` or `lora`.
 
     Raises:
-        ConfigError: no such file, or not of this form.
+        ConfigError: if there is no such file, or it has another form.
     """
     try:
         tables = json.loads(Path(path).read_text())
@@ -195,7 +203,7 @@ def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[s
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"paper {str(path)!r} has not the paper's tables ({error!r}): give paper_tables.json"
+            f"paper {str(path)!r} does not have the tables of the paper ({error!r}): give paper_tables.json"
         ) from error
 
 

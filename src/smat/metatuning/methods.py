@@ -47,28 +47,44 @@ METHODS = {
 }
 
 
-def method_files(name: str, *bases: str | Path) -> list[Path]:
+def is_file(method: str) -> bool:
+    """Whether a method is a YAML file of one's own, rather than one by name."""
+    return Path(method).suffix in (".yaml", ".yml")
+
+
+def method_name(method: str) -> str:
+    """The name of a method: of a YAML file of one's own, the name of the file without its ending.
+
+    Raises:
+        ConfigError: if a file has the name of a method that there is.
+    """
+    if not is_file(method):
+        return method
+    name = Path(method).stem
+    if name in METHODS:
+        raise ConfigError(f"'{method}' has the name of the method {name}, which is another one: rename the file")
+    return name
+
+
+def method_files(method: str, *bases: str | Path) -> list[Path]:
     """The YAML files of a trained method's settings over base configurations.
 
-    First what makes the method; then what it needs to go with a base, such as a learning rate for another backbone: of
-    each `BASE.yaml` that is `BASE/NAME.yaml`, where it is there.
+    First what makes the method; then what it needs with a base, such as a learning rate for another backbone: for each
+    `BASE.yaml` the file `BASE/NAME.yaml`, where there is one.
 
     Args:
-        name: trained method, or YAML file of a method of one's own.
+        method: name of a trained method, or a YAML file of one's own.
         bases: YAML files of base configurations.
 
     Raises:
-        ConfigError: an unknown method, one that is not trained, or no such file.
+        ConfigError: if the method is unknown or not trained, or there is no such file.
     """
-    own = Path(name)
-    if own.suffix in (".yaml", ".yml"):
-        if not own.is_file():
-            raise ConfigError(
-                f"there is no file '{own}': give the YAML file of a method's settings, or a method's name"
-            )
-    else:
-        _check_trained(name)
-        own = Path(str(files("smat") / "configs" / "methods" / f"{name}.yaml"))
+    own = Path(method)
+    if not is_file(method):
+        _check_trained(method)
+        own = Path(str(files("smat") / "configs" / "methods" / f"{method}.yaml"))
+    elif not own.is_file():
+        raise ConfigError(f"there is no file '{own}': give the YAML file of a method's settings, or a method's name")
     return [own, *(path for base in bases if (path := Path(base).with_suffix("") / own.name).is_file())]
 
 
@@ -81,15 +97,16 @@ def _check_trained(name: str) -> None:
         )
 
 
-def method_config(name: str, base: str | Path, *overrides: str) -> TrainConfig:
-    """A base configuration turned into a method's.
+def method_config(method: str, base: str | Path, *overrides: str) -> TrainConfig:
+    """A base configuration turned into that of a method.
 
     Args:
-        name: trained method, or YAML file of a method of one's own.
+        method: name of a trained method, or a YAML file of one's own, after which the pool's method is named.
         base: YAML file of the base configuration.
         overrides: settings as on the command line (`--tuning.tasks=100`).
 
     Raises:
-        ConfigError: an unknown method, or settings that do not fit.
+        ConfigError: if the method is unknown, a file has the name of one that there is, or settings do not fit.
     """
-    return load_config([base, *method_files(name, base)], *overrides)
+    named = [f"--pool.method={method_name(method)}"] if is_file(method) else []
+    return load_config([base, *method_files(method, base)], *named, *overrides)

@@ -1,287 +1,234 @@
-"""`smat evaluate`: few-shot accuracy of a checkpoint on domains, next to the untouched backbone's."""
+"""`smat evaluate`: few-shot accuracy of checkpoints on domains, next to that of the frozen backbone."""
 
-import inspect
-import json
-import math
-import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, Kind, open_model, pick_device
+from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, make_tuner, pick_device
 from smat.domains import Domain, open_domains
-from smat.episodes import (
-    EpisodePlan,
-    EpisodeShape,
-    FixedSampler,
-    Sampler,
-    SamplerKind,
-    TransformConfig,
-    VariableSampler,
-    read_episodes,
-    sampler_settings,
-)
-from smat.errors import ConfigError
+from smat.episodes import EpisodeOptions, EpisodePlan, FixedSampler, VariableSampler, read_episodes
+from smat.errors import ConfigError, Interrupted
 from smat.evaluation import (
-    BASELINES,
-    Contender,
+    Cell,
+    Comparison,
     EpisodeRow,
-    Experts,
-    Frozen,
-    FrozenFeatures,
+    EvaluationSettings,
+    JointEvaluation,
     Rule,
-    Summary,
-    averages,
+    compare,
     domain_sources,
-    evaluate_domain,
-    fine_tuned,
-    published_warning,
-    results_table,
-    summarise,
+    table_paths,
+    write_tables,
 )
-from smat.experts import SparseInterpolatedExperts
-from smat.files import check_writable, write_whole
-from smat.precision import NetworkPrecision, Precision, resolve_precision
-from smat.process import keep_freed_memory, leave_cores_to, versions
+from smat.files import check_writable
+from smat.heads import Head
+from smat.precision import Precision, resolve_precision
+from smat.process import keep_freed_memory, leave_cores_to
+from smat.recipes.entries import common_format, enter, named_checkpoints
 from smat.recipes.episode_progress import episode_progress, follow
+from smat.recipes.evaluation_report import write_report
+from smat.recipes.result_tables import result_title, show_results
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        summaries: one a domain.
-        rows: one an episode, domain by domain.
-        complete: False where it was interrupted: the last domain may then have fewer episodes.
+        comparison: accuracies, paired differences and calibration errors of each method on each domain.
+        cells: results of each method on each domain, episode by episode.
+        rows: one per episode, domain by domain.
     """
 
-    summaries: list[Summary] = field(default_factory=list)
-    rows: list[EpisodeRow] = field(default_factory=list)
-    complete: bool = False
+    comparison: Comparison
+    cells: list[Cell]
+    rows: list[EpisodeRow]
 
 
 def evaluate(
-    checkpoint: str,
+    checkpoint: str | Mapping[str, str],
     domains: list[str],
     *,
     method: str = "all",
-    adapt: Kind = "none",
+    against: str | None = None,
+    head: Head | None = None,
+    adapt: Kind | FineTuner = "none",
     learning_rate_from: Rule = "validation",
     steps: int = FineTuneConfig.steps,
-    grid: list[float] = list(FineTuneConfig.grid),  # noqa: B006
-    split: Literal["train", "val", "test"] = "test",
+    grid: Sequence[float] = FineTuneConfig.grid,
     episodes: int | None = None,
-    way: int = 5,
-    shot: int = 5,
-    query: int = 15,
-    sampler: SamplerKind = "fixed",
+    options: EpisodeOptions = EpisodeOptions(),
     episodes_from: str | None = None,
-    margin: float | None = None,
-    splits: str | None = None,
-    skip_bad: bool = False,
-    seed: int = 0,
     precision: Precision = "auto",
     device: Device = "auto",
     workers: int = 1,
     output: str | None = None,
+    tables: str | None = None,
+    allow_imports: Sequence[str] = (),
 ) -> Evaluation:
-    """Measure few-shot accuracy on domains, of the experts and of the untouched backbone on the same episodes.
+    """Measure few-shot accuracy on domains, of checkpoints and of their frozen backbone on the same episodes.
 
-    Prints a table: mean accuracy with its 95 % interval, the paired difference, the expected calibration error,
-    and the averages over the ID and the OOD domains. After Ctrl-C the table and the output have what is done.
+    Prints a table: mean accuracy with its 95 % interval, the paired difference, the expected calibration error, and the
+    averages over the ID and the OOD domains. After Ctrl-C the table and the files have what is done.
+
+    Several checkpoints are given before the domains, each as NAME=PATH, and compared on the same episodes. They must
+    take images of one size and normalisation.
 
     Example: smat evaluate runs/mine/best birds.parquet photos/ --shot 1 --output results.json
 
     Args:
-        checkpoint: folder or hub name of a checkpoint; or of a backbone, to measure that alone.
+        checkpoint: folder or hub name of a checkpoint, or of a backbone, to measure that alone; or NAME=PATH, several
+            of them one after another.
         domains: parquet files, folders of class folders, hub data sets, or pocket domains.
-        method: the experts by the name of their method, such as `smat`; `pretrained`, the untouched backbone; `all`,
-            both; `logistic` or `knn`, logistic regression or nearest neighbours on the untouched backbone's features.
-        adapt: fine-tuning on each support set: `none`, `full` or `lora`.
-        learning_rate_from: where its learning rate comes from: the domain's `validation` classes (in domains without,
-            `support`), cross-validation inside each `support` set, what that gives in 5 of them (`support-median`),
-            or, to compare with published numbers only, query labels (`published`).
-        steps: of fine-tuning.
-        grid: learning rates to choose from, LoRA's times ten.
-        split: whose classes.
-        episodes: how many a domain; 600, or all those of the file, if not given.
-        way: classes of an episode (fixed sampler).
-        shot: support images a class (fixed sampler).
-        query: query images a class (fixed sampler).
-        sampler: `fixed`, or `variable`: ways and shots vary by Meta-Dataset's rule.
-        episodes_from: take the episodes of a file that `smat data episodes` wrote, which has its own split, way, shot,
-            query, sampler and seed.
-        margin: side of the square that images are cut to over the image size, of which the network sees the centre;
-            that of the checkpoint's training by default.
-        splits: a splits file for all domains; the one beside each otherwise.
-        skip_bad: go on without images that cannot be read.
-        seed: another seed, other episodes.
+        method: what to evaluate: the experts by their name (that of the checkpoint, or of its method, such as `smat`);
+            `pretrained`, the frozen backbone; `all`, all of these; `logistic` or `knn`, logistic regression or nearest
+            neighbours on the features of the frozen backbone.
+        against: method that paired differences are to; by default `pretrained`, where it is evaluated.
+        head: classifier of features in place of the nearest prototype, a class by its import path.
+        adapt: fine-tuning on each support set: `none`, `full` or `lora`, or a fine-tuner of your own by its import
+            path.
+        learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
+            domain (in domains without, `support`), cross-validation inside each `support` set, what that gives in 5 of
+            them (`support-median`), or, to compare with published numbers only, query labels (`published`).
+        steps: number of fine-tuning steps.
+        grid: learning rates to choose from; those of LoRA are ten times these.
+        episodes: number of episodes per domain; 600, or all those of the file, if not given.
+        options: which episodes are drawn.
+        episodes_from: file of episodes that `smat data episodes` wrote, to be evaluated on; it has a split, way, shot,
+            query, sampler and seed of its own.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that decode images ahead; 0: none.
-        output: JSON file for settings, versions, fingerprints, summaries and a row an episode.
+        workers: number of processes that decode images ahead; 0 for none.
+        output: JSON file for settings, versions, fingerprints, summaries and a row for each episode.
+        tables: path of the tables without their endings: NAME writes NAME.md, NAME.csv and NAME.tex.
+        allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
-        Summaries and rows.
+        What was found.
 
     Raises:
-        SmatError: a checkpoint, domain or setting that does not fit; all are looked at before the work starts.
+        SmatError: if a checkpoint, domain or setting does not fit; all are checked before the work starts.
+        Interrupted: after an interruption, with what was found until then.
     """
-    settings = dict(locals())
     keep_freed_memory()
     leave_cores_to(workers)
-    console = Console()
+    console, place = Console(), pick_device(device)
     path = check_writable(output) if output else None
-    draws = EpisodeShape(sampler, way, shot, query).build_sampler()
-    if episodes_from:
-        _check_left_to_the_file(settings)
-    opened = open_domains(domains, splits=splits, skip_bad=skip_bad)
-    part, plans = str(split), None
-    if episodes_from:
-        written = read_episodes(episodes_from, opened)
-        part, draws, seed, plans = written.split, written.sampler, written.seed, written.plans
-        settings |= {"split": part, "seed": seed, **_sampler_settings(draws)}
-    counts = _episodes(episodes, episodes_from, opened, plans)
-    settings["episodes"] = max(counts.values())
-    place = pick_device(device)
-    settings["precision"] = computed = resolve_precision(precision, place)
-    pool = open_model(checkpoint, place)
-    transforms = TransformConfig(margin=pool.backbone.spec.margin if margin is None else margin)
-    sources = domain_sources(pool.backbone.spec.image_format, opened, part, draws, transforms, seed, plans)
-    pools = _pools(pool, method, adapt, checkpoint)
-    if not pool.config.experts and method == "all":
-        console.print(f"{checkpoint} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
+    if tables:
+        table_paths(tables)
+    checkpoints, domains = named_checkpoints(checkpoint, domains)
+    opened = open_domains(domains, splits=options.splits, skip_bad=options.skip_bad)
+    drawn, plans = _from_file(episodes_from, options, opened) if episodes_from else (options, None)
+    counts = _counts(episodes, episodes_from, opened, plans)
+    most = max(counts.values())
     tuning = FineTuneConfig(steps=steps, grid=tuple(grid))
-    result = Evaluation()
+    settings = EvaluationSettings(tuning, learning_rate_from, resolve_precision(precision, place), workers, head)
+    tuner = make_tuner(adapt)
+    entrants = enter(checkpoints, method, tuner, place, allow_imports)
+    names = [entrant.name for entrant in entrants]
+    if against not in (None, *names):
+        raise ConfigError(f"against is {against!r}; choose one of what is evaluated: {', '.join(names)}")
+    image_format, margin = common_format(entrants, drawn.margin)
+    sampler, transforms = drawn.build_sampler(), drawn.transforms(margin)
+    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, plans)
+    if method == "all" and not any(entrant.pool.config.experts for entrant in entrants):
+        given = ", ".join(checkpoints.values())
+        console.print(f"{given} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
+    config = {
+        "checkpoint": checkpoints.get("", checkpoints),
+        "domains": domains,
+        "method": method,
+        "against": against,
+        "head": head,
+        "adapt": adapt,
+        "learning_rate_from": learning_rate_from,
+        "steps": steps,
+        "grid": grid,
+        **vars(drawn),
+        "episodes": most,
+        "episodes_from": episodes_from,
+        "precision": settings.precision,
+        "device": device,
+        "workers": workers,
+        "output": output,
+        "tables": tables,
+    }
+    subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
+    title = result_title(subject, tuner, settings, sources[0], most)
+    joint = JointEvaluation(entrants, settings)
+
+    def keep(complete: bool) -> Evaluation | None:
+        """What was found, if anything, after it is written to the files."""
+        if not joint.rows:
+            return None
+        cells = joint.cells()
+        found = Evaluation(compare(cells, against=against or "pretrained", title=title), cells, joint.rows)
+        if path:
+            write_report(path, found.comparison, joint.rows, opened, config, complete)
+        if tables:
+            write_tables([found.comparison], tables)
+        return found
+
+    def show(found: Evaluation | None) -> None:
+        if found:
+            show_results([found.comparison], [tuner], settings, console)
+            for file in [*([path] if path else []), *(table_paths(tables) if tables else [])]:
+                console.print(f"written: {file}", soft_wrap=True, markup=False)
+
     try:
-        frozen = FrozenFeatures(pool, computed)
         with episode_progress(console) as bar:
             for source in sources:
-                count = counts[source.domains[0].name]
-                show = follow(bar, source.domains[0].name, count)
-
-                def keep(row: EpisodeRow, show: Callable[[EpisodeRow], None] = show) -> None:
-                    result.rows.append(row)
-                    show(row)
-
-                contenders = {
-                    name: _unadapted(name, tuned, computed)
-                    if adapt == "none"
-                    else fine_tuned(tuned, adapt, tuning, learning_rate_from, source, computed, workers)
-                    for name, tuned in pools.items()
-                }
-                evaluate_domain(contenders, frozen, source, count, workers=workers, on_episode=keep)
-        result.complete = True
-    except KeyboardInterrupt:
-        console.print("interrupted: what follows is what was done until then")
-    finally:  # also after an error in a later domain: finished ones took long enough to be worth keeping
-        result.summaries = _summaries(result.rows, opened)
-        if path and result.rows:
-            write_whole(path, json.dumps(_report(result, settings, opened), indent=1) + "\n")
-    if result.summaries:
-        console.print(f"\n{_title(settings)}", soft_wrap=True, markup=False)
-        console.print(results_table(result.summaries))
-    if warning := published_warning(learning_rate_from, [adapt], tuning):
-        console.print(warning, soft_wrap=True, style="bold red")
-    if path and result.rows:
-        console.print(f"a row an episode: {path}", soft_wrap=True, markup=False)
-    return result
+                name = source.domains[0].name
+                joint.run(source, counts[name], follow(bar, name, counts[name]))
+    except KeyboardInterrupt as interruption:
+        show(found := keep(complete=False))
+        raise Interrupted(
+            f"the results are of the {len(joint.rows)} episodes that were finished", found
+        ) from interruption
+    except Exception:
+        keep(complete=False)  # domains that were finished took long enough to be worth keeping
+        raise
+    found = keep(complete=True)
+    assert found, "every source has episodes"
+    show(found)
+    return found
 
 
-def _check_left_to_the_file(settings: dict[str, Any]) -> None:
-    usual = {name: parameter.default for name, parameter in inspect.signature(evaluate).parameters.items()}
-    given = [f for f in ("split", "sampler", "way", "shot", "query", "seed") if settings[f] != usual[f]]
-    if given:
+def _from_file(
+    path: str, options: EpisodeOptions, domains: Sequence[Domain]
+) -> tuple[EpisodeOptions, Mapping[str, Sequence[EpisodePlan]]]:
+    """The options that a file's episodes were drawn with, and the episodes by domain."""
+    usual = EpisodeOptions()
+    own = ("split", "sampler", "way", "shot", "query", "hierarchy", "seed")
+    if chosen := [f"--{name}" for name in own if getattr(options, name) != getattr(usual, name)]:
         raise ConfigError(
-            f"{', '.join(given)} cannot be chosen where episodes come from a file, which has its own: leave out "
-            "episodes_from, or what is chosen"
+            f"{', '.join(chosen)} cannot be chosen where episodes come from a file, which has its own: leave out "
+            "--episodes-from, or what is chosen"
         )
-
-
-def _sampler_settings(sampler: Sampler) -> dict[str, Any]:
-    """What the sampler of a file of episodes is as this recipe's settings."""
+    written = read_episodes(path, domains)
+    sampler = written.sampler
+    shape: dict[str, Any] = {"sampler": sampler}
     if isinstance(sampler, FixedSampler):
-        return {"sampler": "fixed", **asdict(sampler)}
-    return {"sampler": "variable" if isinstance(sampler, VariableSampler) else sampler_settings(sampler)["name"]}
+        shape = {"sampler": "fixed", **vars(sampler)}
+    elif isinstance(sampler, VariableSampler) and sampler == VariableSampler(hierarchy=sampler.hierarchy):
+        shape = {"sampler": "variable", "hierarchy": sampler.hierarchy}
+    return replace(options, split=written.split, seed=written.seed, **shape), written.plans
 
 
-def _episodes(
+def _counts(
     wanted: int | None,
     path: str | None,
     domains: Sequence[Domain],
     plans: Mapping[str, Sequence[EpisodePlan]] | None,
 ) -> dict[str, int]:
-    """How many episodes of each domain."""
+    """The number of episodes of each domain."""
     if plans is None:
         return dict.fromkeys((domain.name for domain in domains), 600 if wanted is None else wanted)
     few = {name: len(some) for name, some in plans.items() if len(some) < (wanted or 1)}
     if few:
-        raise ConfigError(f"episodes is {wanted}, but '{path}' has only {few}: ask for fewer, or write more")
+        raise ConfigError(f"--episodes is {wanted}, but '{path}' has only {few}: ask for fewer, or write more")
     return {name: len(some) if wanted is None else wanted for name, some in plans.items()}
-
-
-def _pools(
-    pool: SparseInterpolatedExperts, method: str, adapt: Kind, checkpoint: str
-) -> dict[str, SparseInterpolatedExperts]:
-    """The pool of each method to evaluate; the untouched backbone is one without experts."""
-    own = pool.config.method if pool.config.experts else "pretrained"
-    names = [*dict.fromkeys([own, "pretrained"])]
-    known = [*names, *BASELINES]
-    if method not in ("all", *known):
-        advice = "" if pool.config.experts else "; this is a backbone without experts: to have them, meta-tune it first"
-        raise ConfigError(f"method is {method!r}; of {checkpoint} there are all, {', '.join(known)}{advice}")
-    if method in BASELINES and adapt != "none":
-        raise ConfigError(f"{method} cannot be fine-tuned: set adapt to none, not {adapt}")
-    plain = open_model(pool.backbone, pool.pretrained.device)
-    return {name: pool if name == own else plain for name in (names if method == "all" else [method])}
-
-
-def _unadapted(name: str, pool: SparseInterpolatedExperts, precision: NetworkPrecision) -> Contender:
-    """A method without fine-tuning."""
-    return Experts(pool, precision) if pool.config.experts else BASELINES.get(name, Frozen())
-
-
-def _summaries(rows: Sequence[EpisodeRow], domains: Sequence[Domain]) -> list[Summary]:
-    by_domain = {domain.name: [row for row in rows if row.domain == domain.name] for domain in domains}
-    return [summarise(by_domain[d.name], d.role) for d in domains if by_domain[d.name]]
-
-
-def _title(settings: dict[str, Any]) -> str:
-    kind = (
-        f"{settings['way']}-way {settings['shot']}-shot" if settings["sampler"] == "fixed" else "variable way and shot"
-    )
-    tuned = f", fine-tuning: {settings['adapt']}" if settings["adapt"] != "none" else ""
-    return f"{Path(settings['checkpoint'])}: {kind}, {settings['episodes']} episodes a domain{tuned}"
-
-
-def _report(result: Evaluation, settings: dict[str, Any], domains: Sequence[Domain]) -> dict[str, Any]:
-    """Everything that was found and that it depends on, for JSON."""
-    return {
-        "complete": result.complete,
-        "config": settings,
-        "versions": versions("torch", "transformers", "datasets", "pillow") | {"python": platform.python_version()},
-        "domains": {domain.name: {"role": domain.role, "fingerprint": domain.fingerprint} for domain in domains},
-        "summary": [_plain(asdict(summary)) for summary in result.summaries],
-        "averages": [_plain(asdict(summary)) for summary in averages(result.summaries)],
-        "rows": [_row(row) for row in result.rows],
-    }
-
-
-def _row(row: EpisodeRow) -> dict[str, Any]:
-    facts = {key: getattr(row, key) for key in ("id", "domain", "n", "way", "n_support", "n_query")}
-    return facts | {
-        "accuracy": {method: outcome.accuracy for method, outcome in row.outcomes.items()},
-        "confidence": {method: float(outcome.confidence.mean()) for method, outcome in row.outcomes.items()},
-    }
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinity, which JSON does not have, as null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from smat.episodes import PlanOptions
+from smat.episodes import EpisodeOptions, PlanOptions
 from smat.errors import ConfigError, DataError
 from smat.recipes.data.episodes import data_episodes
 from smat.recipes.evaluate import evaluate
@@ -14,6 +14,7 @@ from tiny_checkpoint import save_checkpoint
 
 DOMAINS = ["pocket:polygons", "pocket:mosaics"]
 FIXED: dict[str, Any] = {"way": 3, "shot": 1, "query": 2}
+VARIABLE = EpisodeOptions(sampler="variable")
 QUIET: dict[str, Any] = {"workers": 0, "device": "cpu"}
 
 
@@ -38,7 +39,7 @@ def numbers(result) -> list[tuple[str, str, float, list[float]]]:
 
 
 def test_the_numbers_are_those_of_the_sampler(checkpoint: str, written: Path, tmp_path: Path) -> None:
-    drawn = evaluate(checkpoint, DOMAINS, episodes=4, seed=3, **FIXED, **QUIET)
+    drawn = evaluate(checkpoint, DOMAINS, episodes=4, options=EpisodeOptions(seed=3, **FIXED), **QUIET)
     output = tmp_path / "report.json"
     read = evaluate(checkpoint, DOMAINS, episodes_from=str(written), output=str(output), **QUIET)
     assert len(numbers(read)) == 2 * 2 * 4
@@ -60,7 +61,7 @@ def test_fewer_episodes_are_the_first_ones(checkpoint: str, written: Path) -> No
 def test_variable_episodes(checkpoint: str, tmp_path: Path) -> None:
     path = data_episodes(DOMAINS[1:], output=str(tmp_path / "v"), episodes=2, options=PlanOptions(sampler="variable"))
     read = evaluate(checkpoint, DOMAINS[1:], episodes_from=str(path), method="pretrained", **QUIET)
-    drawn = evaluate(checkpoint, DOMAINS[1:], episodes=2, sampler="variable", method="pretrained", **QUIET)
+    drawn = evaluate(checkpoint, DOMAINS[1:], episodes=2, options=VARIABLE, method="pretrained", **QUIET)
     assert numbers(read) == numbers(drawn)
 
 
@@ -71,7 +72,9 @@ def test_fine_tuning_chooses_the_same_learning_rate(checkpoint: str, tmp_path: P
     tuning: dict[str, Any] = {"adapt": "full", "steps": 1, "grid": [1e-3, 1e-1], "method": "pretrained"}
     tuning |= {"learning_rate_from": rule, "episodes": 5}
     read = evaluate(checkpoint, DOMAINS[:1], episodes_from=str(path), **tuning, **QUIET)
-    assert numbers(read) == numbers(evaluate(checkpoint, DOMAINS[:1], **tuning, **FIXED, **QUIET))
+    assert numbers(read) == numbers(
+        evaluate(checkpoint, DOMAINS[:1], **tuning, options=EpisodeOptions(**FIXED), **QUIET)
+    )
 
 
 def test_two_episodes_are_enough_to_choose_a_learning_rate(checkpoint: str, tmp_path: Path) -> None:
@@ -83,8 +86,8 @@ def test_two_episodes_are_enough_to_choose_a_learning_rate(checkpoint: str, tmp_
 
 
 def test_what_the_file_says_cannot_be_chosen(checkpoint: str, written: Path) -> None:
-    with pytest.raises(ConfigError, match=r"way, seed cannot be chosen where episodes come from a file"):
-        evaluate(checkpoint, DOMAINS, episodes_from=str(written), way=10, seed=1, **QUIET)
+    with pytest.raises(ConfigError, match=r"--way, --seed cannot be chosen where episodes come from a file"):
+        evaluate(checkpoint, DOMAINS, episodes_from=str(written), options=EpisodeOptions(way=10, seed=1), **QUIET)
 
 
 def test_other_data_are_refused_before_the_work(checkpoint: str, written: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from PIL import Image
 from transformers import MobileNetV2Config, MobileNetV2Model, ViTConfig, ViTModel
 
 from smat.domains.pocket import PocketDomain
-from smat.errors import CheckpointError, ConfigError, DataError
+from smat.episodes import EpisodeOptions
+from smat.errors import CheckpointError, ConfigError, DataError, Interrupted
 from smat.evaluation import CellKey, Store
 from smat.experts import SparseInterpolatedExperts
 from smat.recipes.evaluate import evaluate
-from smat.recipes.reproduce.plan import Setting, check_adaptable, plan
+from smat.recipes.reproduce.episodes import EpisodeOverrides
+from smat.recipes.reproduce.plan import Setting, make_tuners, plan
 from smat.recipes.reproduce.run import reproduce
 from tiny_checkpoint import save_checkpoint
 
@@ -25,7 +28,7 @@ DOMAINS = ["pocket:polygons", "pocket:molecules"]  # ID with validation classes,
 SMALL: dict[str, Any] = {
     "domains": DOMAINS,
     "episodes": 4,
-    "query": 3,
+    "options": EpisodeOverrides(query=3),
     "workers": 0,
     "device": "cpu",
     "precision": "32-true",
@@ -77,18 +80,17 @@ def cells(folder: Path) -> dict[str, Any]:
 
 
 def test_every_cell_is_that_of_evaluate_on_the_same_episodes(finished: Path) -> None:
-    stored = {(k["method"], k["seed"], k["domain"]): c for key, c in cells(finished).items() if (k := json.loads(key))}
+    keys = {key: json.loads(key) for key in cells(finished)}
+    stored = {(k["method"], k["seed"], k["domain"]): cells(finished)[key] | {"key": k} for key, k in keys.items()}
     assert len(stored) == (2 + 2 * 2) * 2
-    settings = SMALL | {"way": 3, "shot": 2, "margin": 8 / 7}
+    settings = SMALL | {"options": EpisodeOptions(way=3, shot=2, query=3)}
     settings.pop("domains")
     for method, seed in (("pmf", 0), ("smat", 1)):
-        rows = evaluate(str(finished / "training" / f"{method}-seed{seed}" / "best"), DOMAINS, **settings).rows
-        for name in (method, "pretrained"):
-            for domain in ("polygons", "molecules"):
-                expected = [row.outcomes[name].accuracy for row in rows if row.domain == domain]
-                cell = stored[name, 0 if name == "pretrained" else seed, domain]
-                assert cell["accuracies"] == expected
-                assert cell["role"] == {"polygons": "id", "molecules": "ood"}[domain]
+        path = str(finished / "training" / f"{method}-seed{seed}" / "best")
+        for cell in evaluate(path, DOMAINS, **settings).cells:
+            theirs = stored[cell.key.method, 0 if cell.key.method == "pretrained" else seed, cell.key.domain]
+            key = asdict(cell.key) | {"seed": theirs["key"]["seed"]}
+            assert asdict(cell) | {"seconds": 0, "key": key} == theirs
     seeds = [yaml.safe_load((finished / "training" / f"smat-seed{s}" / "config.yaml").read_text()) for s in (0, 1)]
     assert [config["tuning"]["seed"] for config in seeds] == [0, 1]
     assert stored["smat", 0, "molecules"] != stored["smat", 1, "molecules"]
@@ -96,8 +98,8 @@ def test_every_cell_is_that_of_evaluate_on_the_same_episodes(finished: Path) -> 
 
 def test_tables_of_all_forms(finished: Path) -> None:
     page = (finished / "table1.md").read_text()
-    assert "3-way 2-shot, 16 px, 4 episodes a domain, 2 training seeds" in page
-    assert "| domain | pretrained | knn | pmf | smat |" in page
+    assert "3-way 2-shot, 16 px, 4 episodes per domain, 2 training seeds" in page
+    assert "| domain | role | pretrained | knn | pmf | smat |" in page
     assert r"\toprule" in (finished / "table1.tex").read_text()
     rows = list(csv.DictReader((finished / "table1.csv").open()))
     assert [row["seeds"] for row in rows] == ["1", "1", "2", "2"] * 2
@@ -114,7 +116,7 @@ def test_a_finished_comparison_computes_nothing_again(
     assert "training" not in capsys.readouterr().out.replace("training seeds", "")
     # another comparison shares pools and results: only a new method is evaluated
     reproduce("table2", base, out=str(out), name="mine", methods=["pretrained", "logistic", "smat"], **SMALL)
-    assert "| domain | pretrained | logistic | smat |" in (out / "mine.md").read_text()
+    assert "| domain | role | pretrained | logistic | smat |" in (out / "mine.md").read_text()
     assert len(drawn) == 4 * 2 * 3 * (2 + 3)
     assert set(cells(out)) > set(before[0])
 
@@ -125,7 +127,7 @@ def test_an_interrupted_comparison_goes_on(base: str, out: Path, monkeypatch: py
     arguments: dict[str, Any] = {"out": str(out), "methods": ["pretrained", "knn", "pmf", "smat"], "seeds": [0, 1]}
     with monkeypatch.context() as patch:
         stop_at(patch, KeyboardInterrupt(), images=4 * 3 * (2 + 3) + 7)  # in the second domain
-        with pytest.raises(KeyboardInterrupt, match=r"6 results are kept .* same command"):
+        with pytest.raises(Interrupted, match=r"6 results are kept .* same command"):
             reproduce("table1", base, **arguments, **SMALL)
     first = cells(out)
     assert len(first) == 6
@@ -139,14 +141,14 @@ def test_an_interrupted_comparison_goes_on(base: str, out: Path, monkeypatch: py
 def test_an_interruption_keeps_what_is_done_on_a_domain_and_more_episodes_only_add(
     base: str, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smat.recipes.reproduce.cells._BLOCK", 3)
+    monkeypatch.setattr("smat.recipes.reproduce.evaluator._BLOCK", 3)
     whole = {key: cell["accuracies"] for key, cell in cells(out).items()}
     (out / "cells.jsonl").unlink()
     arguments: dict[str, Any] = {"out": str(out), "methods": ["pretrained", "knn", "smat"]}
     images = 3 * (2 + 3)  # of an episode
     with monkeypatch.context() as patch:
         stop_at(patch, KeyboardInterrupt(), images=3 * images + 7)  # in the first domain's last episode
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             reproduce("table1", base, **arguments, **SMALL)
     drawn = stop_at(monkeypatch, None, images=0)
     reproduce("table1", base, **arguments, **SMALL)
@@ -200,6 +202,37 @@ def test_a_precision_left_open_is_that_with_which_the_comparison_began(
     shutil.rmtree(tmp_path / "training" / "smat-seed0" / "last")  # as if it had been stopped at its last checkpoint
     assert precisions(3) == ("bf16-mixed", {"bf16-mixed"})
     assert precisions(3, precision="32-true") == ("bf16-mixed", {"bf16-mixed", "32-true"})
+
+
+def test_a_yaml_file_of_ones_own_is_a_column(base: str, out: Path, tmp_path: Path) -> None:
+    own = tmp_path / "My_Way.yaml"
+    own.write_text("pool: {experts: 1}\ntuning: {target_sparsity: 0.5}\n")
+    arguments: dict[str, Any] = {"out": str(out), "methods": ["pretrained", "smat", str(own)], **SMALL}
+    (found,) = reproduce("table1", base, **arguments)
+    assert found.methods == ["pretrained", "smat", "My_Way"]
+    run = out / "training" / "My_Way-seed0"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["pool"]["experts"], config["tuning"]["target_sparsity"]) == (1, 0.5)
+    assert SparseInterpolatedExperts.from_pretrained(run / "best").config.method == "My_Way"
+    before = cells(out)
+    reproduce("table1", base, **arguments, checkpoint=[f"My_Way={run / 'best'}"])
+    assert cells(out) == before
+
+    own.write_text("pool: {experts: 2}\ntuning: {target_sparsity: 0.5}\n")
+    with pytest.raises(ConfigError, match=r"pool.experts was 1, is 2.*another --out"):
+        reproduce("table1", base, **arguments)
+    (found,) = reproduce(
+        "wise-ft", base, **arguments | {"methods": [str(own)]}, scales=[1.0], checkpoint=[f"My_Way={run / 'best'}"]
+    )
+    assert found.methods == ["pretrained", "My_Way scale 1", "My_Way keep 1"]
+
+
+def test_what_is_drawn_at_random_cannot_be_chosen(base: str, tmp_path: Path) -> None:
+    values = yaml.safe_load(Path(base).read_text())
+    variable = Path(base).with_name("variable.yaml")
+    variable.write_text(yaml.safe_dump(values | {"episodes": {"sampler": "variable"}}))
+    with pytest.raises(ConfigError, match=r"--query cannot be chosen where the sampler of the base configuration"):
+        reproduce("table1", str(variable), out=str(tmp_path), **SMALL)
 
 
 def test_given_checkpoints_are_not_trained(base: str, finished: Path, tmp_path: Path) -> None:
@@ -280,7 +313,10 @@ def test_fine_tuning_has_tables_of_its_own(base: str, out: Path, rule: Any, caps
     ("what", "arguments", "message"),
     [
         ("table1", {"methods": ["smta"]}, r"\['smta'\] are unknown: choose from pretrained"),
-        ("table1", {"methods": ["smat", "smat"]}, "give each once"),
+        ("table1", {"methods": ["smat", "smat"]}, "give each name once"),
+        ("table1", {"methods": ["a/mine.yaml", "b/mine.yml"]}, "give each name once"),
+        ("table1", {"methods": ["a/smat.yaml"]}, "has the name of the method smat.* rename the file"),
+        ("table1", {"methods": ["absent.yaml"], "against": "absent"}, "absent.yaml"),
         ("table1", {"adapt": ["full", "full"]}, "each once"),
         ("table1", {"methods": ["knn"], "adapt": ["full"], "against": "knn"}, "can be fine-tuned"),
         ("table1", {"against": "smat-dense"}, "choose one of what is compared: pretrained"),
@@ -312,13 +348,13 @@ def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match="nothing to reproduce: choose one of table1"):
         plan("table3", "base.yaml", None, [], [], [])
     with pytest.raises(ConfigError, match=r"adapt is .* none, full, lora"):
-        check_adaptable([Setting("smat", "smat")], ["some"])
+        make_tuners(["some"], [Setting("smat", "smat")])
 
 
 def test_data_and_checkpoints_are_looked_at_before_the_work(base: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     with pytest.raises(DataError, match="'polygons' has 14 classes; 15-way"):
-        reproduce("table1", base, out=out, way=15, **SMALL)
+        reproduce("table1", base, out=out, **SMALL | {"options": EpisodeOverrides(way=15)})
     with pytest.raises(CheckpointError, match="absent"):
         reproduce("table1", base, out=out, checkpoint=[f"smat={tmp_path / 'absent'}"], **SMALL)
     other = save_checkpoint(tmp_path / "other")

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 
 import torch
 
-from smat.adaptation import Kind
+from smat.adaptation import FineTuner, Kind, make_tuner
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES
 from smat.experts import SparseInterpolatedExperts
-from smat.metatuning.methods import METHODS, method_config
+from smat.metatuning.methods import METHODS, is_file, method_config, method_name
 
 What = Literal["table1", "table2", "sparsity", "wise-ft"]
 
@@ -28,13 +28,13 @@ class Setting:
     """A method, or a variation of one.
 
     Attributes:
-        name: of its column.
-        method: one of `METHODS`.
+        name: name of its column.
+        method: one of `METHODS`, or a YAML file of one's own.
         overrides: settings of its training, as on the command line.
-        change: what is done to a trained pool's update: `scale` it, or `keep` its largest numbers.
-        amount: the factor, or the share of numbers kept.
-        curve: of a figure: the curve that it is a point of.
-        label: what the point is called there.
+        change: what is done to the update of a trained pool: `scale` it, or `keep` its largest numbers.
+        amount: the factor, or the share of numbers that are kept.
+        curve: curve of a figure that it is a point of.
+        label: name of the point there.
     """
 
     name: str
@@ -48,17 +48,18 @@ class Setting:
     @property
     def trained(self) -> bool:
         """Whether there is a pool to train."""
-        return METHODS[self.method].trained
+        return is_file(self.method) or METHODS[self.method].trained
 
     def training(self, seed: int) -> str:
         """Name of the folder of its training, which all settings that are trained alike share."""
-        return f"{re.sub('[^a-z0-9.-]+', '-', self.name) if self.overrides else self.method}-seed{seed}"
+        name = self.name if self.overrides else method_name(self.method)
+        return f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}-seed{seed}"
 
     @torch.no_grad()
     def carry_out(self, pool: SparseInterpolatedExperts) -> SparseInterpolatedExperts:
-        """Change a pool's update in place.
+        """Change the update of a pool in place.
 
-        `scale`: θ_pre + c·θ_δ (Wortsman et al. 2022); `keep`: the numbers of θ_δ that are largest by size stay, the
+        `scale`: θ_pre + c·θ_δ (Wortsman et al. 2022); `keep`: the numbers of θ_δ that are largest in size stay, the
         others become 0.
         """
         for delta in pool.update.parameter_vectors():
@@ -79,22 +80,33 @@ def plan(
     experts: Sequence[int],
     scales: Sequence[float],
 ) -> list[Setting]:
-    """The settings to compare, over the base configuration of that file.
+    """The settings to compare.
+
+    Args:
+        what: table or figure, one of `What`.
+        base: YAML file of the base configuration.
+        methods: names of methods, or YAML files of one's own; None for those of the paper.
+        tau: target sparsities to sweep.
+        experts: numbers of experts to sweep.
+        scales: factors of the update to sweep.
 
     Raises:
-        ConfigError: an unknown table, figure or method, a sweep without values, or a file that does not do.
+        ConfigError: if the table, figure or a method is unknown, a sweep has no values, or a file does not fit.
     """
     if what not in get_args(What):
         raise ConfigError(f"{what!r} is nothing to reproduce: choose one of {', '.join(get_args(What))}")
     chosen = list(_DEFAULT_METHODS[what] if methods is None else methods)
-    unknown = [name for name in chosen if name not in METHODS]
+    unknown = [method for method in chosen if not is_file(method) and method not in METHODS]
     if unknown or not chosen:
-        raise ConfigError(f"methods {unknown or chosen} are unknown: choose from {', '.join(METHODS)}")
-    if len(set(chosen)) < len(chosen):
-        raise ConfigError(f"methods are {chosen}; give each once")
+        raise ConfigError(
+            f"methods {unknown or chosen} are unknown: choose from {', '.join(METHODS)}, or give YAML files of settings"
+        )
+    named = [Setting(method_name(method), method) for method in chosen]
+    if len({setting.name for setting in named}) < len(chosen):
+        raise ConfigError(f"methods are {chosen}; give each name once")
     if what in ("table1", "table2"):
-        return [Setting(name, name) for name in chosen]
-    untrained = [name for name in chosen if not METHODS[name].trained]
+        return named
+    untrained = [setting.name for setting in named if not setting.trained]
     if untrained:
         raise ConfigError(f"methods {untrained} are not trained: {what} needs ones that are, such as smat or pmf")
     swept = {"sparsity": {"tau": tau, "experts": experts}, "wise-ft": {"scales": scales}}[what]
@@ -103,25 +115,27 @@ def plan(
             raise ConfigError(f"{name} is {list(values)}; give one or more values, each once")
     reference = Setting("pretrained", "pretrained")
     if what == "sparsity":
-        return [reference, *(_sparsity(name, base, t, m) for name in chosen for m in experts for t in tau)]
+        return [reference, *(_sparsity(method, base, t, m) for method in chosen for m in experts for t in tau)]
     outside = [c for c in scales if not 0 <= c <= 1]
     if outside:
         raise ConfigError(f"scales are {list(scales)}; {outside} lie outside 0..1")
-    return [reference, *(s for name in chosen for s in _wise_ft(name, scales))]
+    return [reference, *(s for method in chosen for s in _wise_ft(method, scales))]
 
 
 def _sparsity(method: str, base: str, tau: float, experts: int) -> Setting:
-    own = method_config(method, base)
+    name, own = method_name(method), method_config(method, base)
     overrides = (f"--tuning.target_sparsity={tau}", f"--pool.experts={experts}")
     if (own.tuning.target_sparsity, own.pool.experts) == (tau, experts):
         overrides = ()  # the method as it is: its training may be there already
-    curve = f"{method}, {experts} experts"
-    return Setting(f"{method}-tau{tau:g}-m{experts}", method, overrides, curve=curve, label=f"τ = {tau:g}")
+    curve = f"{name}, {experts} experts"
+    return Setting(f"{name}-tau{tau:g}-m{experts}", method, overrides, curve=curve, label=f"τ = {tau:g}")
 
 
 def _wise_ft(method: str, scales: Sequence[float]) -> list[Setting]:
+    name = method_name(method)
+
     def point(change: Literal["scale", "keep"], c: float, curve: str) -> Setting:
-        return Setting(f"{method} {change} {c:g}", method, (), change, c, f"{method}, {curve}", f"{c:g}")
+        return Setting(f"{name} {change} {c:g}", method, (), change, c, f"{name}, {curve}", f"{c:g}")
 
     scaled = [point("scale", c, "update times c") for c in scales]
     return scaled + [point("keep", c, "largest share c of the update") for c in scales]
@@ -131,33 +145,41 @@ def given_checkpoints(given: Sequence[str], settings: Sequence[Setting], seeds: 
     """The folders of trained pools, by the name of the training that they stand for.
 
     Args:
-        given: each METHOD=PATH; a method's n-th for the n-th seed.
+        given: each METHOD=PATH; the n-th of a method is for the n-th seed.
         settings: what is compared.
         seeds: training seeds.
 
     Raises:
-        ConfigError: another form, a method that is not compared, or not one path a seed.
+        ConfigError: if one has another form or a method that is not compared, or there is not one path per seed.
     """
-    plain = [s.method for s in settings if s.trained and not s.overrides]
+    plain = {method_name(s.method): s for s in settings if s.trained and not s.overrides}
     paths: dict[str, list[str]] = {}
     for entry in given:
         method, _, path = entry.partition("=")
         if not path or method not in plain:
-            known = ", ".join(dict.fromkeys(plain)) or "none, for all are trained anew"
+            known = ", ".join(plain) or "none, for all are trained anew"
             raise ConfigError(f"checkpoint is {entry!r}; give METHOD=PATH with a method that is compared ({known})")
         paths.setdefault(method, []).append(path)
     for method, found in paths.items():
         if len(found) != len(seeds):
             raise ConfigError(f"{method} has {len(found)} checkpoints and {len(seeds)} seeds; give one for each seed")
     return {
-        f"{method}-seed{seed}": path for method, found in paths.items() for seed, path in zip(seeds, found, strict=True)
+        plain[method].training(seed): path
+        for method, found in paths.items()
+        for seed, path in zip(seeds, found, strict=True)
     }
 
 
-def check_adaptable(settings: Sequence[Setting], adapt: Sequence[str]) -> None:
-    """Raise a `ConfigError` for kinds of adaptation that are unknown or given twice, or that nothing can take."""
-    kinds = get_args(Kind)
-    if not adapt or len(set(adapt)) < len(adapt) or set(adapt) - set(kinds):
-        raise ConfigError(f"adapt is {list(adapt)}; give one or more of {', '.join(kinds)}, each once")
-    if "none" not in adapt and all(s.method in BASELINES for s in settings):
+def make_tuners(adapt: Sequence[str | FineTuner], settings: Sequence[Setting]) -> list[FineTuner]:
+    """The kinds of fine-tuning to compare.
+
+    Raises:
+        ConfigError: if one is unknown or given twice, or nothing can be fine-tuned.
+    """
+    tuners = [make_tuner(kind) for kind in adapt]
+    names = [tuner.name for tuner in tuners]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"adapt is {names}; give one or more of {', '.join(get_args(Kind))}, each once")
+    if all(tuner.trains for tuner in tuners) and all(s.method in BASELINES for s in settings):
         raise ConfigError(f"none of {', '.join(BASELINES)} can be fine-tuned: give adapt none, or other methods")
+    return tuners

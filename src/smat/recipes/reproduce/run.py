@@ -1,43 +1,38 @@
-"""`smat reproduce`: the paper's comparisons, on domains of one's own."""
+"""`smat reproduce`: the comparisons of the paper, on domains of one's own."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, Kind, make_tuner, pick_device
-from smat.domains import Domain, open_domains
-from smat.episodes import EpisodeSource, FixedSampler
-from smat.errors import ConfigError
+from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, pick_device
+from smat.domains import open_domains
+from smat.errors import ConfigError, Interrupted
 from smat.evaluation import (
     Comparison,
+    EvaluationSettings,
     Rule,
     Store,
     compare,
     domain_sources,
     paper_averages,
-    published_warning,
+    write_tables,
 )
-from smat.experts import SparseInterpolatedExperts
-from smat.metatuning.run_config import TrainConfig, load_config
+from smat.heads import Head
+from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
-from smat.recipes.reproduce.cells import Evaluator, batches
-from smat.recipes.reproduce.plan import What, check_adaptable, given_checkpoints, plan
-from smat.recipes.reproduce.report import check_roles, draw_curves, write_tables
+from smat.recipes.reproduce.episodes import EpisodeOverrides
+from smat.recipes.reproduce.evaluator import Evaluator, batches
+from smat.recipes.reproduce.figures import check_roles, draw_curves
+from smat.recipes.reproduce.plan import What, given_checkpoints, make_tuners, plan
 from smat.recipes.reproduce.training import Workshop
+from smat.recipes.result_tables import result_title, show_results
 
 _log = logging.getLogger(__name__)
 
 _FIGURES = ("sparsity", "wise-ft")
-_RULES = {
-    "validation": "validation classes, or else the support set",
-    "support": "the support set",
-    "support-median": "the support sets of 5 episodes",
-    "published": "query labels of test episodes",
-}
 
 
 def reproduce(
@@ -46,26 +41,26 @@ def reproduce(
     *,
     out: str = "runs/reproduce",
     name: str | None = None,
-    checkpoint: list[str] = [],  # noqa: B006
-    seeds: list[int] = [0],  # noqa: B006
-    adapt: list[Kind] = ["none"],  # noqa: B006
+    checkpoint: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    head: Head | None = None,
+    adapt: Sequence[Kind | FineTuner] = ("none",),
     learning_rate_from: Rule = "validation",
     steps: int = FineTuneConfig.steps,
-    grid: list[float] = list(FineTuneConfig.grid),  # noqa: B006
+    grid: Sequence[float] = FineTuneConfig.grid,
     episodes: int = 600,
-    methods: list[str] | None = None,
-    domains: list[str] | None = None,
+    methods: Sequence[str] | None = None,
+    domains: Sequence[str] | None = None,
     against: str = "pretrained",
-    tau: list[float] = [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99],  # noqa: B006
-    experts: list[int] = [4, 8, 16],  # noqa: B006
-    scales: list[float] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],  # noqa: B006
+    tau: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99),
+    experts: Sequence[int] = (4, 8, 16),
+    scales: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     paper: str | None = None,
-    way: int | None = None,
-    shot: int | None = None,
-    query: int | None = None,
+    options: EpisodeOverrides = EpisodeOverrides(),
     precision: Precision = "auto",
     workers: int = 1,
     device: Device = "auto",
+    allow_imports: Sequence[str] = (),
 ) -> list[Comparison]:
     """Train what a comparison of the paper lacks, evaluate all of it on the same episodes, and make its tables.
 
@@ -80,132 +75,103 @@ def reproduce(
         base: YAML file of the base configuration: backbone, domains to tune on, episodes, length. What a method needs
             otherwise over BASE.yaml, such as a learning rate, is in BASE/METHOD.yaml, where it is there.
         out: folder of all results; several comparisons can share it, and then the trained pools.
-        name: of the tables and figures; `what` by default.
-        checkpoint: METHOD=PATH of pools that are trained already, one for each seed.
-        seeds: of the trainings.
-        adapt: any of `none`, `full`, `lora`: a table each.
-        learning_rate_from: where fine-tuning's learning rate comes from: `validation` classes of the domain (in
-            domains without, `support`), cross-validation inside each `support` set, what that gives in 5 of them
+        name: name of the tables and figures; `what` by default.
+        checkpoint: pools that are trained already, METHOD=PATH, one for each seed.
+        seeds: training seeds.
+        head: classifier of features in place of the nearest prototype, a class by its import path.
+        adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, and fine-tuners of your own; one
+            table each.
+        learning_rate_from: where the learning rate of the fine-tuning comes from: `validation` classes of the domain
+            (in domains without, `support`), cross-validation inside each `support` set, what that gives in 5 of them
             (`support-median`), or, to compare with published numbers only, query labels (`published`).
-        steps: of fine-tuning.
-        grid: learning rates to choose from, LoRA's times ten.
-        episodes: how many a domain.
-        methods: which ones, in the order of the columns (`smat methods` lists them); the paper's by default.
+        steps: number of fine-tuning steps.
+        grid: learning rates to choose from; those of LoRA are ten times these.
+        episodes: number of episodes per domain.
+        methods: methods to compare, in the order of the columns: names (`smat methods` lists them) or YAML files of
+            your own, settings over the base configuration, each named as its file; by default those of the paper.
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
-        against: the method that paired differences are to.
+        against: method that paired differences are to.
         tau: target sparsities (sparsity).
         experts: numbers of experts (sparsity).
         scales: factors of the update, and shares of it that are kept, 0..1 (wise-ft).
-        paper: JSON file of the paper's numbers, to show its averages beside ours.
-        way: classes of an episode; the base configuration's by default, as shot and query.
-        shot: support images a class.
-        query: query images a class.
-        precision: that of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`, or else
-            the second where the device computes fast in bfloat16 and the first elsewhere.
-        workers: processes that make episodes.
+        paper: JSON file of the numbers of the paper, to show its averages beside ours.
+        options: what differs from the episodes of the base configuration.
+        precision: precision of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`,
+            or else the second where the device computes fast in bfloat16 and the first elsewhere.
+        workers: number of processes that make episodes.
         device: `auto`, `cpu` or `cuda`.
+        allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
-        A comparison a kind of adaptation.
+        One comparison per kind of fine-tuning.
 
     Raises:
-        SmatError: a method, checkpoint, domain or setting that does not fit; all are looked at before the work starts.
-        KeyboardInterrupt: after an interruption; what is finished is kept.
+        SmatError: if a method, checkpoint, domain or setting does not fit; all are checked before the work starts.
+        Interrupted: after an interruption; what is finished is in the files.
     """
     console, folder = Console(), Path(out)
-    settings = plan(what, base, methods, tau, experts, scales)
-    check_adaptable(settings, adapt)
-    given = given_checkpoints(checkpoint, settings, seeds)
-    if against not in (names := [setting.name for setting in settings]):
-        raise ConfigError(f"against is {against!r}; choose one of what is compared: {', '.join(names)}")
+    columns = plan(what, base, methods, tau, experts, scales)
+    tuners = make_tuners(adapt, columns)
+    given = given_checkpoints(checkpoint, columns, seeds)
+    order = [column.name for column in columns]
+    if against not in order:
+        raise ConfigError(f"against is {against!r}; choose one of what is compared: {', '.join(order)}")
     if not seeds or len(set(seeds)) < len(seeds) or episodes < 1:
-        raise ConfigError(f"seeds are {seeds} and episodes {episodes}; give one seed or more, each once, and 1 or more")
-    published = {kind: paper_averages(paper, what, kind) if paper else {} for kind in adapt}
+        raise ConfigError(
+            f"seeds are {list(seeds)} and episodes {episodes}; give one seed or more, each once, and 1 or more"
+        )
+    published = {tuner: paper_averages(paper, what, tuner.name) if paper else {} for tuner in tuners}
     tuning, store = FineTuneConfig(steps=steps, grid=tuple(grid)), Store(folder / "cells.jsonl")
-    computed = _precision(precision, store, device)
+    settings = EvaluationSettings(tuning, learning_rate_from, _precision(precision, store, device), workers, head)
     keep_freed_memory()
     config = load_config([base])
-    workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console)
-    opened = open_domains(domains or config.domains, splits=config.splits, skip_bad=config.skip_bad)
+    workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
+    drawn = options.options(config)
+    opened = open_domains(domains or config.domains, splits=drawn.splits, skip_bad=drawn.skip_bad)
     opened = [domain for domain in opened if domains or domain.role != "validation"]
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])
-    untouched_pool = workshop.untouched_pool()
-    for kind in adapt:
-        make_tuner(kind).check(untouched_pool.backbone)  # for its error, before anything is trained
-    sources = _sources(config, opened, untouched_pool, way, shot, query)
-    workshop.check(settings, untouched_pool)
-    missing = workshop.trainings(settings)
+    backbone = workshop.open_backbone()
+    for tuner in tuners:
+        tuner.check(backbone.backbone)
+    image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
+    sources = domain_sources(image_format, opened, drawn.split, drawn.build_sampler(), transforms, drawn.seed)
+    workshop.check(columns, backbone)
+    missing = workshop.trainings(columns)
 
     try:
         workshop.train(missing)
         leave_cores_to(workers)
-        evaluator = Evaluator(workshop, untouched_pool, sources, episodes, learning_rate_from, tuning, computed, store)
-        cells = [cell for group in batches(settings, seeds, adapt) for cell in evaluator.cells(group)]
+        evaluator = Evaluator(workshop, backbone, sources, episodes, settings, store)
+        cells = [cell for batch in batches(columns, seeds, tuners) for cell in evaluator.cells(batch)]
     except KeyboardInterrupt as interruption:
-        raise KeyboardInterrupt(
+        raise Interrupted(
             f"{len(store)} results are kept in {store.path}, trainings beside it: the same command goes on from there"
         ) from interruption
-    order = [setting.name for setting in settings]
+    trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
     comparisons = [
         compare(
-            sorted((c for c in cells if c.key.adapt == kind), key=lambda c: order.index(c.key.method)),
+            sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
             against=against,
-            title=_title(name or what, _tuned(kind, tuning, learning_rate_from), sources[0], episodes, seeds),
-            paper=published[kind],
+            title=f"{result_title(name or what, tuner, settings, sources[0], episodes)}, {trained}",
+            paper=published[tuner],
         )
-        for kind in adapt
+        for tuner in tuners
     ]
-    paths = write_tables(comparisons, folder / (name or what), console)
-    for comparison, kind in zip(comparisons, adapt, strict=True) if what in _FIGURES else ():
-        paths.append(folder / (f"{name or what}.png" if kind == "none" else f"{name or what}-{kind}.png"))
-        draw_curves(comparison, settings, paths[-1])
-    if warning := published_warning(learning_rate_from, adapt, tuning):
-        console.print(warning, soft_wrap=True, style="bold red")
+    show_results(comparisons, tuners, settings, console)
+    paths = write_tables(comparisons, folder / (name or what))
+    for comparison, tuner in zip(comparisons, tuners, strict=True) if what in _FIGURES else ():
+        paths.append(folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}.png")
+        draw_curves(comparison, columns, paths[-1])
     console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
     return comparisons
 
 
 def _precision(precision: Precision, store: Store, device: Device) -> NetworkPrecision:
-    """That of the networks to evaluate; for `auto` a comparison goes on as it began."""
+    """The precision of the networks to evaluate; with `auto` a comparison goes on as it began."""
     before = next((found for key in store if (found := key.protocol.get("precision"))), None)
     if precision == "auto" and before is not None:
         precision = before
         _log.info("precision: %s (that of the results in %s)", before, store.path)
     return resolve_precision(precision, pick_device(device))
-
-
-def _sources(
-    config: TrainConfig,
-    domains: Sequence[Domain],
-    pool: SparseInterpolatedExperts,
-    way: int | None,
-    shot: int | None,
-    query: int | None,
-) -> list[EpisodeSource]:
-    """Test episodes of each domain, by the base configuration's sampler with what was given for it."""
-    sampler = config.episodes.build_sampler()
-    given = {name: value for name, value in (("way", way), ("shot", shot), ("query", query)) if value is not None}
-    if given:
-        if not isinstance(sampler, FixedSampler):
-            raise ConfigError(
-                f"{' and '.join(given)} of episodes vary by the base configuration's sampler: leave them out"
-            )
-        sampler = replace(sampler, **given)
-    return domain_sources(pool.backbone.spec.image_format, domains, "test", sampler, config.episodes.transforms)
-
-
-def _tuned(kind: Kind, tuning: FineTuneConfig, rule: Rule) -> str:
-    """What is done on a support set, for a title."""
-    if kind == "none":
-        return "no fine-tuning"
-    chosen = f"{make_tuner(kind).learning_rates(tuning)[0]:g}" if tuning.one_rate else f"by {_RULES[rule]}"
-    return f"{'LoRA' if kind == 'lora' else 'full fine-tuning'} (learning rate {chosen})"
-
-
-def _title(name: str, tuned: str, source: EpisodeSource, episodes: int, seeds: Sequence[int]) -> str:
-    sampler = source.sampler
-    task = f"{sampler.way}-way {sampler.shot}-shot" if isinstance(sampler, FixedSampler) else "variable way and shot"
-    trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
-    return f"{name}, {tuned}: {task}, {source.image_format.size} px, {episodes} episodes a domain, {trained}"

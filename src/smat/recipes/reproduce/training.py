@@ -13,6 +13,7 @@ from smat.adaptation import Device, open_model, pick_device
 from smat.backbones import BackboneSpec
 from smat.domains import open_domains
 from smat.errors import CheckpointError, ConfigError, SmatError
+from smat.evaluation import same_backbone
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import recover_folder
 from smat.metatuning.methods import method_config
@@ -28,12 +29,13 @@ class Workshop:
     Attributes:
         config: YAML file of the base configuration.
         base: what it says.
-        folder: of all results.
+        folder: folder of the trainings.
         checkpoints: paths of pools that need no training, by `Setting.training`.
-        seeds: of the trainings.
+        seeds: seeds of the trainings.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that make episodes.
+        workers: number of processes that make episodes.
         console: where to write.
+        allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
     """
 
     config: str
@@ -44,28 +46,29 @@ class Workshop:
     device: Device
     workers: int
     console: Console
+    allow_imports: Sequence[str] = ()
 
-    def untouched_pool(self) -> SparseInterpolatedExperts:
-        """The base configuration's backbone, without experts."""
+    def open_backbone(self) -> SparseInterpolatedExperts:
+        """The backbone of the base configuration, as a pool without experts."""
         backbone = backbones.load(self.base.backbone, image_size=self.base.image_size)
         return open_model(backbone, pick_device(self.device)).eval()
 
     def open(self, setting: Setting, seed: int) -> SparseInterpolatedExperts:
         """A trained pool, changed as the setting says."""
         path = self.checkpoints.get(setting.training(seed), str(self.folder / setting.training(seed) / "best"))
-        pool = SparseInterpolatedExperts.from_pretrained(path).to(pick_device(self.device))
+        pool = self._load(path).to(pick_device(self.device))
         return setting.carry_out(pool)
 
     def training_config(self, setting: Setting, seed: int) -> TrainConfig:
-        """The base configuration turned into that of a training; raises a `ConfigError` where it does not fit."""
+        """The base configuration turned into that of a training; raises a `ConfigError` if it does not fit."""
         fixed = (f"--tuning.seed={seed}", f"--accelerator={self.device}", f"--workers={self.workers}", "--devices=1")
         return method_config(setting.method, self.config, *fixed, *setting.overrides).resolved()
 
     def trainings(self, settings: Sequence[Setting]) -> dict[str, TrainConfig]:
-        """The trainings that are not finished, by name, after a look at all that were begun.
+        """The trainings that are not finished, by name, after a check of all that were begun.
 
         Raises:
-            ConfigError: one that does not fit, or that was begun with other settings or data.
+            ConfigError: if one does not fit, or was begun with other settings or data.
         """
         configs = {
             setting.training(seed): self.training_config(setting, seed)
@@ -103,10 +106,13 @@ class Workshop:
         torch.set_num_threads(threads)
 
     def check(self, settings: Sequence[Setting], own: SparseInterpolatedExperts) -> None:
-        """Raise a `CheckpointError` if a given pool does not start from the base configuration's backbone."""
+        """Raise a `CheckpointError` if a given pool does not start from the backbone of the base configuration."""
         for name in {s.training(seed) for s in settings if s.trained for seed in self.seeds} & self.checkpoints.keys():
             path = self.checkpoints[name]
-            check_backbone(SparseInterpolatedExperts.from_pretrained(path), own, path, self.config)
+            check_backbone(self._load(path), own, path, self.config)
+
+    def _load(self, path: str) -> SparseInterpolatedExperts:
+        return SparseInterpolatedExperts.from_pretrained(path, allow_imports=self.allow_imports)
 
 
 def check_backbone(pool: SparseInterpolatedExperts, own: SparseInterpolatedExperts, path: str, config: str) -> None:
@@ -117,8 +123,7 @@ def check_backbone(pool: SparseInterpolatedExperts, own: SparseInterpolatedExper
             f"{path} is for images of {theirs.image_size} pixels, and {config} says {ours.image_size}: all methods of "
             "a comparison need the same; give another checkpoint, or set image_size"
         )
-    same = pool.layout == own.layout and torch.equal(pool.pretrained.cpu(), own.pretrained.cpu())
-    if not same or (theirs.mean, theirs.std, theirs.feature) != (ours.mean, ours.std, ours.feature):
+    if not same_backbone(pool, own):
         raise CheckpointError(
             f"{path} was tuned from another backbone ({_describe(theirs)}) than that of {config} ({_describe(ours)}): "
             "all methods of a comparison start from the same"

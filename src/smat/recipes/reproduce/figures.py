@@ -1,4 +1,4 @@
-"""Tables and figures of `smat reproduce`."""
+"""Figures of `smat reproduce`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,37 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from smat.errors import ConfigError
-from smat.evaluation import (
-    Comparison,
-    comparison_csv,
-    comparison_latex,
-    comparison_markdown,
-    comparison_table,
-    role_lines,
-)
-from smat.files import write_whole
+from smat.evaluation import Comparison, role_lines
 from smat.recipes.reproduce.plan import Setting
 
 _CLOSE = 14  # pixels
-
-
-def write_tables(comparisons: Sequence[Comparison], stem: Path, console: Console) -> list[Path]:
-    """Show the comparisons, and write them as `stem`.md, .csv and .tex; returns these files."""
-    for comparison in comparisons:
-        console.print(f"\n{comparison.title}", soft_wrap=True, highlight=False)
-        console.print(comparison_table(comparison, console))
-    texts = {
-        ".md": "\n".join(map(comparison_markdown, comparisons)),
-        ".csv": comparison_csv(comparisons),
-        ".tex": "\n".join(map(comparison_latex, comparisons)),
-    }
-    paths = [stem.with_name(stem.name + end) for end in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_whole(path, text)
-    return paths
 
 
 def check_roles(roles: Sequence[str]) -> None:
@@ -49,7 +24,7 @@ def check_roles(roles: Sequence[str]) -> None:
 
 
 def draw_curves(comparison: Comparison, settings: Sequence[Setting], path: Path) -> None:
-    """Draw ID accuracy against OOD accuracy, a curve a swept setting, with 95 % intervals over episodes."""
+    """Draw ID accuracy against OOD accuracy, one curve per swept setting, with 95 % intervals over episodes."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     lines = role_lines(comparison)
@@ -74,15 +49,17 @@ def draw_curves(comparison: Comparison, settings: Sequence[Setting], path: Path)
     axes.legend(fontsize=8, loc="lower right")  # curves lead from the lower left to the upper right
     axes.grid(alpha=0.3)
     figure.draw_without_rendering()  # only now is known where on the picture a point lies
-    for number, (labels, places, color) in enumerate(curves):
+    for number, (labels, positions, color) in enumerate(curves):
         side = (4, -9) if number % 2 else (4, 4)
-        for label, place in shared_labels(labels, places, axes.transData.transform(places)):
-            axes.annotate(label, (place[0], place[1]), textcoords="offset points", xytext=side, fontsize=7, color=color)
+        for label, position in shared_labels(labels, positions, axes.transData.transform(positions)):
+            axes.annotate(
+                label, (position[0], position[1]), textcoords="offset points", xytext=side, fontsize=7, color=color
+            )
     figure.savefig(path, dpi=150)
 
 
-def shared_labels(labels: Sequence[str], places: np.ndarray, pixels: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Texts and their places: one for points that are so close to each other that their labels would overlap."""
+def shared_labels(labels: Sequence[str], positions: np.ndarray, pixels: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Labels and positions: one label for points that are so close to each other that theirs would overlap."""
     groups: list[list[int]] = []
     for n in range(len(labels)):
         near = (group for group in groups if np.abs(pixels[group] - pixels[n]).max(axis=1).min() < _CLOSE)
@@ -91,4 +68,4 @@ def shared_labels(labels: Sequence[str], places: np.ndarray, pixels: np.ndarray)
             groups.append([n])
         else:
             group.append(n)
-    return [(", ".join(labels[n] for n in group), places[group[0]]) for group in groups]
+    return [(", ".join(labels[n] for n in group), positions[group[0]]) for group in groups]

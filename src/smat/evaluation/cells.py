@@ -1,0 +1,115 @@
+"""One result: a method's accuracies in the episodes of one domain, and everything that they depend on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from smat.evaluation.protocol import EpisodeRow
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """Everything that a result depends on.
+
+    Attributes:
+        method: name of what was evaluated.
+        seed: its training seed; 0 for what is not trained.
+        adapt: `none`, `full` or `lora`.
+        learning_rate: rule that chose the learning rate of the fine-tuning; `""` without fine-tuning.
+        domain: name of the domain.
+        split: split whose classes the episodes are of.
+        protocol: settings of the episodes but for their number, and of the fine-tuning.
+        data: fingerprint of the domain.
+        checkpoint: fingerprint of the pool.
+    """
+
+    method: str
+    seed: int
+    adapt: str
+    learning_rate: str
+    domain: str
+    split: str
+    protocol: dict[str, Any]
+    data: str
+    checkpoint: str
+
+    def text(self) -> str:
+        """The key as JSON; equal keys, and keys that were stored and read again, have equal texts."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The results of one method in episodes of one domain.
+
+    Attributes:
+        key: what they depend on.
+        role: role of the domain: `id`, `ood`, `validation` or `""`.
+        first: number of the first episode.
+        accuracies: of each episode, in order; the same episodes for all keys of one protocol and domain.
+        calibration: queries, right answers and sum of the confidence by bins of confidence (`calibration_bins`).
+        seconds: time of the method itself, without the images and their frozen features.
+        rates: learning rates of the fine-tuning in each episode, in order; none without fine-tuning.
+    """
+
+    key: CellKey
+    role: str
+    first: int
+    accuracies: list[float]
+    calibration: list[list[float]]
+    seconds: float
+    rates: list[float]
+
+    @classmethod
+    def of(
+        cls, key: CellKey, role: str, rows: Sequence[EpisodeRow], contender: str, rates: Sequence[float] = ()
+    ) -> "Cell":
+        """What is kept of a contender's episodes.
+
+        Args:
+            key: what they depend on.
+            role: role of the domain.
+            rows: episodes that follow one another, at least one.
+            contender: name of the contender in the rows.
+            rates: learning rates of its fine-tuning in these episodes.
+        """
+        outcomes = [row.outcomes[contender] for row in rows]
+        return cls(
+            key=key,
+            role=role,
+            first=rows[0].n,
+            accuracies=[outcome.accuracy for outcome in outcomes],
+            calibration=calibration_bins(rows, contender).tolist(),
+            seconds=sum(outcome.seconds for outcome in outcomes),
+            rates=list(rates),
+        )
+
+    def __add__(self, more: "Cell") -> "Cell":
+        """Together with the episodes that follow."""
+        return replace(
+            self,
+            accuracies=self.accuracies + more.accuracies,
+            calibration=np.add(self.calibration, more.calibration).tolist(),
+            seconds=self.seconds + more.seconds,
+            rates=self.rates + more.rates,
+        )
+
+
+def calibration_bins(rows: Sequence[EpisodeRow], contender: str) -> Float[torch.Tensor, "bins 3"]:
+    """Queries, right answers and sum of the confidence in each of 15 equal bins of confidence.
+
+    They depend on the highest probability of each query and on whether that class was right, and on nothing else, so
+    that episodes of different ways can be pooled; bins of more episodes are the sums of theirs.
+    """
+    confidence = torch.cat([row.outcomes[contender].confidence for row in rows]).double().clamp(0, 1)
+    correct = torch.cat([row.outcomes[contender].correct for row in rows]).double()
+    bins = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    each = torch.stack([torch.ones_like(confidence), correct, confidence], dim=1)
+    return torch.zeros(CALIBRATION_BINS, 3, dtype=torch.float64).index_add_(0, bins, each)

@@ -1,0 +1,133 @@
+"""What takes part in an evaluation: a network under a name, and everything that its results depend on."""
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, get_args
+
+import torch
+
+from smat.adaptation import FineTuneConfig, FineTuner, Kind, make_tuner
+from smat.episodes import EpisodeSource, sampler_settings
+from smat.evaluation.cells import CellKey
+from smat.evaluation.contenders import BASELINES, Experts, Frozen
+from smat.evaluation.learning_rates import Rule, fine_tuned, rule_for
+from smat.evaluation.protocol import Contender
+from smat.experts import SparseInterpolatedExperts
+from smat.heads import Head, Prototype
+from smat.plugins import describe
+from smat.precision import NetworkPrecision
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How everything that takes part is evaluated.
+
+    Attributes:
+        tuning: settings of the fine-tuning.
+        rule: how its learning rate is chosen.
+        precision: precision of the networks.
+        workers: number of processes that decode images ahead.
+        head: what classifies features in place of the nearest prototype; baselines have their own.
+    """
+
+    tuning: FineTuneConfig = FineTuneConfig()
+    rule: Rule = "validation"
+    precision: NetworkPrecision = "32-true"
+    workers: int = 0
+    head: Head | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Entrant:
+    """A network that is evaluated, as it is or fine-tuned on each support set.
+
+    Attributes:
+        name: its name in tables.
+        pool: experts, or a backbone without; it is left as it was.
+        adapt: fine-tuning, by name or as an object.
+        baseline: name of the classifier of frozen features that is evaluated instead: `logistic` or `knn`.
+        seed: seed of its training; 0 for what is not trained.
+    """
+
+    name: str
+    pool: SparseInterpolatedExperts
+    adapt: Kind | FineTuner = "none"
+    baseline: str | None = None
+    seed: int = 0
+
+    @property
+    def tuner(self) -> FineTuner:
+        """What fine-tuning changes."""
+        return make_tuner(self.adapt)
+
+    @property
+    def label(self) -> str:
+        """Its name with the fine-tuning and the training seed, different for all that see episodes together."""
+        kind = f" + {self.tuner.name}" if self.tuner.trains else ""
+        return f"{self.name}{kind}" + (f" ({self.seed})" if self.seed else "")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of its pool."""
+        return self.pool.fingerprint()
+
+    def contender(self, source: EpisodeSource, settings: EvaluationSettings) -> Contender:
+        """What classifies the queries in the episodes of a domain."""
+        if self.tuner.trains:
+            return fine_tuned(
+                self.pool,
+                self.tuner,
+                settings.tuning,
+                settings.rule,
+                source,
+                settings.precision,
+                settings.workers,
+                settings.head,
+            )
+        if self.baseline:
+            return BASELINES[self.baseline]
+        if self.pool.config.experts:
+            return Experts(self.pool, settings.precision, settings.head)
+        return Frozen(settings.head or Prototype())
+
+    def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
+        """Everything that its result on a domain depends on.
+
+        A head or a fine-tuner other than the usual ones is in it only where there is one, so that keys are what they
+        were before there were any.
+        """
+        (domain,) = source.domains
+        protocol: dict[str, Any] = {
+            "seed": source.seed,
+            "sampler": sampler_settings(source.sampler),
+            "margin": source.transforms.margin,
+            "image_size": source.image_format.size,
+            "precision": settings.precision,
+        }
+        if settings.head and not self.baseline:
+            protocol["head"] = describe(settings.head)
+        if self.tuner.trains:
+            protocol["fine_tuning"] = asdict(replace(settings.tuning, flip=domain.flip))
+            if self.tuner not in map(make_tuner, get_args(Kind)):
+                protocol["fine_tuner"] = describe(self.tuner)
+        return CellKey(
+            method=self.name,
+            seed=self.seed,
+            adapt=self.tuner.name,
+            learning_rate=rule_for(settings.rule, source) if self.tuner.trains else "",
+            domain=domain.name,
+            split=source.split,
+            protocol=protocol,
+            data=domain.fingerprint,
+            checkpoint=self.fingerprint,
+        )
+
+
+def same_backbone(first: SparseInterpolatedExperts, second: SparseInterpolatedExperts) -> bool:
+    """Whether two pools are around the same frozen network, with the same images and features."""
+    one, other = first.backbone.spec, second.backbone.spec
+    return (
+        (one.image_format, one.feature) == (other.image_format, other.feature)
+        and first.layout == second.layout
+        and torch.equal(first.pretrained.cpu(), second.pretrained.cpu())
+    )

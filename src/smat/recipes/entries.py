@@ -1,0 +1,140 @@
+"""From checkpoints by name or path to what `smat evaluate` evaluates."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+import torch
+
+from smat.adaptation import FineTuner, open_model
+from smat.backbones import ImageFormat
+from smat.errors import ConfigError
+from smat.evaluation import BASELINES, Entrant, same_backbone
+from smat.experts import SparseInterpolatedExperts
+
+_NAMED = re.compile(r"([^/\\=]+)=(.+)")  # lr=0.1/best has this form too: what exists under such a name is a path
+_TAKEN = ("all", "pretrained", *BASELINES)
+
+
+def named_checkpoints(checkpoint: str | Mapping[str, str], domains: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The checkpoints by name, and the domains.
+
+    Args:
+        checkpoint: paths by name; or one path, whose name is then `""`; or NAME=PATH, and more of these may follow.
+        domains: domains, after what follows of the checkpoints.
+
+    Raises:
+        ConfigError: if a name is given twice or has another meaning, or there are no checkpoints or domains.
+    """
+    pairs = list(checkpoint.items()) if isinstance(checkpoint, Mapping) else _pairs([checkpoint])
+    rest = list(domains)
+    if isinstance(checkpoint, str):
+        more = _pairs(rest)
+        if more and not pairs:
+            raise ConfigError(
+                f"'{domains[0]}' is a checkpoint with a name, and '{checkpoint}' has none: give it one, such as "
+                f"first={checkpoint}"
+            )
+        pairs, rest = pairs + more if pairs else [("", checkpoint)], rest[len(more) :]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names) or set(names) & set(_TAKEN):
+        raise ConfigError(
+            f"checkpoints are named {', '.join(names)}; give each its own name, none of {', '.join(_TAKEN)}"
+        )
+    if not pairs or not rest:
+        raise ConfigError(f"there are {len(pairs)} checkpoints and {len(rest)} domains; give at least one of each")
+    return dict(pairs), rest
+
+
+def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
+    """Name and path of each NAME=PATH that others begin with."""
+    matches = (None if Path(text).exists() else _NAMED.fullmatch(text) for text in given)
+    return [(match[1], match[2]) for match in takewhile(bool, matches) if match]
+
+
+def enter(
+    checkpoints: Mapping[str, str],
+    method: str,
+    tuner: FineTuner,
+    device: torch.device,
+    allow_imports: Collection[str] = (),
+) -> list[Entrant]:
+    """What is evaluated of checkpoints: their experts, and what is made of their backbones alone.
+
+    A checkpoint without a name is named after its method, a backbone without experts `pretrained`.
+
+    Args:
+        checkpoints: folder or hub name by name.
+        method: name of one to evaluate, or `all`.
+        tuner: fine-tuning of all of them.
+        device: where they are evaluated.
+        allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
+
+    Raises:
+        ConfigError: if there is no such method, or it cannot be fine-tuned.
+        CheckpointError: if a checkpoint cannot be loaded.
+    """
+    pools = {name: open_model(path, device, allow_imports) for name, path in checkpoints.items()}
+    own = {name or (p.config.method if p.config.experts else "pretrained"): p for name, p in pools.items()}
+    known = list(dict.fromkeys(["all", *own, "pretrained", *BASELINES]))
+    if method not in known:
+        meta_tuned = any(pool.config.experts for pool in own.values())
+        advice = "" if meta_tuned else "; this is a backbone without experts: to have them, meta-tune it first"
+        given = ", ".join(checkpoints.values())
+        raise ConfigError(f"method is {method!r}; of {given} there are {', '.join(known)}{advice}")
+    if method in BASELINES and tuner.trains:
+        raise ConfigError(f"{method} cannot be fine-tuned: set adapt to none, not {tuner.name}")
+    for pool in own.values():
+        tuner.check(pool.backbone)
+    if method in own:
+        return [Entrant(method, own[method], tuner)]
+    if method != "all":
+        return _of_backbones(method, own, tuner, device)
+    tuned = {name: pool for name, pool in own.items() if pool.config.experts}
+    return [
+        *(Entrant(name, pool, tuner) for name, pool in own.items()),
+        *_of_backbones("pretrained", tuned, tuner, device),
+    ]
+
+
+def _of_backbones(
+    method: str, pools: Mapping[str, SparseInterpolatedExperts], tuner: FineTuner, device: torch.device
+) -> list[Entrant]:
+    """A method that needs the backbone only, once for each of different backbones; all but the first say whose."""
+    found: list[Entrant] = []
+    for name, pool in pools.items():
+        if not any(same_backbone(entrant.pool, pool) for entrant in found):
+            plain, whose = open_model(pool.backbone, device), f" ({name})" if found else ""
+            found.append(Entrant(f"{method}{whose}", plain, tuner, method if method in BASELINES else None))
+    return found
+
+
+def common_format(entrants: Sequence[Entrant], margin: float | None) -> tuple[ImageFormat, float]:
+    """The format of the images that all take, and the margin that they are cut with.
+
+    Args:
+        entrants: what is evaluated.
+        margin: margin that was asked for; None for that of the checkpoints.
+
+    Raises:
+        ConfigError: if the formats differ, or the margins do and none was asked for.
+    """
+    formats = {entrant.name: entrant.pool.backbone.spec.image_format for entrant in entrants}
+    if len(set(formats.values())) > 1:
+        each = ", ".join(f"{name} takes {_text(found)}" for name, found in formats.items())
+        raise ConfigError(
+            f"checkpoints are compared on the same images, and {each}: give checkpoints whose images are alike, or "
+            "evaluate each by itself"
+        )
+    margins = {entrant.name: entrant.pool.backbone.spec.margin for entrant in entrants}
+    if margin is None and len(set(margins.values())) > 1:
+        each = ", ".join(f"{found:g} ({name})" for name, found in margins.items())
+        raise ConfigError(f"checkpoints were trained with different margins, {each}: choose one with --margin")
+    return next(iter(formats.values())), next(iter(margins.values())) if margin is None else margin
+
+
+def _text(image_format: ImageFormat) -> str:
+    numbers = (" ".join(f"{x:g}" for x in values) for values in (image_format.mean, image_format.std))
+    mean, std = numbers
+    return f"{image_format.size} px (mean {mean}, std {std})"

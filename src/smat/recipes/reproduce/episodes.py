@@ -1,0 +1,39 @@
+"""The episodes of a comparison: those of its base configuration, less what is chosen otherwise."""
+
+from dataclasses import asdict, dataclass, fields
+
+from smat.episodes import EpisodeOptions, EpisodeShape
+from smat.errors import ConfigError
+from smat.metatuning.run_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class EpisodeOverrides:
+    """What differs from the episodes of the base configuration.
+
+    Attributes:
+        way: number of classes of an episode; by default that of the base configuration.
+        shot: number of support images per class; by default that of the base configuration.
+        query: number of query images per class; by default that of the base configuration.
+    """
+
+    way: int | None = None
+    shot: int | None = None
+    query: int | None = None
+
+    def options(self, config: TrainConfig) -> EpisodeOptions:
+        """The episodes of a comparison with that base configuration.
+
+        Raises:
+            ConfigError: if what is chosen is left to chance by the sampler of the base configuration.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if given and config.episodes.sampler != "fixed":
+            raise ConfigError(
+                f"{' and '.join(f'--{name}' for name in given)} cannot be chosen where the sampler of the base "
+                "configuration draws them at random: leave them out"
+            )
+        shape = {field.name: getattr(config.episodes, field.name) for field in fields(EpisodeShape)} | given
+        return EpisodeOptions(
+            **shape, splits=config.splits, skip_bad=config.skip_bad, margin=config.episodes.transforms.margin
+        )

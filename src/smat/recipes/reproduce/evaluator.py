@@ -1,0 +1,123 @@
+"""Evaluating what is missing, for `smat reproduce`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from smat.adaptation import FineTuner
+from smat.episodes import EpisodeSource
+from smat.evaluation import (
+    BASELINES,
+    Cell,
+    CellKey,
+    Entrant,
+    EpisodeRow,
+    EvaluationSettings,
+    FineTuned,
+    FrozenFeatures,
+    Store,
+    evaluate_domain,
+)
+from smat.experts import SparseInterpolatedExperts
+from smat.recipes.episode_progress import episode_progress, follow
+from smat.recipes.reproduce.plan import Setting
+from smat.recipes.reproduce.training import Workshop
+
+_AT_ONCE = 8  # pools in memory
+_BLOCK = 25  # episodes between two saves; where it changes, stored blocks still fit together
+
+
+class Planned(NamedTuple):
+    """What is to be evaluated, before its pool is opened."""
+
+    setting: Setting
+    seed: int
+    tuner: FineTuner
+
+
+def batches(settings: Sequence[Setting], seeds: Sequence[int], tuners: Sequence[FineTuner]) -> list[list[Planned]]:
+    """Groups that see episodes together: those without fine-tuning share images, the others go alone."""
+    planned = [
+        Planned(setting, seed, tuner)
+        for tuner in tuners
+        for setting in settings
+        for seed in (seeds if setting.trained else [0])
+        if not tuner.trains or setting.method not in BASELINES
+    ]
+    plain = [entry for entry in planned if not entry.tuner.trains]
+    groups = [plain[start : start + _AT_ONCE] for start in range(0, len(plain), _AT_ONCE)]
+    return groups + [[entry] for entry in planned if entry.tuner.trains]
+
+
+@dataclass
+class Evaluator:
+    """Evaluates what the store lacks.
+
+    Attributes:
+        workshop: what gives the trained pools.
+        backbone: the backbone of the base configuration, as a pool without experts.
+        sources: test episodes, one source per domain.
+        episodes: number of episodes per domain.
+        settings: how everything is evaluated.
+        store: finished results.
+    """
+
+    workshop: Workshop
+    backbone: SparseInterpolatedExperts
+    sources: Sequence[EpisodeSource]
+    episodes: int
+    settings: EvaluationSettings
+    store: Store
+
+    def __post_init__(self) -> None:
+        self.frozen = FrozenFeatures(self.backbone, self.settings.precision)
+
+    def cells(self, batch: Sequence[Planned]) -> list[Cell]:
+        """The results of a batch on all domains; finished ones come from the store."""
+        entrants, found = [self._entrant(*planned) for planned in batch], []
+        for source in self.sources:
+            keys = {entrant: entrant.key(source, self.settings) for entrant in entrants}
+            done = {entrant: self._done(key) for entrant, key in keys.items()}
+            for first in sorted(set(done.values()) - {self.episodes}):
+                self._evaluate({e: key for e, key in keys.items() if done[e] == first}, source, first)
+            found += [cell for key in keys.values() if (cell := self.store.find(key, self.episodes))]
+        return found
+
+    def _entrant(self, setting: Setting, seed: int, tuner: FineTuner) -> Entrant:
+        pool = self.workshop.open(setting, seed) if setting.trained else self.backbone
+        baseline = setting.method if setting.method in BASELINES else None
+        return Entrant(setting.name, pool, tuner, baseline, seed)
+
+    def _done(self, key: CellKey) -> int:
+        """How many of its episodes are stored."""
+        cell = self.store.find(key, self.episodes)
+        return len(cell.accuracies) if cell else 0
+
+    def _evaluate(self, keys: Mapping[Entrant, CellKey], source: EpisodeSource, first: int) -> None:
+        """Evaluate episodes from `first` on; what is done is stored every few episodes."""
+        domain = source.domains[0]
+        contenders = {entrant: entrant.contender(source, self.settings) for entrant in keys}
+        rows: list[EpisodeRow] = []
+
+        def keep(row: EpisodeRow) -> None:
+            follower(row)
+            rows.append(row)
+            if row.n + 1 == self.episodes or (row.n + 1) % _BLOCK == 0:
+                for entrant, contender in contenders.items():
+                    rates = contender.rates[-len(rows) :] if isinstance(contender, FineTuned) else []
+                    self.store.add(Cell.of(keys[entrant], domain.role, rows, entrant.label, rates))
+                rows.clear()
+
+        with episode_progress(self.workshop.console) as bar:
+            by_label = {entrant.label: contender for entrant, contender in contenders.items()}
+            who = next(iter(by_label)) if len(by_label) == 1 else f"{len(by_label)} methods"
+            follower = follow(bar, f"{domain.name}: {who}", self.episodes, first)
+            evaluate_domain(
+                by_label,
+                self.frozen,
+                source,
+                self.episodes,
+                first=first,
+                workers=self.settings.workers,
+                on_episode=keep,
+            )

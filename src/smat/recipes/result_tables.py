@@ -1,0 +1,53 @@
+"""Titles of results, and results on the screen."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from smat.adaptation import FineTuner
+from smat.episodes import EpisodeSource, FixedSampler, VariableSampler, sampler_settings
+from smat.evaluation import Comparison, EvaluationSettings, Rule, comparison_table, published_warning
+
+_RULES: dict[Rule, str] = {
+    "validation": "validation classes, or else the support set",
+    "support": "the support set",
+    "support-median": "the support sets of 5 episodes",
+    "published": "query labels of test episodes",
+}
+
+
+def result_title(
+    subject: str, tuner: FineTuner, settings: EvaluationSettings, source: EpisodeSource, episodes: int
+) -> str:
+    """What a table shows: of what, with which head, after which fine-tuning, on which episodes."""
+    sampler = source.sampler
+    if isinstance(sampler, FixedSampler):
+        task = f"{sampler.way}-way {sampler.shot}-shot"
+    else:
+        variable = isinstance(sampler, VariableSampler)
+        task = "variable way and shot" if variable else f"episodes by {sampler_settings(sampler)['name']}"
+    head = f", head {type(settings.head).__name__}" if settings.head else ""
+    return (
+        f"{subject}{head}, {_fine_tuning(tuner, settings)}: {task}, {source.image_format.size} px, "
+        f"{episodes} episodes per domain"
+    )
+
+
+def _fine_tuning(tuner: FineTuner, settings: EvaluationSettings) -> str:
+    if not tuner.trains:
+        return "no fine-tuning"
+    name = {"full": "full fine-tuning", "lora": "LoRA"}.get(tuner.name, f"fine-tuning by {tuner.name}")
+    one_rate = settings.tuning.one_rate
+    chosen = f"{tuner.learning_rates(settings.tuning)[0]:g}" if one_rate else f"by {_RULES[settings.rule]}"
+    return f"{name} (learning rate {chosen})"
+
+
+def show_results(
+    comparisons: Sequence[Comparison], tuners: Sequence[FineTuner], settings: EvaluationSettings, console: Console
+) -> None:
+    """Print comparisons, one for each kind of fine-tuning, with what must be said of their learning rates."""
+    for comparison in comparisons:
+        console.print(f"\n{comparison.title}", soft_wrap=True, highlight=False, markup=False)
+        console.print(comparison_table(comparison, console))
+    if warning := published_warning(settings.rule, tuners, settings.tuning):
+        console.print(warning, soft_wrap=True, style="bold red")

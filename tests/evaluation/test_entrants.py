@@ -1,0 +1,148 @@
+"""What takes part in an evaluation, and what its results depend on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from smat.adaptation import FineTuneConfig, FineTuner, FullTuning
+from smat.backbones import Backbone
+from smat.episodes import EpisodeSource, FixedSampler
+from smat.evaluation import (
+    BASELINES,
+    Entrant,
+    EvaluationSettings,
+    Experts,
+    FineTuned,
+    Frozen,
+    JointEvaluation,
+    same_backbone,
+)
+from smat.heads import Logistic, Prototype
+from smat.plugins import describe
+from tiny_pool import images_seen, make_pool
+
+Source = Callable[..., EpisodeSource]
+
+
+def test_a_head_is_in_the_key_only_where_there_is_one(source: Source) -> None:
+    entrant, settings = Entrant("smat", make_pool()), EvaluationSettings(precision="bf16-mixed")
+    key = entrant.key(source(), settings)
+    assert key.protocol == {
+        "seed": 0,
+        "sampler": {"name": "FixedSampler", "way": 3, "shot": 2, "query": 4},
+        "margin": 8 / 7,
+        "image_size": 16,
+        "precision": "bf16-mixed",
+    }
+    assert (key.method, key.seed, key.adapt, key.learning_rate) == ("smat", 0, "none", "")
+    assert (key.domain, key.split, key.data) == ("polygons", "test", source().domains[0].fingerprint)
+    with_head = replace(settings, head=Logistic())
+    assert entrant.key(source(), with_head).protocol == key.protocol | {"head": describe(Logistic())}
+    baseline = Entrant("knn", make_pool(), baseline="knn").key(source(), with_head)
+    assert baseline.protocol == key.protocol
+
+
+def test_the_key_of_a_fine_tuned_result_has_the_fine_tuning_and_the_rule_that_was_followed(source: Source) -> None:
+    entrant = Entrant("smat", make_pool(), "full", seed=2)
+    settings = EvaluationSettings(FineTuneConfig(steps=3))
+    tuned = {name: entrant.key(source(name), settings) for name in ("plants", "glyphs", "mosaics")}
+    assert {name: key.learning_rate for name, key in tuned.items()} == {
+        "plants": "validation",
+        "glyphs": "validation",
+        "mosaics": "support",  # it has no validation classes
+    }
+    assert {key.protocol["fine_tuning"]["steps"] for key in tuned.values()} == {3}
+    assert [tuned[name].protocol["fine_tuning"]["flip"] for name in ("plants", "glyphs")] == [True, False]
+    assert tuned["plants"].seed == 2
+    assert Entrant("smat", entrant.pool, FullTuning(), seed=2).key(source("plants"), settings) == tuned["plants"]
+    own = Entrant("smat", entrant.pool, LastLayer(bias=False)).key(source(), settings)
+    assert own.adapt == "LastLayer"
+    assert own.protocol["fine_tuner"] == describe(LastLayer(bias=False))
+    assert "fine_tuner" not in tuned["plants"].protocol
+
+
+@dataclass(frozen=True)
+class LastLayer(FineTuner):
+    """A fine-tuner of one's own."""
+
+    bias: bool = True
+
+    def prepare(self, backbone: Backbone, config: FineTuneConfig, seed: int) -> Callable[[], None]:
+        return lambda: None
+
+
+def test_the_fingerprint_follows_the_numbers_and_the_settings() -> None:
+    prints = [Entrant("a", make_pool(**more)).fingerprint for more in ({}, {"delta": 0.4}, {"init_mean": 1e-9})]
+    assert len(set(prints)) == 3
+    assert Entrant("b", make_pool()).fingerprint == prints[0]
+
+
+def test_labels_tell_those_apart_that_see_episodes_together() -> None:
+    pool = make_pool(experts=0)
+    entrants = [Entrant("a", pool), Entrant("a", pool, seed=1), Entrant("a", pool, "lora"), Entrant("a", pool, "full")]
+    assert [entrant.label for entrant in entrants] == ["a", "a (1)", "a + lora", "a + full"]
+
+
+def test_contenders(source: Source) -> None:
+    settings = EvaluationSettings(FineTuneConfig(grid=(1e-3,)))
+    tuned = Entrant("a", make_pool(), "full").contender(source(), settings)
+    assert isinstance(tuned, FineTuned)
+    assert tuned.rate == 1e-3
+    assert isinstance(Entrant("a", make_pool()).contender(source(), settings), Experts)
+    plain = make_pool(experts=0)
+    assert Entrant("a", plain).contender(source(), settings) == Frozen(Prototype())
+    assert Entrant("a", plain, baseline="knn").contender(source(), settings) is BASELINES["knn"]
+    headed = replace(settings, head=Logistic())
+    found = [Entrant("a", pool, kind).contender(source(), headed) for pool, kind in ((plain, "none"), (plain, "full"))]
+    assert [getattr(contender, "head", None) for contender in found] == [Logistic(), Logistic()]
+    assert Entrant("a", make_pool()).contender(source(), headed).head == Logistic()
+    assert Entrant("a", plain, baseline="knn").contender(source(), headed) is BASELINES["knn"]
+
+
+def test_backbones_are_the_same_by_their_numbers_images_and_features() -> None:
+    one, other, changed, features = make_pool(), make_pool(experts=0), make_pool(), make_pool()
+    assert same_backbone(one, other)
+    changed.pretrained.data[0] += 1e-3
+    assert not same_backbone(one, changed)
+    features.backbone.spec = replace(features.backbone.spec, mean=(0.1, 0.1, 0.1))
+    assert not same_backbone(one, features)
+
+
+def test_backbones_share_their_features_and_others_have_their_own(source: Source) -> None:
+    same, other = make_pool(experts=0), make_pool(experts=0)
+    other.pretrained.data.mul_(-1.5)
+    alone = JointEvaluation([Entrant("other", other)], EvaluationSettings())
+    alone.run(source(), 4, lambda _: None)
+    entrants = [
+        Entrant("smat", make_pool()),
+        Entrant("pretrained", same),
+        Entrant("knn", make_pool(experts=0), baseline="knn"),
+        Entrant("other", other),
+    ]
+    joint, heard = JointEvaluation(entrants, EvaluationSettings()), []
+    joint.run(source(), 4, lambda row: heard.append(row.n))
+    assert heard == [0, 1, 2, 3]
+    assert images_seen(same) == 0  # their features are those of the first
+    for together, single in zip(joint.rows, alone.rows, strict=True):
+        assert torch.equal(together.outcomes["other"].confidence, single.outcomes["other"].confidence)
+        assert not torch.equal(together.outcomes["pretrained"].confidence, together.outcomes["other"].confidence)
+    joint.run(source("mosaics"), 2, lambda _: None)
+    cells = joint.cells()
+    assert [(c.key.method, c.key.domain, c.role, len(c.accuracies)) for c in cells] == [
+        (entrant.name, *domain) for domain in (("polygons", "id", 4), ("mosaics", "ood", 2)) for entrant in entrants
+    ]
+    assert cells[-1].accuracies == [row.outcomes["other"].accuracy for row in joint.rows[4:]]
+
+
+def test_an_interruption_leaves_whole_episodes_and_their_rates(source: Source) -> None:
+    def stop(row: object) -> None:
+        raise KeyboardInterrupt
+
+    settings = EvaluationSettings(FineTuneConfig(steps=1, grid=(1e-3,)))
+    entrants = [Entrant("a", make_pool(), "full"), Entrant("b", make_pool(experts=0), "full")]
+    joint = JointEvaluation(entrants, settings)
+    with pytest.raises(KeyboardInterrupt):
+        joint.run(source(sampler=FixedSampler(3, 1, 1)), 3, stop)
+    assert [(len(cell.accuracies), cell.rates) for cell in joint.cells()] == [(1, [1e-3])] * 2

@@ -1,0 +1,69 @@
+"""Results, checkpoints and runs that an earlier version of the package wrote are taken up whole."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from smat.cli import main
+from smat.experts import SparseInterpolatedExperts
+
+BEFORE = Path(__file__).parent / "previous_layout"
+METHODS = "[pretrained,logistic,pmf,softmerge,smat]"
+DOMAINS = "[pocket:glyphs,pocket:polygons,pocket:automata,pocket:faces]"
+COMPARE = f"reproduce table1 base.yaml --methods {METHODS} --domains {DOMAINS} --adapt [none,full] --steps 2"
+
+
+def run(command: str) -> None:
+    main(command.split())
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what was written, as the current folder, from which its backbone is named."""
+    shutil.copytree(BEFORE, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_finished_comparison_is_found_again_whole(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def files() -> dict[str, bytes]:
+        kept = (folder / "compare" / "cells.jsonl", *(folder / "compare" / "training").rglob("*"))
+        return {str(path): path.read_bytes() for path in kept if path.is_file()}
+
+    before = files()
+    run(f"{COMPARE} --grid [0.001] --episodes 6 --out compare --workers 0")
+    assert files() == before
+    assert "training 1/" not in capsys.readouterr().out
+
+    then, now = (list(csv.DictReader((f / "compare" / "table1.csv").open())) for f in (BEFORE, folder))
+    assert len(then) == len(now)
+    for old, new in zip(then, now, strict=True):
+        for column, value in old.items():
+            if column == "calibration_error":  # it was computed in float32
+                assert float(new[column]) == pytest.approx(float(value), abs=1e-7)
+            elif column in ("accuracy", "half_width", "spread", "difference", "difference_half_width") and value:
+                assert float(new[column]) == pytest.approx(float(value), abs=1e-12)
+            elif column != "table":  # a title
+                assert new[column] == value
+
+
+def test_a_stopped_run_goes_on_to_the_same_parameters() -> None:
+    run("train --config base.yaml --out stopped --resume")
+    resumed, whole = (
+        SparseInterpolatedExperts.from_pretrained(f"{name}/last").state_dict() for name in ("stopped", "whole")
+    )
+    assert resumed.keys() == whole.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, atol=1e-5, rtol=0, msg=name)
+
+
+def test_a_checkpoint_gives_the_same_accuracies(folder: Path) -> None:
+    # the best pool of the stopped run is that of the whole run, whose accuracies were written down
+    run("evaluate stopped/best pocket:automata --episodes 5 --workers 0 --precision 32-true --output new.json")
+    then, now = (json.loads((folder / name).read_text()) for name in ("evaluate.json", "new.json"))
+    assert [row["id"] for row in now["rows"]] == [row["id"] for row in then["rows"]]
+    assert [row["accuracy"] for row in now["rows"]] == [row["accuracy"] for row in then["rows"]]
