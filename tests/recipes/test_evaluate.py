@@ -342,7 +342,8 @@ def test_images_that_differ_are_refused(checkpoint: str, tmp_path: Path) -> None
 def test_names_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert named_checkpoints("runs/a", ["birds"]) == ({"": "runs/a"}, ["birds"])
     assert named_checkpoints("a=x", ["b=y=z", "birds", "c=d"]) == ({"a": "x", "b": "y=z"}, ["birds", "c=d"])
-    assert named_checkpoints({"a": "x"}, ["b=y"]) == ({"a": "x"}, ["b=y"])
+    assert named_checkpoints(Path("runs/a"), ["birds"]) == ({"": "runs/a"}, ["birds"])
+    assert named_checkpoints({"a": Path("x")}, ["b=y"]) == ({"a": "x"}, ["b=y"])
     assert named_checkpoints("runs/lr=0.1/best", ["birds"]) == ({"": "runs/lr=0.1/best"}, ["birds"])
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr=0.1").mkdir()

@@ -17,7 +17,9 @@ _NAMED = re.compile(r"([^/\\=]+)=(.+)")  # lr=0.1/best has this form too: what e
 _TAKEN = ("all", "pretrained", *BASELINES)
 
 
-def named_checkpoints(checkpoint: str | Mapping[str, str], domains: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def named_checkpoints(
+    checkpoint: str | Path | Mapping[str, str | Path], domains: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
     """The checkpoints by name, and the domains.
 
     Args:
@@ -27,16 +29,17 @@ def named_checkpoints(checkpoint: str | Mapping[str, str], domains: Sequence[str
     Raises:
         ConfigError: if a name is given twice or has another meaning, or there are no checkpoints or domains.
     """
-    pairs = list(checkpoint.items()) if isinstance(checkpoint, Mapping) else _pairs([checkpoint])
     rest = list(domains)
-    if isinstance(checkpoint, str):
-        more = _pairs(rest)
+    if isinstance(checkpoint, Mapping):
+        pairs = [(name, str(path)) for name, path in checkpoint.items()]
+    else:
+        pairs, more = _pairs([str(checkpoint)]), _pairs(rest)
         if more and not pairs:
             raise ConfigError(
                 f"'{domains[0]}' is a checkpoint with a name, and '{checkpoint}' has none: give it one, such as "
                 f"first={checkpoint}"
             )
-        pairs, rest = pairs + more if pairs else [("", checkpoint)], rest[len(more) :]
+        pairs, rest = pairs + more or [("", str(checkpoint))], rest[len(more) :]
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names) or set(names) & set(_TAKEN):
         raise ConfigError(

@@ -49,7 +49,7 @@ class Evaluation:
 
 
 def evaluate(
-    checkpoint: str | Mapping[str, str],
+    checkpoint: str | Path | Mapping[str, str | Path],
     domains: list[str],
     *,
     method: str = "all",
