@@ -30,13 +30,13 @@ def episode_progress(console: Console) -> Progress:
 
 
 def follow(bar: Progress, description: str, episodes: int, first: int = 0) -> Callable[[EpisodeRow], None]:
-    """A new bar; it moves on with every row that it is called with, and says how accuracy stands.
+    """A new bar, as a function that moves it on by an episode and shows the accuracy so far.
 
     Args:
-        bar: the display that it is added to.
+        bar: display that it is added to.
         description: what is evaluated.
-        episodes: how many there are.
-        first: how many of them were done before.
+        episodes: number of episodes.
+        first: number of episodes that were done before.
     """
     task = bar.add_task(description, total=episodes, completed=first, status="")
     sums: dict[str, float] = {}

@@ -11,52 +11,18 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from transformers import MobileNetV2Config, MobileNetV2Model, ViTConfig, ViTModel
 
+from small_comparison import DOMAINS, SMALL
 from smat.domains.pocket import PocketDomain
 from smat.episodes import EpisodeOptions
-from smat.errors import CheckpointError, ConfigError, DataError, Interrupted
+from smat.errors import ConfigError, Interrupted
 from smat.evaluation import CellKey, Store
 from smat.experts import SparseInterpolatedExperts
+from smat.heads import Logistic
+from smat.plugins import describe
 from smat.recipes.evaluate import evaluate
-from smat.recipes.reproduce.episodes import EpisodeOverrides
-from smat.recipes.reproduce.plan import Setting, make_tuners, plan
+from smat.recipes.reproduce.plan import Setting
 from smat.recipes.reproduce.run import reproduce
-from tiny_checkpoint import save_checkpoint
-
-DOMAINS = ["pocket:polygons", "pocket:molecules"]  # ID with validation classes, OOD without
-SMALL: dict[str, Any] = {
-    "domains": DOMAINS,
-    "episodes": 4,
-    "options": EpisodeOverrides(query=3),
-    "workers": 0,
-    "device": "cpu",
-    "precision": "32-true",
-}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A base configuration of 4 tasks around a small ViT."""
-    folder = tmp_path_factory.mktemp("base")
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=8
-    )
-    ViTModel(config, add_pooling_layer=False).save_pretrained(folder / "vit")
-    (folder / "vit" / "preprocessor_config.json").write_text('{"image_mean": 0.5, "image_std": 0.25}')
-    optimizers = {"delta": {"rule": "sgd", "lr": 1.0}, "gates": {"rule": "sgd", "lr": 1e5}}
-    tuning = {"tasks": 4, "meta_batch": 2, "validate_every": 0, "checkpoint_every": 2, "optimizers": optimizers}
-    tuning["precision"] = "32-true"
-    values = {
-        "backbone": str(folder / "vit"),
-        "domains": ["pocket:glyphs"],
-        "episodes": {"way": 3, "shot": 2, "query": 2},
-        "pool": {"experts": 2},
-        "tuning": tuning,
-    }
-    (folder / "base.yaml").write_text(yaml.safe_dump(values))
-    return str(folder / "base.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -227,12 +193,15 @@ def test_a_yaml_file_of_ones_own_is_a_column(base: str, out: Path, tmp_path: Pat
     assert found.methods == ["pretrained", "My_Way scale 1", "My_Way keep 1"]
 
 
-def test_what_is_drawn_at_random_cannot_be_chosen(base: str, tmp_path: Path) -> None:
-    values = yaml.safe_load(Path(base).read_text())
-    variable = Path(base).with_name("variable.yaml")
-    variable.write_text(yaml.safe_dump(values | {"episodes": {"sampler": "variable"}}))
-    with pytest.raises(ConfigError, match=r"--query cannot be chosen where the sampler of the base configuration"):
-        reproduce("table1", str(variable), out=str(tmp_path), **SMALL)
+def test_a_head_is_part_of_what_a_result_depends_on(base: str, tmp_path: Path) -> None:
+    (found,) = reproduce(
+        "table1", base, out=str(tmp_path), methods=["pretrained", "logistic"], head=Logistic(), **SMALL
+    )
+    for line in found.lines:
+        assert line.entries["pretrained"].accuracy == line.entries["logistic"].accuracy
+    heads = {json.loads(key)["method"]: json.loads(key)["protocol"].get("head") for key in cells(tmp_path)}
+    assert heads == {"pretrained": describe(Logistic()), "logistic": None}
+    assert "table1, head Logistic, no fine-tuning" in (tmp_path / "table1.md").read_text()
 
 
 def test_given_checkpoints_are_not_trained(base: str, finished: Path, tmp_path: Path) -> None:
@@ -307,70 +276,6 @@ def test_fine_tuning_has_tables_of_its_own(base: str, out: Path, rule: Any, caps
     assert ("Warning: the learning rates were chosen by the query labels" in screen) == (rule == "published")
     page = (out / "table1.md").read_text()
     assert ("learning rate by query labels of test episodes" in page) == (rule == "published")
-
-
-@pytest.mark.parametrize(
-    ("what", "arguments", "message"),
-    [
-        ("table1", {"methods": ["smta"]}, r"\['smta'\] are unknown: choose from pretrained"),
-        ("table1", {"methods": ["smat", "smat"]}, "give each name once"),
-        ("table1", {"methods": ["a/mine.yaml", "b/mine.yml"]}, "give each name once"),
-        ("table1", {"methods": ["a/smat.yaml"]}, "has the name of the method smat.* rename the file"),
-        ("table1", {"methods": ["absent.yaml"], "against": "absent"}, "absent.yaml"),
-        ("table1", {"adapt": ["full", "full"]}, "each once"),
-        ("table1", {"methods": ["knn"], "adapt": ["full"], "against": "knn"}, "can be fine-tuned"),
-        ("table1", {"against": "smat-dense"}, "choose one of what is compared: pretrained"),
-        ("table1", {"seeds": []}, "one seed or more"),
-        ("table1", {"episodes": 0}, "episodes 0"),
-        ("table1", {"steps": -1}, "steps"),
-        ("table1", {"grid": []}, "grid"),
-        ("table1", {"checkpoint": ["smat"]}, "METHOD=PATH"),
-        ("table1", {"checkpoint": ["smat-dense=somewhere"]}, "METHOD=PATH with a method that is compared"),
-        ("table1", {"checkpoint": ["smat=a", "smat=b"]}, "2 checkpoints and 1 seeds"),
-        ("sparsity", {"checkpoint": ["smat=a"]}, "none, for all are trained anew"),
-        ("sparsity", {"tau": []}, r"tau is \[\]"),
-        ("sparsity", {"tau": [1.5]}, r"target_sparsity is 1.5"),
-        ("sparsity", {"methods": ["pretrained"]}, "are not trained"),
-        ("sparsity", {"domains": ["pocket:polygons"]}, "no OOD domains"),
-        ("wise-ft", {"scales": [0.5, 2.0]}, "outside 0..1"),
-        ("table1", {"paper": "absent.json"}, "paper_tables.json"),
-    ],
-)
-def test_settings_that_cannot_work(
-    base: str, tmp_path: Path, what: Any, arguments: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        reproduce(what, base, out=str(tmp_path), **(SMALL | arguments))
-    assert not (tmp_path / "training").exists()
-
-
-def test_unknown_names() -> None:
-    with pytest.raises(ConfigError, match="nothing to reproduce: choose one of table1"):
-        plan("table3", "base.yaml", None, [], [], [])
-    with pytest.raises(ConfigError, match=r"adapt is .* none, full, lora"):
-        make_tuners(["some"], [Setting("smat", "smat")])
-
-
-def test_data_and_checkpoints_are_looked_at_before_the_work(base: str, tmp_path: Path) -> None:
-    out = str(tmp_path / "out")
-    with pytest.raises(DataError, match="'polygons' has 14 classes; 15-way"):
-        reproduce("table1", base, out=out, **SMALL | {"options": EpisodeOverrides(way=15)})
-    with pytest.raises(CheckpointError, match="absent"):
-        reproduce("table1", base, out=out, checkpoint=[f"smat={tmp_path / 'absent'}"], **SMALL)
-    other = save_checkpoint(tmp_path / "other")
-    with pytest.raises(CheckpointError, match="was tuned from another backbone"):
-        reproduce("table1", base, out=out, checkpoint=[f"smat={other}"], **SMALL)
-    large = Path(base).with_name("large.yaml")
-    large.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"image_size": 32}))
-    with pytest.raises(CheckpointError, match=r"is for images of 16 pixels, and .* says 32"):
-        reproduce("table1", str(large), out=out, checkpoint=[f"smat={other}"], **SMALL)
-    MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.25, image_size=32)).save_pretrained(tmp_path / "cnn")
-    shutil.copy(Path(base).parent / "vit" / "preprocessor_config.json", tmp_path / "cnn")
-    cnn = tmp_path / "cnn.yaml"
-    cnn.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"backbone": str(tmp_path / "cnn")}))
-    with pytest.raises(ConfigError, match="LoRA adapts an attention's linear layers"):
-        reproduce("table1", str(cnn), out=out, adapt=["none", "lora"], **SMALL)
-    assert not (tmp_path / "out" / "training").exists()
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, images: int) -> list[int]:

@@ -1,0 +1,88 @@
+"""What `smat reproduce` refuses before any work."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from transformers import MobileNetV2Config, MobileNetV2Model
+
+from small_comparison import SMALL
+from smat.errors import CheckpointError, ConfigError, DataError
+from smat.recipes.reproduce.episodes import EpisodeOverrides
+from smat.recipes.reproduce.plan import Setting, make_tuners, plan
+from smat.recipes.reproduce.run import reproduce
+from tiny_checkpoint import save_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("what", "arguments", "message"),
+    [
+        ("table1", {"methods": ["smta"]}, r"\['smta'\] are unknown: choose from pretrained"),
+        ("table1", {"methods": ["smat", "smat"]}, "give each name once"),
+        ("table1", {"methods": ["a/mine.yaml", "b/mine.yml"]}, "give each name once"),
+        ("table1", {"methods": ["a/smat.yaml"]}, "has the name of the method smat.* rename the file"),
+        ("table1", {"methods": ["absent.yaml"], "against": "absent"}, "absent.yaml"),
+        ("table1", {"adapt": ["full", "full"]}, "each once"),
+        ("table1", {"methods": ["knn"], "adapt": ["full"], "against": "knn"}, "can be fine-tuned"),
+        ("table1", {"against": "smat-dense"}, "choose one of what is compared: pretrained"),
+        ("table1", {"seeds": []}, "one seed or more"),
+        ("table1", {"episodes": 0}, "episodes 0"),
+        ("table1", {"steps": -1}, "steps"),
+        ("table1", {"grid": []}, "grid"),
+        ("table1", {"checkpoint": ["smat"]}, "METHOD=PATH"),
+        ("table1", {"checkpoint": ["smat-dense=somewhere"]}, "METHOD=PATH with a method that is compared"),
+        ("table1", {"checkpoint": ["smat=a", "smat=b"]}, "2 checkpoints and 1 seeds"),
+        ("sparsity", {"checkpoint": ["smat=a"]}, "none, for all are trained anew"),
+        ("sparsity", {"tau": []}, r"tau is \[\]"),
+        ("sparsity", {"tau": [1.5]}, r"target_sparsity is 1.5"),
+        ("sparsity", {"methods": ["pretrained"]}, "are not trained"),
+        ("sparsity", {"domains": ["pocket:polygons"]}, "no OOD domains"),
+        ("wise-ft", {"scales": [0.5, 2.0]}, "outside 0..1"),
+        ("table1", {"paper": "absent.json"}, "paper_tables.json"),
+    ],
+)
+def test_settings_that_cannot_work(
+    base: str, tmp_path: Path, what: Any, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        reproduce(what, base, out=str(tmp_path), **(SMALL | arguments))
+    assert not (tmp_path / "training").exists()
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ConfigError, match="nothing to reproduce: choose one of table1"):
+        plan("table3", "base.yaml", None, [], [], [])
+    with pytest.raises(ConfigError, match=r"adapt is .* none, full, lora"):
+        make_tuners(["some"], [Setting("smat", "smat")])
+
+
+def test_data_and_checkpoints_are_looked_at_before_the_work(base: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    with pytest.raises(DataError, match="'polygons' has 14 classes; 15-way"):
+        reproduce("table1", base, out=out, **SMALL | {"options": EpisodeOverrides(way=15)})
+    with pytest.raises(CheckpointError, match="absent"):
+        reproduce("table1", base, out=out, checkpoint=[f"smat={tmp_path / 'absent'}"], **SMALL)
+    other = save_checkpoint(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="was tuned from another backbone"):
+        reproduce("table1", base, out=out, checkpoint=[f"smat={other}"], **SMALL)
+    large = Path(base).with_name("large.yaml")
+    large.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"image_size": 32}))
+    with pytest.raises(CheckpointError, match=r"is for images of 16 pixels, and .* says 32"):
+        reproduce("table1", str(large), out=out, checkpoint=[f"smat={other}"], **SMALL)
+    MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.25, image_size=32)).save_pretrained(tmp_path / "cnn")
+    shutil.copy(Path(base).parent / "vit" / "preprocessor_config.json", tmp_path / "cnn")
+    cnn = tmp_path / "cnn.yaml"
+    cnn.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"backbone": str(tmp_path / "cnn")}))
+    with pytest.raises(ConfigError, match="LoRA adapts an attention's linear layers"):
+        reproduce("table1", str(cnn), out=out, adapt=["none", "lora"], **SMALL)
+    assert not (tmp_path / "out" / "training").exists()
+
+
+def test_what_is_drawn_at_random_cannot_be_chosen(base: str, tmp_path: Path) -> None:
+    values = yaml.safe_load(Path(base).read_text())
+    variable = Path(base).with_name("variable.yaml")
+    variable.write_text(yaml.safe_dump(values | {"episodes": {"sampler": "variable"}}))
+    with pytest.raises(ConfigError, match=r"--query cannot be chosen where the sampler of the base configuration"):
+        reproduce("table1", str(variable), out=str(tmp_path), **SMALL)
