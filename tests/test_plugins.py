@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from smat.errors import CheckpointError, ConfigError
-from smat.plugins import Plugin, describe, import_object, plain, restore
+from smat.plugins import Plugin, describe, import_object, packages_named, plain, restore
 
 
 @dataclass(frozen=True)
@@ -91,3 +91,13 @@ def test_other_classes_and_settings_are_refused() -> None:
 def test_a_setting_that_is_not_kept_is_named() -> None:
     with pytest.raises(ConfigError, match=r"write self.rank = rank"):
         describe(Forgetful(3))
+
+
+def test_packages_that_settings_name() -> None:
+    settings = {
+        "backbone": "module:nets.small",
+        "pool": {"update": describe(Scaled()) | {"class_path": "my_lab.updates.LowRank"}, "router": None},
+        "terms": [{"class_path": "terms.Margin", "init_args": {"inner": {"class_path": "deep.Inner"}}}],
+        "splits": "module.json",
+    }
+    assert packages_named(settings) == {"nets", "my_lab", "terms", "deep"}

@@ -105,6 +105,17 @@ def check_import(path: str, allow_imports: Collection[str]) -> None:
         )
 
 
+def packages_named(settings: Any) -> set[str]:
+    """The packages that hold the code which settings, as plain data, name by import path."""
+    if isinstance(settings, Mapping):
+        path = settings.get("class_path")
+        return set().union({str(path).partition(".")[0]} if path else (), *map(packages_named, settings.values()))
+    if isinstance(settings, list | tuple):
+        return set().union(*map(packages_named, settings))
+    own = isinstance(settings, str) and settings.startswith("module:")
+    return {settings.removeprefix("module:").partition(".")[0]} if own else set()
+
+
 def plain(value: Any) -> Any:
     """Settings as plain data, for JSON, YAML and comparisons.
 

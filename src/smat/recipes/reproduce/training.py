@@ -1,7 +1,7 @@
 """Training what is missing, for `smat reproduce`."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import recover_folder
 from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
+from smat.plugins import packages_named, plain
 from smat.recipes.reproduce.plan import Setting
 from smat.recipes.train import kept_precision, prepare_folder, train, with_precision
 
@@ -55,9 +56,13 @@ class Workshop:
 
     def open(self, setting: Setting, seed: int) -> SparseInterpolatedExperts:
         """A trained pool, changed as the setting says."""
-        path = self.checkpoints.get(setting.training(seed), str(self.folder / setting.training(seed) / "best"))
-        pool = self._load(path).to(pick_device(self.device))
-        return setting.carry_out(pool)
+        given = self.checkpoints.get(setting.training(seed))
+        if given is None:
+            path, named = str(self.folder / setting.training(seed) / "best"), self.training_config(setting, seed)
+            pool = self._load(path, packages_named(plain(named)))  # what the user's own configuration names
+        else:
+            pool = self._load(given)
+        return setting.carry_out(pool.to(pick_device(self.device)))
 
     def training_config(self, setting: Setting, seed: int) -> TrainConfig:
         """The base configuration turned into that of a training; raises a `ConfigError` if it does not fit."""
@@ -111,8 +116,8 @@ class Workshop:
             path = self.checkpoints[name]
             check_backbone(self._load(path), own, path, self.config)
 
-    def _load(self, path: str) -> SparseInterpolatedExperts:
-        return SparseInterpolatedExperts.from_pretrained(path, allow_imports=self.allow_imports)
+    def _load(self, path: str, allowed: Collection[str] = ()) -> SparseInterpolatedExperts:
+        return SparseInterpolatedExperts.from_pretrained(path, allow_imports=[*self.allow_imports, *allowed])
 
 
 def check_backbone(pool: SparseInterpolatedExperts, own: SparseInterpolatedExperts, path: str, config: str) -> None:
