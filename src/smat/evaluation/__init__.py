@@ -5,7 +5,14 @@ from smat.evaluation.comparison import Comparison, Entry, Line, compare, paper_a
 from smat.evaluation.contenders import BASELINES, Experts, FineTuned, Frozen
 from smat.evaluation.entrants import Entrant, EvaluationSettings, same_backbone
 from smat.evaluation.joint import JointEvaluation
-from smat.evaluation.learning_rates import Rule, fine_tuned, published_warning, rule_for
+from smat.evaluation.learning_rates import (
+    Rule,
+    fine_tuned,
+    published_warning,
+    rule_for,
+    validated_rate,
+    validation_sources,
+)
 from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
 from smat.evaluation.screen import comparison_table
 from smat.evaluation.store import Store
@@ -45,5 +52,7 @@ __all__ = [
     "rule_for",
     "same_backbone",
     "table_paths",
+    "validated_rate",
+    "validation_sources",
     "write_tables",
 ]

@@ -1,6 +1,6 @@
 """What takes part in an evaluation: a network under a name, and everything that its results depend on."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ from smat.adaptation import FineTuneConfig, FineTuner, Kind, make_tuner
 from smat.episodes import EpisodeSource, sampler_settings
 from smat.evaluation.cells import CellKey
 from smat.evaluation.contenders import BASELINES, Experts, Frozen
-from smat.evaluation.learning_rates import Rule, fine_tuned, rule_for
+from smat.evaluation.learning_rates import Rule, fine_tuned, rule_for, validated_rate
 from smat.evaluation.protocol import Contender
 from smat.experts import SparseInterpolatedExperts
 from smat.heads import Head, Prototype
@@ -28,6 +28,8 @@ class EvaluationSettings:
         precision: precision of the networks.
         workers: number of processes that decode images ahead.
         head: what classifies features in place of the nearest prototype; baselines have their own.
+        validation: validation episodes of the domains with the role `validation`, one source each; where there are
+            some, they choose the learning rate for all domains by the rule `validation`.
     """
 
     tuning: FineTuneConfig = FineTuneConfig()
@@ -35,6 +37,12 @@ class EvaluationSettings:
     precision: NetworkPrecision = "32-true"
     workers: int = 0
     head: Head | None = None
+    validation: tuple[EpisodeSource, ...] = ()
+
+    @property
+    def validated(self) -> bool:
+        """Whether domains with the role `validation` choose the learning rate."""
+        return bool(self.validation) and self.rule == "validation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +62,7 @@ class Entrant:
     adapt: Kind | FineTuner = "none"
     baseline: str | None = None
     seed: int = 0
+    _rates: dict[EvaluationSettings, float] = field(default_factory=dict)
 
     @property
     def tuner(self) -> FineTuner:
@@ -74,21 +83,20 @@ class Entrant:
     def contender(self, source: EpisodeSource, settings: EvaluationSettings) -> Contender:
         """What classifies the queries in the episodes of a domain."""
         if self.tuner.trains:
-            return fine_tuned(
-                self.pool,
-                self.tuner,
-                settings.tuning,
-                settings.rule,
-                source,
-                settings.precision,
-                settings.workers,
-                settings.head,
-            )
+            common = (settings.precision, settings.workers, settings.head)
+            if settings.validated and settings not in self._rates:
+                chosen = (self.pool, self.tuner, settings.tuning, settings.validation)
+                self._rates[settings] = validated_rate(*chosen, *common)
+            rate = self._rates.get(settings)
+            return fine_tuned(self.pool, self.tuner, settings.tuning, settings.rule, source, *common, rate)
         if self.baseline:
             return BASELINES[self.baseline]
         if self.pool.config.experts:
             return Experts(self.pool, settings.precision, settings.head)
         return Frozen(settings.head or Prototype())
+
+    def _rule(self, source: EpisodeSource, settings: EvaluationSettings) -> str:
+        return "validation-domains" if settings.validated else rule_for(settings.rule, source)
 
     def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
         """Everything that its result on a domain depends on.
@@ -108,13 +116,16 @@ class Entrant:
             protocol["head"] = describe(settings.head)
         if self.tuner.trains:
             protocol["fine_tuning"] = asdict(replace(settings.tuning, flip=domain.flip))
+            if settings.validated:
+                domains = [source.domains[0] for source in settings.validation]
+                protocol["validation"] = {domain.name: domain.fingerprint for domain in domains}
             if self.tuner not in map(make_tuner, get_args(Kind)):
                 protocol["fine_tuner"] = describe(self.tuner)
         return CellKey(
             method=self.name,
             seed=self.seed,
             adapt=self.tuner.name,
-            learning_rate=rule_for(settings.rule, source) if self.tuner.trains else "",
+            learning_rate=self._rule(source, settings) if self.tuner.trains else "",
             domain=domain.name,
             split=source.split,
             protocol=protocol,

@@ -21,6 +21,7 @@ from smat.evaluation import (
     compare,
     domain_sources,
     table_paths,
+    validation_sources,
     write_tables,
 )
 from smat.files import check_writable
@@ -91,8 +92,9 @@ def evaluate(
         adapt: fine-tuning on each support set: `none`, `full` or `lora`, or a fine-tuner of your own by its import
             path.
         learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
-            domain (in domains without, `support`), cross-validation inside each `support` set, what that gives in 5 of
-            them (`support-median`), or, to compare with published numbers only, query labels (`published`).
+            domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
+            cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
+            with published numbers only, query labels (`published`).
         steps: number of fine-tuning steps.
         grid: learning rates to choose from; those of LoRA are ten times these.
         episodes: number of episodes per domain; 600, or all those of the file, if not given.
@@ -135,6 +137,7 @@ def evaluate(
     image_format, margin = common_format(entrants, drawn.margin)
     sampler, transforms = drawn.build_sampler(), drawn.transforms(margin)
     sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, plans)
+    settings = replace(settings, validation=validation_sources(opened, sources[0]))
     if method == "all" and not any(entrant.pool.config.experts for entrant in entrants):
         given = ", ".join(checkpoints.values())
         console.print(f"{given} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)

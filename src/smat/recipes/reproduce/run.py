@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from smat.evaluation import (
     compare,
     domain_sources,
     paper_averages,
+    validation_sources,
     write_tables,
 )
 from smat.heads import Head
@@ -81,9 +83,10 @@ def reproduce(
         head: classifier of features in place of the nearest prototype, a class by its import path.
         adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, and fine-tuners of your own; one
             table each.
-        learning_rate_from: where the learning rate of the fine-tuning comes from: `validation` classes of the domain
-            (in domains without, `support`), cross-validation inside each `support` set, what that gives in 5 of them
-            (`support-median`), or, to compare with published numbers only, query labels (`published`).
+        learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
+            domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
+            cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
+            with published numbers only, query labels (`published`).
         steps: number of fine-tuning steps.
         grid: learning rates to choose from; those of LoRA are ten times these.
         episodes: number of episodes per domain.
@@ -129,7 +132,7 @@ def reproduce(
     workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
     drawn = options.options(config)
     opened = open_domains(domains or config.domains, splits=drawn.splits, skip_bad=drawn.skip_bad)
-    opened = [domain for domain in opened if domains or domain.role != "validation"]
+    every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])
     backbone = workshop.open_backbone()
@@ -137,6 +140,7 @@ def reproduce(
         tuner.check(backbone.backbone)
     image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
     sources = domain_sources(image_format, opened, drawn.split, drawn.build_sampler(), transforms, drawn.seed)
+    settings = replace(settings, validation=validation_sources(every, sources[0]))
     workshop.check(columns, backbone)
     missing = workshop.trainings(columns)
 
