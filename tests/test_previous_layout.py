@@ -67,3 +67,11 @@ def test_a_checkpoint_gives_the_same_accuracies(folder: Path) -> None:
     then, now = (json.loads((folder / name).read_text()) for name in ("evaluate.json", "new.json"))
     assert [row["id"] for row in now["rows"]] == [row["id"] for row in then["rows"]]
     assert [row["accuracy"] for row in now["rows"]] == [row["accuracy"] for row in then["rows"]]
+    (old,), (new,) = then["summary"], now["summary"]
+    assert {key: new[key] for key in ("name", "role", "episodes")} == {"name": "automata", "role": "ood", "episodes": 5}
+    assert new["calibration_error"] == pytest.approx(old["calibration_error"], abs=1e-6)  # of float32 confidences
+    for what, methods in {"accuracy": ["smat", "pretrained"], "difference": ["smat"]}.items():
+        assert list(new[what]) == methods
+        for method, interval in old[what].items():
+            assert {key: new[what][method][key] for key in interval} == pytest.approx(interval, abs=1e-12)
+    assert now["config"].keys() >= then["config"].keys()
