@@ -1,5 +1,6 @@
 """What takes part in a comparison: each against what it should be, and none changes what the others see."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from smat.adaptation import FineTuneConfig, FullTuning
 from smat.episodes import Episode, EpisodeSource, FixedSampler
 from smat.evaluation import (
     BASELINES,
+    Entrant,
+    EvaluationSettings,
     Experts,
     FineTuned,
     Frozen,
@@ -18,6 +21,8 @@ from smat.evaluation import (
     evaluate_domain,
     fine_tuned,
     rule_for,
+    validated_rate,
+    validation_sources,
 )
 from smat.heads import specialise
 from smat.rng import derive_seed
@@ -137,3 +142,43 @@ def test_equal_rates_mean_the_smallest_and_characters_are_not_mirrored(source: S
     assert still.rate == 0.0
     assert not still.config.flip
     assert fine_tuned(pool, FullTuning(), STEPS, "support", source("plants")).config.flip
+
+
+def for_validation(source: Source, *names: str) -> tuple[EpisodeSource, ...]:
+    domains = [copy.copy(source(name).domains[0]) for name in names]
+    for domain in domains:
+        domain.role = "validation"
+    return validation_sources([*domains, source("plants").domains[0]], source("plants"))
+
+
+def test_domains_for_validation_choose_one_rate_for_all(source: Source) -> None:
+    pool, config = make_pool(experts=0), FineTuneConfig(steps=10, grid=(0.0, 1e-3, 1e-2))
+    validation = for_validation(source, "polygons", "mosaics")
+    assert [s.domains[0].name for s in validation] == ["polygons", "mosaics"]
+    assert validation[1].domains[0].splits.keys() == {"val"}, "it has no validation classes: all are"
+    means = dict.fromkeys(config.grid, 0.0)
+    for each in validation:
+        own = replace(config, flip=each.domains[0].flip)
+        for n in range(5):
+            episode = each.episode(n)
+            for rate in config.grid:
+                tuned = FineTuned(pool, FullTuning(), own, rate)(episode, clusters(episode))
+                means[rate] += float((tuned.argmax(1) == episode.query_labels).double().mean())
+    assert len(set(means.values())) > 1
+    best = validated_rate(pool, FullTuning(), config, validation)
+    assert means[best] == pytest.approx(max(means.values()))
+
+    entrant = Entrant("plain", pool, "full")
+    settings = EvaluationSettings(config, "validation", validation=validation)
+    tested = source("glyphs")
+    contender = entrant.contender(tested, settings)
+    assert isinstance(contender, FineTuned)
+    assert contender.rate == best
+    assert contender.config.flip == tested.domains[0].flip
+    key = entrant.key(tested, settings)
+    assert key.learning_rate == "validation-domains"
+    assert set(key.protocol["validation"]) == {"polygons", "mosaics"}
+    plain = entrant.key(tested, replace(settings, validation=()))
+    assert plain.learning_rate == "validation"
+    assert "validation" not in plain.protocol
+    assert entrant.key(tested, replace(settings, rule="support")).learning_rate == "support"

@@ -52,11 +52,13 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "evaluate:evaluate",
-        "measure a checkpoint, and the frozen backbone, on few-shot tasks of domains",
+        "measure checkpoints, and their frozen backbone, on few-shot tasks of domains",
         "smat evaluate runs/first/best ../shared/data/flowers.parquet ../shared/data/cars.parquet --output two.json\n"
-        "  smat evaluate runs/first/best pocket-ood --episodes 100",
+        "  smat evaluate smat=runs/smat/best pmf=runs/pmf/best pocket-ood --episodes 100 --against pmf --tables both",
         basic=(
             "method",
+            "against",
+            "head",
             "adapt",
             "way",
             "shot",
@@ -66,8 +68,8 @@ COMMANDS = {
             "episodes_from",
             "seed",
             "output",
+            "tables",
             "workers",
-            "device",
         ),
     ),
     "predict": Command(
