@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from smat.errors import ConfigError
 from smat.heads import Head
-from smat.metatuning.objective import ObjectiveConfig
+from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.optimizers import OptimizerConfig
 from smat.precision import Precision
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, normalize
 
 from smat.episodes import Episode
 from smat.experts import LearnedGates, SparseInterpolatedExperts
-from smat.metatuning.objective import ObjectiveConfig
+from smat.metatuning.objective_config import ObjectiveConfig
 
 Parameters = dict[str, Tensor]
 

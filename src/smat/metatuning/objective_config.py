@@ -1,0 +1,75 @@
+"""The settings of the objective, and the terms on the query set that they stand for."""
+
+from dataclasses import dataclass, replace
+
+from smat.errors import ConfigError
+from smat.metatuning.terms import CrossEntropy, Direction, Distillation, Target, Term
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What a training task minimises (the formula stands in `smat.metatuning.objective`; paper, section 3.4).
+
+    Attributes:
+        inner_lr: step size of the gradient step on the support loss, from θ_i; 0 leaves it out.
+        teacher_lr: step size of the dense teacher's steps on the query loss.
+        teacher_steps: number of the dense teacher's steps; 0 leaves the teacher out.
+        distillation_weight: w, shared by the targets of the distillation and taken from the cross-entropy;
+            0 leaves distillation out.
+        teacher_weight: weight of the dense teacher as a target, where the targets shall not share w equally; the
+            cross-entropy then has what the two weights leave of 1.
+        pretrained_weight: weight of the pre-trained network as a target, likewise.
+        distillation_temperature: temperature T of the distillation.
+        distillation: direction of the divergence: `target-student`, KL(target ‖ student), is the usual one;
+            `student-target` is the one of the authors' code.
+        terms: further terms, by import path, each with a weight of its own.
+        routing_penalty: weight of the mean squared routing logit.
+        weigh_constraint: whether each expert's constraint is weighted by its α in the task, as in the authors' code.
+    """
+
+    inner_lr: float = 1e-3
+    teacher_lr: float = 5e-3
+    teacher_steps: int = 1
+    distillation_weight: float = 0.25
+    distillation_temperature: float = 2.0
+    distillation: Direction = "target-student"
+    routing_penalty: float = 1e-4
+    weigh_constraint: bool = False
+    teacher_weight: float | None = None
+    pretrained_weight: float | None = None
+    terms: list[Term] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("distillation_weight", "teacher_weight", "pretrained_weight"):
+            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
+                raise ConfigError(f"objective.{name} is {value}; it must be in 0..1")
+        if self.distillation_temperature <= 0:
+            raise ConfigError(f"objective.distillation_temperature is {self.distillation_temperature}; it must be > 0")
+        if (self.teacher_weight is None) != (self.pretrained_weight is None):
+            raise ConfigError("objective.teacher_weight and objective.pretrained_weight go together: give both")
+        if self.teacher_weight and not self.teacher_steps:
+            raise ConfigError("objective.teacher_weight needs a teacher: set objective.teacher_steps to 1 or more")
+        if sum(self._target_weights().values()) > 1:
+            raise ConfigError("objective.teacher_weight and objective.pretrained_weight add up to more than 1")
+
+    def _target_weights(self) -> dict[Target, float]:
+        """The weight of each target of the distillation."""
+        if self.teacher_weight is not None and self.pretrained_weight is not None:
+            return {"pretrained": self.pretrained_weight, "teacher": self.teacher_weight}
+        if self.teacher_steps == 0:
+            return {"pretrained": self.distillation_weight, "teacher": 0.0}
+        return {"pretrained": self.distillation_weight / 2, "teacher": self.distillation_weight / 2}
+
+    def query_terms(self) -> tuple[CrossEntropy, list[Term]]:
+        """The cross-entropy, whose gradient the dense teacher needs by itself, and the other terms on the query."""
+        weights = self._target_weights()
+        targets = [
+            Distillation(weight, target, self.distillation_temperature, self.distillation)
+            for target, weight in weights.items()
+            if weight
+        ]
+        return CrossEntropy(1 - sum(weights.values())), [*targets, *(self.terms or ())]
+
+    def official(self) -> "ObjectiveConfig":
+        """The same objective with everything that the authors' code does otherwise (`compat="official"`)."""
+        return replace(self, distillation="student-target", weigh_constraint=True)
