@@ -183,6 +183,9 @@ def test_a_yaml_file_of_ones_own_is_a_column(base: str, out: Path, tmp_path: Pat
     before = cells(out)
     reproduce("table1", base, **arguments, checkpoint=[f"My_Way={run / 'best'}"])
     assert cells(out) == before
+    assert found.against == "pretrained"
+    (alone,) = reproduce("table1", base, **arguments | {"methods": ["smat", str(own)]})
+    assert (alone.methods, alone.against) == (["smat", "My_Way"], "smat"), "without the frozen network, to the first"
 
     own.write_text("pool: {experts: 2}\ntuning: {target_sparsity: 0.5}\n")
     with pytest.raises(ConfigError, match=r"pool.experts was 1, is 2.*another --out"):

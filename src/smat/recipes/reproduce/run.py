@@ -53,7 +53,7 @@ def reproduce(
     episodes: int = 600,
     methods: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
-    against: str = "pretrained",
+    against: str | None = None,
     tau: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99),
     experts: Sequence[int] = (4, 8, 16),
     scales: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
@@ -94,7 +94,7 @@ def reproduce(
             your own, settings over the base configuration, each named as its file; by default those of the paper.
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
-        against: method that paired differences are to.
+        against: method that paired differences are to; by default `pretrained`, or else the first of the columns.
         tau: target sparsities (sparsity).
         experts: numbers of experts (sparsity).
         scales: factors of the update, and shares of it that are kept, 0..1 (wise-ft).
@@ -118,6 +118,7 @@ def reproduce(
     tuners = make_tuners(adapt, columns)
     given = given_checkpoints(checkpoint, columns, seeds)
     order = [column.name for column in columns]
+    against = against or ("pretrained" if "pretrained" in order else order[0])
     if against not in order:
         raise ConfigError(f"against is {against!r}; choose one of what is compared: {', '.join(order)}")
     if not seeds or len(set(seeds)) < len(seeds) or episodes < 1:
