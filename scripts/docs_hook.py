@@ -14,9 +14,9 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from smat.cli.commands import COMMANDS
-from smat.cli.help import dashed
 from smat.cli.parser import build_parser
 from smat.metatuning.methods import METHODS
+from smat.options import dashed
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from smat.cli.commands import command_of
-from smat.cli.help import underscored
 from smat.cli.parser import build_parser, recipe_of, settings_of
 from smat.errors import SmatError, SomethingWrong
+from smat.options import underscored
 
 
 def _run(arguments: list[str]) -> Any:

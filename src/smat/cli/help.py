@@ -4,16 +4,7 @@ import copy
 from argparse import Action, ArgumentDefaultsHelpFormatter, RawDescriptionHelpFormatter, _MutuallyExclusiveGroup
 from collections.abc import Iterable
 
-
-def dashed(name: str) -> str:
-    """An option's name as it is shown: `--learning-rate-from` of `learning_rate_from`, nested names too."""
-    return name.replace("_", "-")
-
-
-def underscored(argument: str) -> str:
-    """An argument of the command line with the underscores that settings have, where it is an option."""
-    name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
+from smat.options import dashed
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, ArgumentDefaultsHelpFormatter):

@@ -15,8 +15,8 @@ from jsonargparse import ArgumentParser
 import smat
 from smat.cli.commands import COMMANDS, GROUPS
 from smat.cli.help import HelpFormatter
-from smat.cli.messages import readable
 from smat.errors import ConfigError
+from smat.options import readable
 from smat.plugins import plain
 
 

@@ -13,6 +13,7 @@ from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
+from smat.options import readable
 from smat.plugins import plain
 
 
@@ -89,5 +90,5 @@ def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path],
         options = parser.instantiate(parser.parse_args([*(f"--config={source}" for source in sources), *overrides]))
     except ArgumentError as error:
         named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
-        raise ConfigError(f"{' and '.join(named)} {' '.join(overrides)}: {error}") from error
+        raise ConfigError(f"{' and '.join([*named, *overrides])}: {readable(str(error))}") from error
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})

@@ -1,9 +1,8 @@
-"""What the parser found wrong, in words of the command line."""
+"""Names of options as they are shown, and what a parser of options found wrong in words of the command line."""
 
 import re
 from pathlib import Path
 
-from smat.cli.help import dashed
 from smat.errors import ConfigError
 from smat.plugins import import_object
 
@@ -27,12 +26,24 @@ _REWORDED = (
 )
 
 
+def dashed(name: str) -> str:
+    """An option's name as it is shown: `--learning-rate-from` of `learning_rate_from`, nested names too."""
+    return name.replace("_", "-")
+
+
+def underscored(argument: str) -> str:
+    """An argument of the command line with the underscores that settings have, where it is an option."""
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
+
+
 def readable(message: str) -> str:
     """A message of the parser, for whoever typed the command."""
     if required := re.match(r"(the following arguments are required: )(.*)", message):
-        return required[1] + ", ".join(name.partition(".")[2] for name in required[2].split(", "))
+        return required[1] + ", ".join(dashed(name.rpartition(".")[2]) for name in required[2].split(", "))
     if unknown := re.match(r"(unrecognized arguments: )(.*)", message):
         return unknown[1] + re.sub(r"(?<!\S)--[\w.]+", lambda option: dashed(option[0]), unknown[2])
+    message = re.sub(r"Group '([\w.]+)' does not accept option '(\w+)'", r"there is no setting '\1.\2'", message)
     message = re.sub("Subcommand '.*' does not accept option", "there is no setting", message)
     if re.search(r"No module named", message):
         message += f"; it must be installed, or lie in the folder that the command is run from ({Path.cwd()})"
