@@ -96,7 +96,7 @@ def test_a_training_names_it_in_its_file_or_as_an_option(package: str, tmp_path:
     for sampler in (by_file, by_option.episodes.build_sampler()):
         assert sampler_settings(sampler) == {"name": package, "settings": {"size": 3}}
         assert isinstance(sampler, import_object(package))
-    with pytest.raises(ConfigError, match="Option 'sizes' is not accepted"):
+    with pytest.raises(ConfigError, match=r"Pairs: there is no setting 'sizes'"):
         load_config([file], "--episodes.sampler.sizes=3")
 
 
