@@ -24,6 +24,7 @@ from smat.backbones import BackboneSpec
 from smat.domains import load_image
 from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
+from smat.experts import FeatureCache, cached
 from smat.heads import Head, TaskModel, specialise
 from smat.precision import Precision, resolve_precision
 
@@ -58,6 +59,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         seed: seed of the fine-tuning.
         progress: show a progress bar while fine-tuning.
         allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
+        feature_cache: folder of a cache of the frozen network's features, or a `FeatureCache`; without one, images pass
+            through the network at every call.
 
     Attributes:
         classes_: the labels, sorted, `[way]`.
@@ -89,6 +92,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         seed: int = 0,
         progress: bool = False,
         allow_imports: Collection[str] = (),
+        feature_cache: FeatureCache | str | Path | None = None,
     ) -> None:
         self.model = model
         self.precision = precision
@@ -103,6 +107,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.seed = seed
         self.progress = progress
         self.allow_imports = allow_imports
+        self.feature_cache = feature_cache
 
     def __sklearn_tags__(self) -> Tags:
         """What scikit-learn may expect: images (also by path), not a table of numbers."""
@@ -139,7 +144,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device, spec = pool.pretrained.device, pool.backbone.spec
         support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):
-            task_model = specialise(pool, support, codes, head=self.head, precision=precision)
+            cache = FeatureCache.of(self.feature_cache)
+            task_model = specialise(pool, support, codes, head=self.head, precision=precision, cache=cache)
         config = FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size)
         tuning = FineTuning(support, codes, make_tuner(self.adapt), config, self.seed, precision)
         rate = 0.0
@@ -176,11 +182,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device = model.merge_weights.device
         parts: list[Tensor] = []
         mixed = resolve_precision(self.precision, device) == "bf16-mixed"
+        # A network that was merged or fine-tuned for one task is not asked for the same images again.
+        cache = None if len(model.merge_weights) or self.learning_rate_ else FeatureCache.of(self.feature_cache)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            network = cached(model.backbone, cache)
             for start in range(0, len(images), self.batch_size):
                 batch = images[start : start + self.batch_size]
                 inputs = self._network_input(batch, spec)
-                parts.append(model(inputs.to(device)).double().softmax(dim=1).cpu())
+                logits = model.classifier(network(inputs.to(device)))
+                parts.append(logits.double().softmax(dim=1).cpu())
         return torch.cat(parts).numpy()
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:

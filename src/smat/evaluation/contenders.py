@@ -18,7 +18,7 @@ from smat.adaptation import (
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
 from smat.evaluation.protocol import FrozenFeatures
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import FeatureCache, SparseInterpolatedExperts
 from smat.heads import Head, Logistic, Neighbours, Prototype, TaskModel, fit_task, head_of, specialise
 from smat.precision import NetworkPrecision
 from smat.rng import derive_seed
@@ -49,11 +49,13 @@ class Experts:
         pool: on the device of the episodes; it is left as it was.
         precision: of its networks; the head, routing and logits are in float32.
         head: nearest prototypes by default.
+        cache: features of earlier runs, on disk, for one expert alone.
     """
 
     pool: SparseInterpolatedExperts
     precision: NetworkPrecision = "32-true"
     head: Head | None = None
+    cache: FeatureCache | None = None
 
     @torch.no_grad()
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Experts:
         if self.pool.config.experts == 1:
             with evaluating(self.pool):
                 merged = self.pool.merged_vector(torch.ones(1, device=self.pool.pretrained.device))
-            self._features = FrozenFeatures(self.pool, self.precision, merged)
+            self._features = FrozenFeatures(self.pool, self.precision, merged, self.cache)
 
     @torch.no_grad()
     def __call__(self, episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:

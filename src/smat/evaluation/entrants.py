@@ -12,7 +12,7 @@ from smat.evaluation.cells import CellKey
 from smat.evaluation.contenders import BASELINES, Experts, Frozen
 from smat.evaluation.learning_rates import Rule, fine_tuned, rule_for, validated_rate
 from smat.evaluation.protocol import Contender
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import FeatureCache, SparseInterpolatedExperts
 from smat.heads import Head, Prototype
 from smat.plugins import describe
 from smat.precision import NetworkPrecision
@@ -30,6 +30,7 @@ class EvaluationSettings:
         head: what classifies features in place of the nearest prototype; baselines have their own.
         validation: validation episodes of the domains with the role `validation`, one source each; where there are
             some, they choose the learning rate for all domains by the rule `validation`.
+        cache: features of earlier runs, on disk; results do not depend on it.
     """
 
     tuning: FineTuneConfig = FineTuneConfig()
@@ -38,6 +39,7 @@ class EvaluationSettings:
     workers: int = 0
     head: Head | None = None
     validation: tuple[EpisodeSource, ...] = ()
+    cache: FeatureCache | None = field(default=None, compare=False)
 
     @property
     def validated(self) -> bool:
@@ -92,7 +94,7 @@ class Entrant:
         if self.baseline:
             return BASELINES[self.baseline]
         if self.pool.config.experts:
-            return Experts(self.pool, settings.precision, settings.head)
+            return Experts(self.pool, settings.precision, settings.head, settings.cache)
         return Frozen(settings.head or Prototype())
 
     def _rule(self, source: EpisodeSource, settings: EvaluationSettings) -> str:

@@ -34,7 +34,7 @@ class JointEvaluation:
         for entrant in entrants:
             features = next((features for pool, features in known if same_backbone(pool, entrant.pool)), None)
             if features is None:
-                features = FrozenFeatures(entrant.pool, settings.precision)
+                features = FrozenFeatures(entrant.pool, settings.precision, cache=settings.cache)
                 known.append((entrant.pool, features))
             self._features[entrant] = features
 

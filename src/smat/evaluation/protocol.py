@@ -13,7 +13,7 @@ from smat.backbones import ImageFormat
 from smat.domains import Domain
 from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
 from smat.errors import ConfigError
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import FeatureCache, SparseInterpolatedExperts, cached
 from smat.precision import NetworkPrecision
 
 FEATURES_KEPT = 50_000  # frozen features kept at a time: 77 MB for a ViT-S
@@ -76,6 +76,7 @@ class FrozenFeatures:
         pool: experts around the frozen network, or none.
         precision: of the network; the features are float32.
         vector: the network's parameters; by default those of the frozen one.
+        cache: features of earlier runs, on disk.
     """
 
     @torch.no_grad()
@@ -84,8 +85,9 @@ class FrozenFeatures:
         pool: SparseInterpolatedExperts,
         precision: NetworkPrecision = "32-true",
         vector: Float[Tensor, " params"] | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
-        self.network = pool.network(pool.pretrained if vector is None else vector, precision)
+        self.network = cached(pool.network(pool.pretrained if vector is None else vector, precision), cache)
         self.device = pool.pretrained.device
         self.kept: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 

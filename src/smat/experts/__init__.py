@@ -1,5 +1,6 @@
 """Sparse interpolated experts: gates, their interpolation, the router, and the pool that holds them."""
 
+from smat.experts.feature_cache import CachedNetwork, FeatureCache, cached
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, interpolate
 from smat.experts.network import Network
@@ -18,6 +19,8 @@ from smat.experts.updates import (
 )
 
 __all__ = [
+    "CachedNetwork",
+    "FeatureCache",
     "FixedGates",
     "HardConcrete",
     "LearnedGates",
@@ -35,6 +38,7 @@ __all__ = [
     "TemperatureSchedule",
     "TransformerRouter",
     "Update",
+    "cached",
     "class_prototypes",
     "count_classes",
     "gate",

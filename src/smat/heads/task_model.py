@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.experts import SparseInterpolatedExperts, count_classes
+from smat.experts import FeatureCache, SparseInterpolatedExperts, cached, count_classes
 from smat.heads.head import Classifier, Head
 from smat.heads.prototype import Prototype
 from smat.precision import NetworkPrecision
@@ -56,6 +56,7 @@ def specialise(
     *,
     head: Head | None = None,
     precision: NetworkPrecision = "32-true",
+    cache: FeatureCache | None = None,
 ) -> TaskModel:
     """A plain network and head for one task: the experts merged for its support set, the head fitted to it.
 
@@ -65,13 +66,16 @@ def specialise(
         labels: classes 0..way-1, each at least once.
         head: nearest prototypes by default.
         precision: of the passes over the support set; the weights of the result are float32.
+        cache: features of earlier calls, on disk.
 
     Raises:
         DataError: labels that are not 0..way-1, or a class without an image.
     """
-    vector, weights = pool.merged_for(images, labels, precision)
+    frozen = cached(pool.network(pool.pretrained, precision), cache)(images)
+    vector, weights = pool.merged_for(images, labels, precision, frozen)
     head = head_of(pool, head)
-    classifier = head.fit(pool.network(vector, precision)(images), labels, count_classes(labels))
+    features = pool.network(vector, precision)(images) if pool.config.experts else frozen
+    classifier = head.fit(features, labels, count_classes(labels))
     return TaskModel(pool.plain_network(vector), head, classifier, weights)
 
 

@@ -24,6 +24,7 @@ from smat.evaluation import (
     validation_sources,
     write_tables,
 )
+from smat.experts import FeatureCache
 from smat.files import check_writable
 from smat.heads import Head
 from smat.precision import Precision, resolve_precision
@@ -68,6 +69,7 @@ def evaluate(
     workers: int = 1,
     output: str | None = None,
     tables: str | None = None,
+    feature_cache: str | None = None,
     allow_imports: Sequence[str] = (),
 ) -> Evaluation:
     """Measure few-shot accuracy on domains, of checkpoints and of their frozen backbone on the same episodes.
@@ -107,6 +109,8 @@ def evaluate(
         workers: number of processes that decode images ahead; 0 for none.
         output: JSON file for settings, versions, fingerprints, summaries and a row for each episode.
         tables: path of the tables without their endings: NAME writes NAME.md, NAME.csv and NAME.tex.
+        feature_cache: folder of a cache of features of frozen networks: images that were seen before, in whatever
+            command, do not pass through them again.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
@@ -137,7 +141,8 @@ def evaluate(
     image_format, margin = common_format(entrants, drawn.margin)
     sampler, transforms = drawn.build_sampler(), drawn.transforms(margin)
     sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, plans)
-    settings = replace(settings, validation=validation_sources(opened, sources[0]))
+    cache = FeatureCache.of(feature_cache)
+    settings = replace(settings, validation=validation_sources(opened, sources[0]), cache=cache)
     if method == "all" and not any(entrant.pool.config.experts for entrant in entrants):
         given = ", ".join(checkpoints.values())
         console.print(f"{given} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
@@ -159,6 +164,7 @@ def evaluate(
         "workers": workers,
         "output": output,
         "tables": tables,
+        "feature_cache": feature_cache,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
     title = result_title(subject, tuner, settings, sources[0], most)

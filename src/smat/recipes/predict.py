@@ -28,6 +28,7 @@ from smat.adaptation import (
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.episodes import TransformConfig
 from smat.errors import DataError
+from smat.experts import FeatureCache
 from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
@@ -72,6 +73,7 @@ def predict(
     flip: bool = True,
     precision: Precision = "auto",
     device: Device = "auto",
+    feature_cache: str | None = None,
     allow_imports: Collection[str] = (),
 ) -> Predictions:
     """Label images, given a few labelled ones of each class, and write the labels as CSV.
@@ -97,6 +99,8 @@ def predict(
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
         device: device to compute on: `auto`, `cpu` or `cuda`.
+        feature_cache: folder of a cache of features of the frozen network: images that were seen before, in whatever
+            command, do not pass through it again.
         allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
 
     Returns:
@@ -125,6 +129,7 @@ def predict(
         steps=steps,
         flip=flip,
         progress=True,
+        feature_cache=FeatureCache.of(feature_cache),
     )
     labelled = reader.read(list(names))
     if reader.usable:

@@ -70,7 +70,7 @@ class Evaluator:
     store: Store
 
     def __post_init__(self) -> None:
-        self.frozen = FrozenFeatures(self.backbone, self.settings.precision)
+        self.frozen = FrozenFeatures(self.backbone, self.settings.precision, cache=self.settings.cache)
 
     def cells(self, batch: Sequence[Planned]) -> list[Cell]:
         """The results of a batch on all domains; finished ones come from the store."""

@@ -21,6 +21,7 @@ from smat.evaluation import (
     validation_sources,
     write_tables,
 )
+from smat.experts import FeatureCache
 from smat.heads import Head
 from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
@@ -62,6 +63,7 @@ def reproduce(
     precision: Precision = "auto",
     workers: int = 1,
     device: Device = "auto",
+    feature_cache: str | None = None,
     allow_imports: Sequence[str] = (),
 ) -> list[Comparison]:
     """Train what a comparison of the paper lacks, evaluate all of it on the same episodes, and make its tables.
@@ -104,6 +106,8 @@ def reproduce(
             or else the second where the device computes fast in bfloat16 and the first elsewhere.
         workers: number of processes that make episodes.
         device: `auto`, `cpu` or `cuda`.
+        feature_cache: folder of a cache of features of frozen networks: images that were seen before, in whatever
+            command, do not pass through them again.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
@@ -141,7 +145,8 @@ def reproduce(
         tuner.check(backbone.backbone)
     image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
     sources = domain_sources(image_format, opened, drawn.split, drawn.build_sampler(), transforms, drawn.seed)
-    settings = replace(settings, validation=validation_sources(every, sources[0]))
+    cache = FeatureCache.of(feature_cache)
+    settings = replace(settings, validation=validation_sources(every, sources[0]), cache=cache)
     workshop.check(columns, backbone)
     missing = workshop.trainings(columns)
 
