@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from passes import count_passes
 from small_pools import vit_pool
 from smat.adaptation import FewShotClassifier, FineTuneConfig, Kind
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
+from smat.experts import FeatureCache
 from smat.heads import TaskModel, specialise
 from tasks import adapt, cross_validated_lr
 from tiny_images import COLOURS, image, labelled, make_pool
@@ -245,3 +248,29 @@ def test_fine_tuning_is_that_of_the_specialised_network(
     assert joblib.hash(pool) == digest
     np.testing.assert_allclose(fitted.predict_proba(images).sum(1), 1, atol=1e-12)
     assert FewShotClassifier(pool, device="cpu").fit(images, names).learning_rate_ == 0
+
+
+def test_features_on_disk_save_passes_and_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (images, names), (queries, _) = labelled(2), labelled(3, start=100)
+    seen, noise = count_passes(monkeypatch), 2
+
+    def found(experts: int, cache: Any, **settings: Any) -> tuple[np.ndarray, int]:
+        fitted = FewShotClassifier(
+            make_pool(experts), device="cpu", precision="32-true", feature_cache=cache, **settings
+        )
+        seen.clear()
+        probabilities = clone(fitted).fit(images, names).predict_proba(queries)
+        return probabilities, sum(seen)
+
+    plain, passed = found(0, None)
+    cold, first = found(0, str(tmp_path))
+    warm, second = found(0, FeatureCache(tmp_path))
+    assert np.array_equal(plain, cold)
+    assert np.array_equal(plain, warm)
+    assert (passed, first, second) == (6 + 9, 6 + 9 + 2 * noise, 2 * noise)
+    assert found(2, tmp_path)[1] == noise + 6 + 9  # the network merged for the task passes through as ever
+    tuned = {"adapt": "full", "learning_rate": 1e-3, "steps": 1}
+    plain, passed = found(0, None, **tuned)
+    warm, second = found(0, tmp_path, **tuned)
+    assert np.array_equal(plain, warm)
+    assert second == passed - 6 + noise

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from smat.evaluation import (
     JointEvaluation,
     same_backbone,
 )
+from smat.experts import FeatureCache
 from smat.heads import Logistic, Prototype
 from smat.plugins import describe
 from tiny_pool import images_seen, make_pool
@@ -146,3 +148,9 @@ def test_an_interruption_leaves_whole_episodes_and_their_rates(source: Source) -
     with pytest.raises(KeyboardInterrupt):
         joint.run(source(sampler=FixedSampler(3, 1, 1)), 3, stop)
     assert [(len(cell.accuracies), cell.rates) for cell in joint.cells()] == [(1, [1e-3])] * 2
+
+
+def test_a_cache_is_no_part_of_what_results_depend_on(tmp_path: Path) -> None:
+    with_cache = EvaluationSettings(cache=FeatureCache(tmp_path))
+    assert with_cache == EvaluationSettings()
+    assert hash(with_cache) == hash(EvaluationSettings())

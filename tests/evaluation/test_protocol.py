@@ -1,6 +1,7 @@
 """Accuracies over episodes, against specialising a pool by hand."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
 from smat.evaluation import EpisodeRow, Experts, Frozen, FrozenFeatures, evaluate_domain, protocol
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import FeatureCache, SparseInterpolatedExperts
 from smat.heads import specialise
 from smat.precision import NetworkPrecision
 from tiny_pool import images_seen, make_pool
@@ -94,6 +95,25 @@ def test_one_expert_sees_every_image_once_and_is_what_specialised_networks_are(s
     assert images_seen(pool) == 2 * distinct  # by the untouched network and by the expert
     for row, probabilities in zip(rows, by_hand(pool, source(), 6), strict=True):
         torch.testing.assert_close(row.outcomes["smat"].confidence, probabilities.amax(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("experts", [0, 1, 2])
+def test_features_on_disk_save_passes_and_change_no_bit(source: Source, tmp_path: Path, experts: int) -> None:
+    def found(cache: FeatureCache | None) -> tuple[list[torch.Tensor], int]:
+        pool = make_pool(experts)
+        contenders: dict[str, Any] = {"pretrained": Frozen()}
+        if experts:
+            contenders["smat"] = Experts(pool, cache=cache)
+        rows = evaluate_domain(contenders, FrozenFeatures(pool, cache=cache), source(), 4)
+        return [outcome.confidence for row in rows for outcome in row.outcomes.values()], images_seen(pool)
+
+    noise = 2 * (2 if experts == 1 else 1)  # images that tell what each network is
+    plain, seen = found(None)
+    cold, first = found(FeatureCache(tmp_path))
+    warm, second = found(FeatureCache(tmp_path))
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(plain, cold, warm, strict=True))
+    assert first == seen + noise
+    assert second == noise + (4 * 3 * (2 + 4) if experts == 2 else 0)  # networks merged for a task are not kept
 
 
 def test_a_full_store_of_features_forgets_the_oldest_and_changes_nothing(

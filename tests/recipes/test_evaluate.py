@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import ViTConfig, ViTModel
 
 import smat
+from passes import count_passes
 from smat.cli import main
 from smat.domains.pocket import PocketDomain, pocket_domains
 from smat.episodes import EpisodeOptions
@@ -286,3 +287,24 @@ def test_mistakes_say_what_to_do(checkpoint: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="episodes is 0"):
         evaluate(checkpoint, DOMAINS, output=str(output), **{**SMALL, "episodes": 0})
     assert output.read_text() == "results of another day"
+
+
+def test_a_second_evaluation_takes_features_from_the_cache(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = count_passes(monkeypatch)
+
+    def rows(method: str, **more: Any) -> tuple[list[Any], int]:
+        seen.clear()
+        result = evaluate(checkpoint, DOMAINS[:2], method=method, **more, **SMALL)
+        return [cell.accuracies for cell in result.cells], sum(seen)
+
+    plain, passed = rows("pretrained")
+    cold, first = rows("pretrained", feature_cache=str(tmp_path / "features"))
+    warm, second = rows("pretrained", feature_cache=str(tmp_path / "features"))
+    assert plain == cold == warm
+    assert (first, second) == (passed + 2, 2)  # two images of noise tell what the network is
+    logistic, third = rows("logistic", feature_cache=str(tmp_path / "features"))
+    assert (logistic, third) == (rows("logistic")[0], 2)
+    with pytest.raises(ConfigError, match=r"feature cache .* cannot be written"):
+        evaluate(checkpoint, DOMAINS, feature_cache=f"{checkpoint}/config.json", **SMALL)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from passes import count_passes
 from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
 from smat.recipes.predict import predict
@@ -132,3 +133,16 @@ def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_p
     fails(DataError, "one class folder, 'holiday'", support=str(tmp_path / "query"))
     (tmp_path / "support" / "violet").mkdir()
     fails(DataError, "no images in .*violet")
+
+
+def test_the_frozen_network_sees_support_images_once(
+    checkpoint: str, folders: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, tables = count_passes(monkeypatch), []
+    for cache in (None, str(tmp_path / "features"), str(tmp_path / "features")):
+        predict(checkpoint, feature_cache=cache, **folders)
+        tables.append((Path(folders["output"]).read_text(), sum(seen)))
+        seen.clear()
+    support, query, noise = 3 * 2, 3 * 4, 2
+    assert [text for text, _ in tables] == [tables[0][0]] * 3
+    assert [passed for _, passed in tables] == [2 * support + query + extra for extra in (0, noise, noise - support)]

@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
+from passes import count_passes
 from small_comparison import DOMAINS, SMALL
 from smat.domains.pocket import PocketDomain
 from smat.episodes import EpisodeOptions
@@ -294,3 +295,16 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, images
 
     monkeypatch.setattr(PocketDomain, "image", image)
     return drawn
+
+
+def test_another_comparison_takes_features_from_the_cache(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, found = count_passes(monkeypatch), []
+    for out in ("first", "second"):
+        seen.clear()
+        settings = {"methods": ["pretrained", "knn"], "feature_cache": str(tmp_path / "features")}
+        reproduce("table1", base, out=str(tmp_path / out), **settings, **SMALL)
+        found.append(cells(tmp_path / out))
+    assert found[0] == found[1]
+    assert seen == [2]  # images of noise, which tell what the network is
