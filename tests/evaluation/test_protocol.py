@@ -9,7 +9,7 @@ import torch
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
 from smat.evaluation import EpisodeRow, Experts, Frozen, FrozenFeatures, evaluate_domain, protocol
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import RouterConfig, SparseInterpolatedExperts
 from smat.heads import specialise
 from smat.precision import NetworkPrecision
 from tiny_pool import images_seen, make_pool
@@ -92,6 +92,18 @@ def test_one_expert_sees_every_image_once_and_is_what_specialised_networks_are(s
     distinct = len({row for plan in plans for row in plan.support_rows + plan.query_rows})
     rows = rows_of(pool, source(), 6)
     assert images_seen(pool) == 2 * distinct  # by the untouched network and by the expert
+    for row, probabilities in zip(rows, by_hand(pool, source(), 6), strict=True):
+        torch.testing.assert_close(row.outcomes["smat"].confidence, probabilities.amax(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [{"null_expert": True}, {"router": RouterConfig(normalise_single=False)}])
+def test_one_expert_whose_weight_depends_on_the_task_is_merged_for_each(source: Source, config: dict) -> None:
+    pool = make_pool(experts=1, **config)
+    rows = rows_of(pool, source(), 6)
+    episodes = [source().episode(n) for n in range(6)]
+    weights = torch.cat([specialise(pool, e.support, e.support_labels).merge_weights for e in episodes])
+    assert weights.unique().numel() == 6
+    assert weights.max() < 1
     for row, probabilities in zip(rows, by_hand(pool, source(), 6), strict=True):
         torch.testing.assert_close(row.outcomes["smat"].confidence, probabilities.amax(1), rtol=1e-4, atol=1e-5)
 

@@ -157,7 +157,7 @@ class MetaTuner:
         pool, seed = self.pool, self.config.seed
         experts, device = pool.config.experts, self.fabric.device
         generator = torch_generator(seed, "routing", task)
-        routing = torch.rand(experts, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
+        routing = torch.rand(pool.config.routes, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
 
         def gates(start: int, stop: int) -> Tensor:
             u = torch.rand(experts, stop - start, generator=torch_generator(seed, "gates", task, start))
@@ -195,6 +195,8 @@ class MetaTuner:
         values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
         values |= {f"multiplier/{m}": v for m, v in enumerate(self.multipliers.clamp(min=0).tolist())}
         values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
+        if self.pool.config.null_expert:
+            values["merge_weight/null"] = 1 - sum(routing)
         values["temperature"] = self.pool.temperature
         if self.fabric.is_global_zero:
             self.on_step(StepReport(self.progress.tasks, values, sparsity))
