@@ -49,6 +49,18 @@ def test_probabilities_are_those_of_the_specialised_network() -> None:
     assert fitted.score(queries, truth) == 1
 
 
+def test_a_null_expert_keeps_part_of_the_pretrained_network() -> None:
+    pool = vit_pool(torch.float32, null_expert=True).eval()
+    images, names = labelled(3)
+    fitted = FewShotClassifier(pool, device="cpu", precision="32-true").fit(images, names)
+    weights = fitted.task_model_.merge_weights
+    assert weights.shape == (3,)
+    assert 0 < float(weights.sum()) < 0.99
+    merged = torch.cat([parameter.flatten() for parameter in fitted.task_model_.backbone.parameters()])
+    torch.testing.assert_close(merged, pool.merged_vector(weights))
+    np.testing.assert_allclose(fitted.predict_proba(images).sum(1), 1, atol=1e-6)
+
+
 def test_every_form_of_image_gives_the_same_result(tmp_path: Path) -> None:
     images, names = labelled(2)
     paths = [tmp_path / f"{i}.png" for i in range(len(images))]

@@ -10,7 +10,7 @@ import torch
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
 from smat.evaluation import EpisodeRow, Experts, Frozen, FrozenFeatures, evaluate_domain, protocol
-from smat.experts import FeatureCache, SparseInterpolatedExperts
+from smat.experts import FeatureCache, RouterConfig, SparseInterpolatedExperts
 from smat.heads import specialise
 from smat.precision import NetworkPrecision
 from tiny_pool import images_seen, make_pool
@@ -114,6 +114,18 @@ def test_features_on_disk_save_passes_and_change_no_bit(source: Source, tmp_path
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(plain, cold, warm, strict=True))
     assert first == seen + noise
     assert second == noise + (4 * 3 * (2 + 4) if experts == 2 else 0)  # networks merged for a task are not kept
+
+
+@pytest.mark.parametrize("config", [{"null_expert": True}, {"router": RouterConfig(normalise_single=False)}])
+def test_one_expert_whose_weight_depends_on_the_task_is_merged_for_each(source: Source, config: dict) -> None:
+    pool = make_pool(experts=1, **config)
+    rows = rows_of(pool, source(), 6)
+    episodes = [source().episode(n) for n in range(6)]
+    weights = torch.cat([specialise(pool, e.support, e.support_labels).merge_weights for e in episodes])
+    assert weights.unique().numel() == 6
+    assert weights.max() < 1
+    for row, probabilities in zip(rows, by_hand(pool, source(), 6), strict=True):
+        torch.testing.assert_close(row.outcomes["smat"].confidence, probabilities.amax(1), rtol=1e-4, atol=1e-5)
 
 
 def test_a_full_store_of_features_forgets_the_oldest_and_changes_nothing(

@@ -27,6 +27,8 @@ def folder_of(pool: SparseInterpolatedExperts, folder: Path) -> Path:
         {},
         {"experts": 0},
         {"experts": 1, "structure": "output"},
+        {"experts": 1, "null_expert": True},
+        {"experts": 3, "null_expert": True},
         {"router": RouterConfig(tokens=2, readout="first-class"), "count_head": True, "evaluation_beta": 1.0},
         {"gating": "open", "separate_deltas": True},
         {"gating": "random", "experts": 3, "density": 0.3},

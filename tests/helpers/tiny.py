@@ -1,5 +1,7 @@
 """A network, domains and runs that are small enough to be tuned within a test."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,13 +37,20 @@ def tiny_pool(**settings: object) -> SparseInterpolatedExperts:
         return SparseInterpolatedExperts(backbone, PoolConfig(**({"experts": 2} | settings)))  # type: ignore[arg-type]
 
 
-def tiny_source(split: str, name: str | None = None, train: bool = False) -> EpisodeSource:
+def tiny_source(
+    split: str,
+    name: str | None = None,
+    train: bool = False,
+    weights: Callable[[int], Sequence[float]] | None = None,
+) -> EpisodeSource:
     domains = [
         d for d in pocket_domains(image_size=IMAGE_SIZE) if d.name in ((name,) if name else ("glyphs", "polygons"))
     ]
     third = (1 / 3, 1 / 3, 1 / 3)
     image_format = ImageFormat(IMAGE_SIZE, third, third)
-    return EpisodeSource(domains, split, FixedSampler(3, 2, 2), image_format=image_format, train=train, seed=1)
+    return EpisodeSource(
+        domains, split, FixedSampler(3, 2, 2), image_format=image_format, train=train, seed=1, weights=weights
+    )
 
 
 def tiny_tuner(folder: Path, pool: SparseInterpolatedExperts | None = None, **settings: object) -> MetaTuner:
@@ -58,11 +67,13 @@ def tiny_tuner(folder: Path, pool: SparseInterpolatedExperts | None = None, **se
             delta=GroupConfig("adamw", 1e-2), gates=GroupConfig("sgd", 1e3), router=GroupConfig("adamw", 1e-3)
         ),
     }
+    config = TuningConfig(**(defaults | settings))  # type: ignore[arg-type]
+    weights = partial(config.domain_weights, (1.0, 1.0)) if config.leave_out.share else None
     return MetaTuner(
         pool or tiny_pool(),
-        tiny_source("train", train=True),
+        tiny_source("train", train=True, weights=weights),
         [tiny_source("val", "glyphs")],
-        TuningConfig(**(defaults | settings)),  # type: ignore[arg-type]
+        config,
         folder,
         Fabric(accelerator="cpu", devices=1),
         **callbacks,  # type: ignore[arg-type]

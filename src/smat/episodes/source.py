@@ -1,6 +1,6 @@
 """Episodes by number: which domain, which images, and the tensors they become."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class EpisodeSource:
         train: whether images are augmented at random (training) or only cut (tests).
         transforms: how images are cut and augmented.
         seed: random seed of the run, 0 or more.
-        weights: how often each domain is drawn, in proportion; None: all alike.
+        weights: how often each domain is drawn, in proportion, or a function that says so of the number of an episode;
+            None: all alike.
         joined: whether all images of an episode are both its support and its query.
         plans: episodes of these domains that were drawn before: episode n is `plans[n]`. None: draw them.
 
@@ -51,7 +52,7 @@ class EpisodeSource:
         train: bool = False,
         transforms: TransformConfig | None = None,
         seed: int = 0,
-        weights: Sequence[float] | None = None,
+        weights: Sequence[float] | Callable[[int], Sequence[float]] | None = None,
         joined: bool = False,
         plans: Sequence[EpisodePlan] | None = None,
     ) -> None:
@@ -65,7 +66,8 @@ class EpisodeSource:
         self.seed = seed
         self.plans = plans
         self._by_name = {domain.name: domain for domain in self.domains}
-        self._shares = _shares(self.domains, weights)
+        self._weights = weights
+        self._shares = _shares(self.domains, weights(0) if callable(weights) else weights)
         if len(self._by_name) < len(self.domains):
             raise ConfigError(f"two domains have one name: {[d.name for d in self.domains]}; give each its own")
         self._classes = {domain.name: _classes(domain, split) for domain in self.domains}
@@ -81,7 +83,8 @@ class EpisodeSource:
         """
         if self.plans is not None:
             return self.plans[n]
-        choice = numpy_generator(self.seed, "domain", n).choice(len(self.domains), p=self._shares)
+        shares = _shares(self.domains, self._weights(n)) if callable(self._weights) else self._shares
+        choice = numpy_generator(self.seed, "domain", n).choice(len(self.domains), p=shares)
         domain = self.domains[int(choice)]
         rng = numpy_generator(self.seed, f"episode/{self.split}/{domain.name}", n)
         classes = self._classes[domain.name]

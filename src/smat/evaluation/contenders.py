@@ -43,7 +43,8 @@ class Frozen:
 class Experts:
     """A pool, as it is now, without adaptation: merged for the episode's support set, then a head.
 
-    One expert alone makes the same network for every task, so that its features of images seen before are known.
+    One expert that is not routed makes the same network for every task, so that its features of images seen before are
+    known.
 
     Attributes:
         pool: on the device of the episodes; it is left as it was.
@@ -60,7 +61,7 @@ class Experts:
     @torch.no_grad()
     def __post_init__(self) -> None:
         self._features = None
-        if self.pool.config.experts == 1:
+        if not self.pool.config.routed:
             with evaluating(self.pool):
                 merged = self.pool.merged_vector(torch.ones(1, device=self.pool.pretrained.device))
             self._features = FrozenFeatures(self.pool, self.precision, merged, self.cache)

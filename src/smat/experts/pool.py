@@ -27,6 +27,10 @@ from smat.precision import NetworkPrecision
 HEAD = (10.0, 0.0)
 """Scale and bias of the cosine where learning begins."""
 
+NULL_OFFSET = -2.0
+"""What is added to the null expert's logit over the temperature: at any temperature its score starts near σ(-2) = 0.12,
+and those of the experts near 1/2, so that training starts close to the paper's."""
+
 # Tensors of updates that checkpoints have known without the update's own name before them.
 _PLAIN = {f"update.{name}": name for name in ("delta", "gate_logits", "head_logits")}
 
@@ -70,7 +74,7 @@ class SparseInterpolatedExperts(
         self.register_parameter("head", nn.Parameter(torch.tensor(HEAD)) if config.learned_head else None)
         if config.experts:
             self.router = config.make_router()
-            self.router.build(backbone.feature_dim, config.experts)
+            self.router.build(backbone.feature_dim, config.routes)
         self.update = config.make_update()
         self.update.build(backbone, self.pretrained, self.layout, config.experts)
 
@@ -101,18 +105,25 @@ class SparseInterpolatedExperts(
         return self.update.gates(uniform)
 
     def route(
-        self, prototypes: Float[Tensor, "way dim"], uniform: Float[Tensor, " experts"] | None = None
-    ) -> tuple[Float[Tensor, " experts"], Float[Tensor, " experts"]]:
+        self, prototypes: Float[Tensor, "way dim"], uniform: Float[Tensor, " routes"] | None = None
+    ) -> tuple[Float[Tensor, " experts"], Float[Tensor, " routes"]]:
         """Merge weights α and routing logits of a task.
+
+        With a null expert, α is a point of a simplex with one more corner, of which the experts' coordinates are kept:
+        they sum to less than 1, and the rest is the null expert's weight. Its logit is the last one.
 
         Args:
             prototypes: class means of the *pre-trained* network's features.
-            uniform: u in (0, 1), one per expert, draws a relaxed Bernoulli; deterministic without.
+            uniform: u in (0, 1), one per logit, draws a relaxed Bernoulli; deterministic without.
         """
         if not self.config.experts:
             return prototypes.new_zeros(0), prototypes.new_zeros(0)
         logits = self.router(prototypes)
-        return self.router.merge_weights(logits, self.temperature, uniform), logits
+        if not self.config.null_expert:
+            return self.router.merge_weights(logits, self.temperature, uniform), logits
+        offset = torch.zeros_like(logits)
+        offset[-1] = NULL_OFFSET * self.temperature
+        return self.router.merge_weights(logits + offset, self.temperature, uniform)[:-1], logits
 
     def merge(self, weights: Float[Tensor, " experts"], uniform: Uniform | None = None) -> Merged:
         """The network that the experts make together under the given weights (paper, eq. 4)."""

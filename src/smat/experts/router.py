@@ -97,7 +97,7 @@ class Router(nn.Module, Plugin, ABC):
 
         Args:
             dim: number of features.
-            experts: M.
+            experts: M; one more with a null expert, which is the last.
         """
 
     @abstractmethod

@@ -43,7 +43,8 @@ class PoolConfig:
     """The experts, their gates and their router.
 
     Attributes:
-        experts: number of experts M; 0 leaves the pre-trained network as it is, 1 needs no routing.
+        experts: number of experts M; 0 leaves the pre-trained network as it is, 1 needs no routing unless there is a
+            null expert.
         gating: `learned` gates, or what takes their place: `open` everywhere, or where a mask set by hand lets the
             update through (see `smat.experts.masks`).
         density: share of open gates of the masks `random` and `magnitude`.
@@ -65,6 +66,8 @@ class PoolConfig:
         update: class of one's own for what the experts add, by import path, in place of what `gating`,
             `separate_deltas` and the settings of gates make.
         routing: class of one's own for the router, by import path, in place of what `router` makes.
+        null_expert: whether the router can also choose a null expert, which adds nothing, so that the merge weights of
+            the others may sum to less than 1 (beyond the paper).
     """
 
     experts: int = 8
@@ -87,10 +90,13 @@ class PoolConfig:
     # Not in the repr, of which fingerprints of pools are made, and absent from the records of pools without them.
     update: Update | None = field(default=None, repr=False)
     routing: Router | None = field(default=None, repr=False)
+    null_expert: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.experts < 0:
             raise ConfigError(f"pool.experts is {self.experts}; give 0 (pre-trained network only) or more")
+        if self.null_expert and not self.experts:
+            raise ConfigError("pool.null_expert needs experts to choose from: set pool.experts to 1 or more")
         if self.gating not in get_args(Gating):
             raise ConfigError(f"pool.gating {self.gating!r} is unknown: choose one of {', '.join(get_args(Gating))}")
         if not 0 < self.density <= 1 or self.last_blocks < 1:
@@ -103,9 +109,20 @@ class PoolConfig:
         if self.gating != "learned" and (self.structure != "parameter" or self.count_head):
             raise ConfigError("pool.structure and pool.count_head are of learned gates: leave them with other gating")
 
+    @property
+    def routes(self) -> int:
+        """Number of routing logits: one per expert and, where there is a null expert, a last one for it."""
+        return self.experts + self.null_expert
+
+    @property
+    def routed(self) -> bool:
+        """Whether merge weights can differ between tasks; they do not for one expert whose weight is always 1."""
+        alone_is_one = self.routing is None and self.router.normalise_single
+        return self.routes > 1 or (self.routes == 1 and not alone_is_one)
+
     def to_dict(self) -> dict[str, Any]:
-        """All settings as plain data; plug-ins only where there are any."""
-        absent = {name for name in ("update", "routing") if getattr(self, name) is None}
+        """All settings as plain data; plug-ins and a null expert only where there are any."""
+        absent = {name for name in ("update", "routing", "null_expert") if not getattr(self, name)}
         return {name: value for name, value in plain(self).items() if name not in absent}
 
     @classmethod

@@ -18,7 +18,7 @@ class TaskModel(nn.Module):
         backbone: a copy with the merged parameters: images in, features out.
         head: what made the classifier, and makes it again when the backbone has been tuned.
         classifier: features in, logits out.
-        merge_weights: how much of each expert is in it, `[experts]`.
+        merge_weights: how much of each expert is in it, `[experts]`; their sum is below 1 with a null expert.
     """
 
     merge_weights: Tensor

@@ -1,5 +1,6 @@
 """Meta-tuning: the objective of a training task, the sparsity constraint, the optimizers, the loop."""
 
+from smat.metatuning.leave_out import LeaveOut
 from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, train_task
 from smat.metatuning.optimizers import GroupConfig, MetaOptimizer, OptimizerConfig
 from smat.metatuning.settings import Progress, StepReport, TuningConfig
@@ -10,6 +11,7 @@ __all__ = [
     "CrossEntropy",
     "Distillation",
     "GroupConfig",
+    "LeaveOut",
     "MetaOptimizer",
     "MetaTuner",
     "ObjectiveConfig",

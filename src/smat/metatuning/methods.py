@@ -35,6 +35,7 @@ METHODS = {
     "smat-no-teacher": Method("SMAT without distillation", _SMAT),
     "smat-one-expert": Method("SMAT with one expert, so without routing", _SMAT),
     "smat-no-episodes": Method("SMAT without a support/query split: a task's images are both", _SMAT),
+    "smat-null": Method("SMAT with a null expert, whose router also learns on domains left out in turn", "smat"),
     "smat-dense": Method("SMAT with gates that no constraint closes", _SMAT),
     "mask-random": Method("SMAT with a random tenth of the gates open, others for each expert", _SMAT),
     "mask-magnitude": Method("SMAT with gates open at the tenth of largest pre-trained weights", _SMAT),

@@ -12,7 +12,7 @@ The student (θ_i', c') is trained on the query (paper, section 3.4) by
       + w/2 · T² KL(p_teacher ‖ p_student) + w/2 · T² KL(p_pretrained ‖ p_student)    predictions at temperature T
       + Σ_k w_k · term_k                                                              terms of one's own
       + Σ_m λ_m (E[density_m] - (1 - τ)) + Σ_m λ_m (sparsity_m - τ)                   see `constraint`
-      + 1e-4 · mean_m a_m²                                                            a: routing logits
+      + 1e-4 · mean_m a_m²                                  a: routing logits, the null expert's among them
 
 The dense teacher is (θ_i', c') after one or more gradient steps on CE(Q) that no gate restrains.
 
@@ -53,7 +53,7 @@ class TaskResult(PassesResult):
 
     Attributes:
         merge_weights: α, `[experts]`.
-        routing_logits: a, `[experts]`.
+        routing_logits: a, `[experts]`, and a last one with a null expert.
         expected_density: of each expert.
         sparsity: measured, of each expert.
     """

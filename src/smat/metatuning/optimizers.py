@@ -1,6 +1,7 @@
 """Optimizer groups of meta-tuning: each part of the pool with its own rule, clipping and schedule."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,17 +100,21 @@ class MetaOptimizer:
             if members
         }
 
-    def step(self, progress: float) -> dict[str, float]:
+    def step(self, progress: float, groups: Collection[str] | None = None) -> dict[str, float]:
         """Clip, update and clear gradients.
 
         Args:
             progress: share of the run that is done, 0..1, for the schedule.
+            groups: names of the groups that are updated; the others only lose their gradients. None: all.
 
         Returns:
-            The norm of each group's gradient before clipping.
+            The norm before clipping of the gradient of each group that is updated.
         """
         norms = {}
         for name, (config, optimizer) in self.groups.items():
+            if groups is not None and name not in groups:
+                optimizer.zero_grad()
+                continue
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * (self.config.scale(progress) if config.scheduled else 1.0)
             members = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]

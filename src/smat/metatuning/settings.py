@@ -1,9 +1,11 @@
 """A run's settings, and what it reports on the way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smat.errors import ConfigError
 from smat.heads import Head
+from smat.metatuning.leave_out import LeaveOut
 from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.optimizers import OptimizerConfig
 from smat.precision import Precision
@@ -27,6 +29,7 @@ class TuningConfig:
         checkpoint_every: number of tasks between checkpoints; the end and an interruption save one too.
         seed: seed of everything random in the run.
         head: head that the tasks are trained and validated through, by import path; nearest prototypes by default.
+        leave_out: domains left out in turn, from whose tasks only the router learns.
     """
 
     tasks: int = 100_000
@@ -41,6 +44,7 @@ class TuningConfig:
     checkpoint_every: int = 500
     seed: int = 0
     head: Head | None = None
+    leave_out: LeaveOut = LeaveOut()
 
     def __post_init__(self) -> None:
         for name in ("tasks", "meta_batch", "checkpoint_every"):
@@ -53,6 +57,15 @@ class TuningConfig:
             )
         if self.target_sparsity is not None and not 0 <= self.target_sparsity < 1:
             raise ConfigError(f"tuning.target_sparsity is {self.target_sparsity}; it must be in [0, 1), or null")
+
+    def router_alone(self, task: int) -> bool:
+        """Whether only the router learns from a training task; it is alike for all tasks of an optimizer step."""
+        return self.leave_out.router_alone(self.seed, task // self.meta_batch)
+
+    def domain_weights(self, weights: Sequence[float], task: int) -> list[float]:
+        """How often each domain is drawn for a training task, given how often each is where none is left out."""
+        step, steps = task // self.meta_batch, self.tasks // self.meta_batch
+        return self.leave_out.domain_weights(weights, self.seed, step, steps)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The episodes of a meta-tuning run: those to train on, and those that choose the best checkpoint."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from smat.backbones import ImageFormat
@@ -26,7 +27,8 @@ def episode_sources(
 
     Raises:
         DataError: a domain has too few classes or images for the episodes.
-        ConfigError: no domain to train on, or validation domains in a run without validations.
+        ConfigError: no domain to train on, or only one where each is to be left out in turn, or validation domains in a
+            run without validations.
     """
     training = [domain for domain in domains if domain.role != "validation"]
     validating = [domain.for_validation() for domain in domains if domain.role == "validation"]
@@ -36,6 +38,13 @@ def episode_sources(
         raise ConfigError(
             f"{', '.join(domain.name for domain in validating)} have the role validation, but tuning.validate_every "
             "is 0, so that nothing is validated: leave them out, or give a number of tasks"
+        )
+    weights = [domain.weight for domain in training]
+    leaving_out = config.tuning.leave_out.share > 0
+    if leaving_out and (count := sum(weight > 0 for weight in weights)) < 2:
+        raise ConfigError(
+            f"tuning.leave_out.share is {config.tuning.leave_out.share}, but {count} domain is trained on: give two or "
+            "more, or set it to 0"
         )
     sampler = config.episodes.build_sampler()
     common: dict[str, Any] = {
@@ -48,7 +57,7 @@ def episode_sources(
         "train",
         sampler,
         train=True,
-        weights=[domain.weight for domain in training],
+        weights=partial(config.tuning.domain_weights, weights) if leaving_out else weights,
         joined=not config.episodes.split,
         **common,
     )

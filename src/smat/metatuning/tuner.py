@@ -58,6 +58,11 @@ class MetaTuner:
                 f"tuning.target_sparsity is {config.target_sparsity}, but {type(pool.update).__name__} (pool.gating "
                 f"{pool.config.gating!r}) has no gates to learn: set tuning.target_sparsity to null"
             )
+        if config.leave_out.share and not pool.config.routed:
+            raise ConfigError(
+                f"tuning.leave_out.share is {config.leave_out.share}, but one expert without a null expert leaves the "
+                "router no choice to learn: set pool.null_expert, pool.experts to 2 or more, or the share to 0"
+            )
         if config.meta_batch % fabric.world_size:
             raise ConfigError(
                 f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"
@@ -145,7 +150,7 @@ class MetaTuner:
                 f"state before it is in {self.folder}. Look at its images, lower optimizers.delta.lr, or use 32-true"
             )
         self._reduce_gradients()
-        norms = self.optimizer.step(start / config.tasks)
+        norms = self.optimizer.step(start / config.tasks, {"router"} if config.router_alone(start) else None)
         pool.update.after_step()
         self.progress.tasks += config.meta_batch
         pool.tasks_seen += config.meta_batch
@@ -157,7 +162,7 @@ class MetaTuner:
         pool, seed = self.pool, self.config.seed
         experts, device = pool.config.experts, self.fabric.device
         generator = torch_generator(seed, "routing", task)
-        routing = torch.rand(experts, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
+        routing = torch.rand(pool.config.routes, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
 
         def gates(start: int, stop: int) -> Tensor:
             u = torch.rand(experts, stop - start, generator=torch_generator(seed, "gates", task, start))
@@ -195,6 +200,8 @@ class MetaTuner:
         values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
         values |= {f"multiplier/{m}": v for m, v in enumerate(self.multipliers.clamp(min=0).tolist())}
         values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
+        if self.pool.config.null_expert:
+            values["merge_weight/null"] = 1 - sum(routing)
         values["temperature"] = self.pool.temperature
         if self.fabric.is_global_zero:
             self.on_step(StepReport(self.progress.tasks, values, sparsity))
