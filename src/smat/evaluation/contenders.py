@@ -1,5 +1,6 @@
 """What is compared: a network and a head, fine-tuned or not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,9 +18,9 @@ from smat.adaptation import (
 )
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
-from smat.evaluation.protocol import FrozenFeatures
-from smat.experts import FeatureCache, SparseInterpolatedExperts
-from smat.heads import Head, Logistic, Neighbours, Prototype, TaskModel, fit_task, head_of, specialise
+from smat.evaluation.protocol import EpisodeFeatures, FixedFeatures
+from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
+from smat.heads import FULL, Head, Prototype, TaskModel, head_of, specialise
 from smat.precision import NetworkPrecision
 from smat.rng import derive_seed
 
@@ -34,9 +35,10 @@ class Frozen:
 
     head: Head = Prototype()
 
-    def __call__(self, episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:
+    @torch.no_grad()
+    def __call__(self, episode: Episode, features: EpisodeFeatures) -> Float[Tensor, "n_query way"]:
         """Probabilities of the queries' classes."""
-        return _fitted(self.head, episode, features)
+        return _fitted(self.head, episode, features.of_fixed(features.frozen, self.head.views))
 
 
 @dataclass
@@ -50,39 +52,33 @@ class Experts:
         pool: on the device of the episodes; it is left as it was.
         precision: of its networks; the head, routing and logits are in float32.
         head: nearest prototypes by default.
+        strengths: networks that the head gets the features of: how far each goes from the frozen one to the merged one.
         cache: features of earlier runs, on disk, for one expert alone.
     """
 
     pool: SparseInterpolatedExperts
     precision: NetworkPrecision = "32-true"
     head: Head | None = None
+    strengths: Sequence[Strength] = FULL
     cache: FeatureCache | None = None
 
     @torch.no_grad()
     def __post_init__(self) -> None:
-        self._features = None
-        if not self.pool.config.routed:
+        self._fixed = None
+        if not self.pool.config.routed and self.strengths == FULL:
             with evaluating(self.pool):
                 merged = self.pool.merged_vector(torch.ones(1, device=self.pool.pretrained.device))
-            self._features = FrozenFeatures(self.pool, self.precision, merged, self.cache)
+            self._fixed = FixedFeatures(self.pool, self.precision, merged, self.cache)
 
     @torch.no_grad()
-    def __call__(self, episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:
+    def __call__(self, episode: Episode, features: EpisodeFeatures) -> Float[Tensor, "n_query way"]:
         """Probabilities of the queries' classes."""
-        if self._features:
-            return _fitted(head_of(self.pool, self.head), episode, self._features(episode))
-        frozen = features[: len(episode.support)]
+        head = head_of(self.pool, self.head)
+        if self._fixed:
+            return _fitted(head, episode, features.of_fixed(self._fixed, head.views))
         with evaluating(self.pool):
-            classifier, queries = fit_task(
-                self.pool,
-                episode.support,
-                episode.support_labels,
-                episode.query,
-                head=self.head,
-                precision=self.precision,
-                frozen=frozen,
-            )
-        return classifier.probabilities(queries)
+            found = features.at_strengths(self.pool, self.precision, self.strengths, head.views)
+        return _fitted(head.for_networks(len(self.strengths)), episode, found)
 
 
 @dataclass
@@ -107,7 +103,7 @@ class FineTuned:
     head: Head | None = None
     rates: list[float] = field(default_factory=list)
 
-    def __call__(self, episode: Episode, features: Float[Tensor, "n dim"]) -> Float[Tensor, "n_query way"]:
+    def __call__(self, episode: Episode, features: EpisodeFeatures) -> Float[Tensor, "n_query way"]:
         """Probabilities of the queries' classes; the queries pass through the network once, after the last step.
 
         A network that the learning rate broke finds all classes alike: its episode counts as it is.
@@ -144,11 +140,7 @@ class FineTuned:
         return FineTuning(episode.support, episode.support_labels, self.tuner, self.config, seed, self.precision)
 
 
-@torch.no_grad()
-def _fitted(head: Head, episode: Episode, features: Tensor) -> Tensor:
-    n = len(episode.support)
-    return head.fit(features[:n], episode.support_labels, episode.way).probabilities(features[n:])
-
-
-BASELINES = {"logistic": Frozen(Logistic()), "knn": Frozen(Neighbours())}
-"""What a user would pick instead, on frozen features; neither is fine-tuned."""
+def _fitted(head: Head, episode: Episode, features: tuple[Tensor, Tensor]) -> Tensor:
+    support, queries = features
+    labels = episode.support_labels.repeat(len(head.views.support))
+    return head.fit(support, labels, episode.way).probabilities(queries)

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,14 +13,18 @@ from smat.backbones import ImageFormat
 from smat.domains import Domain
 from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
 from smat.errors import ConfigError
-from smat.experts import FeatureCache, SparseInterpolatedExperts, cached
+from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached
+from smat.heads import WHOLE, TaskFeatures, View, Views
+from smat.heads.features import FeatureNetwork, Part
 from smat.precision import NetworkPrecision
 
 FEATURES_KEPT = 50_000  # frozen features kept at a time: 77 MB for a ViT-S
+NONE = Strength(0, 0)
+"""The frozen network."""
 
-Contender = Callable[[Episode, Tensor], Tensor]
-"""Classifies an episode's queries: from the episode, on the device, and the frozen network's features of its images
-(support first, `[n_support + n_query, dim]`) to probabilities `[n_query, way]`."""
+Contender = Callable[[Episode, "EpisodeFeatures"], Tensor]
+"""Classifies an episode's queries: from the episode, on the device, and features of its images, to probabilities
+`[n_query, way]`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Outcome:
     Attributes:
         confidence: the probability that it gave to the class it chose, `[n_query]`, in 0..1.
         correct: whether that was the right class, `[n_query]`.
-        seconds: what it took, without the images and their frozen features.
+        seconds: what it took, without the images and their frozen features, but with the passes that it shares with
+            others.
     """
 
     confidence: Float[Tensor, " n_query"]
@@ -66,8 +71,8 @@ class EpisodeRow:
     outcomes: Mapping[str, Outcome]
 
 
-class FrozenFeatures:
-    """Features of an episode's images, support first, by a network that is the same in all episodes.
+class FixedFeatures:
+    """Features of an episode's images by a network that is the same in all episodes.
 
     An image is the same in all test episodes, and so are its features: those of the images seen last are kept, and
     only new images pass through the network.
@@ -89,16 +94,19 @@ class FrozenFeatures:
     ) -> None:
         self.network = cached(pool.network(pool.pretrained if vector is None else vector, precision), cache)
         self.device = pool.pretrained.device
-        self.kept: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
+        self.kept: OrderedDict[tuple[str, int, View], Tensor] = OrderedDict()
 
     @torch.no_grad()
-    def __call__(self, episode: Episode) -> Float[Tensor, "n dim"]:
-        """Features of an episode on the network's device."""
+    def __call__(
+        self, episode: Episode, view: View = WHOLE, parts: Sequence[Part] = ("support", "query")
+    ) -> Float[Tensor, "n dim"]:
+        """Features of an episode's support and query, or of one of them, in a view, on the network's device."""
         plan = episode.plan
-        keys = [(plan.domain, row) for row in plan.support_rows + plan.query_rows]
+        given = {"support": (plan.support_rows, episode.support), "query": (plan.query_rows, episode.query)}
+        keys = [(plan.domain, row, view) for part in parts for row in given[part][0]]
         new = [place for place, key in enumerate(keys) if key not in self.kept]
         if new:
-            images = torch.cat([episode.support, episode.query])[new]
+            images = view(torch.cat([given[part][1] for part in parts])[new])
             for place, feature in zip(new, self.network(images), strict=True):
                 self.kept[keys[place]] = feature.clone()  # a view would keep the whole batch alive
         for key in keys:
@@ -107,6 +115,63 @@ class FrozenFeatures:
         while len(self.kept) > FEATURES_KEPT:
             self.kept.popitem(last=False)
         return features
+
+
+class EpisodeFeatures(TaskFeatures):
+    """The features of one episode that its contenders share: each pass through a network is made once.
+
+    Args:
+        episode: on the device.
+        frozen: the pre-trained network around which the contenders' networks are.
+    """
+
+    def __init__(self, episode: Episode, frozen: FixedFeatures) -> None:
+        super().__init__(episode.support, episode.query)
+        self.episode, self.frozen = episode, frozen
+        self.frozen_support = frozen(episode)[: len(episode.support)]
+        self._merged: dict[int, Tensor] = {}
+
+    def of_fixed(
+        self, network: FixedFeatures, views: Views
+    ) -> tuple[Float[Tensor, "views_n dim"], Float[Tensor, "n_query dim"]]:
+        """Support and query features by a network that is the same in all episodes, as `of` gives them."""
+        return self.of({network: network.network}, views)
+
+    def at_strengths(
+        self,
+        pool: SparseInterpolatedExperts,
+        precision: NetworkPrecision,
+        strengths: Sequence[Strength],
+        views: Views,
+    ) -> tuple[Float[Tensor, "views_n networks_dim"], Float[Tensor, "n_query networks_dim"]]:
+        """Support and query features by the networks that a pool makes for the episode, as `of` gives them.
+
+        Args:
+            pool: of the frozen network; it is not changed while the episode lasts.
+            precision: of its networks.
+            strengths: how far each network goes from the frozen one to the merged one.
+            views: of the images.
+        """
+        networks: dict[Hashable, FeatureNetwork] = {}
+        for strength in strengths:
+            if strength == NONE:
+                networks[self.frozen] = self.frozen.network
+            else:
+                vector = strength.apply(pool.pretrained, self._merged_by(pool, precision), pool.layout)
+                networks[id(pool), strength] = pool.network(vector, precision)
+        return self.of(networks, views)
+
+    def _merged_by(self, pool: SparseInterpolatedExperts, precision: NetworkPrecision) -> Tensor:
+        if id(pool) not in self._merged:
+            labels = self.episode.support_labels
+            vector, _ = pool.merged_for(self.episode.support, labels, precision, self.frozen_support)
+            self._merged[id(pool)] = vector
+        return self._merged[id(pool)]
+
+    def _computed(self, key: Hashable, network: FeatureNetwork, view: View, parts: Sequence[Part]) -> Tensor:
+        if isinstance(key, FixedFeatures):
+            return key(self.episode, view, parts)
+        return super()._computed(key, network, view, parts)
 
 
 def domain_sources(
@@ -142,7 +207,7 @@ def domain_sources(
 
 def evaluate_domain(
     contenders: Mapping[str, Contender],
-    frozen: FrozenFeatures,
+    frozen: FixedFeatures,
     source: EpisodeSource,
     episodes: int,
     *,
@@ -177,7 +242,7 @@ def evaluate_domain(
     rows: list[EpisodeRow] = []
     for n, episode in enumerate(episode_loader(source, first, episodes, workers=workers), start=first):
         episode = episode.to(frozen.device)
-        features = frozen(episode)
+        features = EpisodeFeatures(episode, frozen)
         rows.append(
             EpisodeRow(
                 id=episode.plan.id,
@@ -194,8 +259,8 @@ def evaluate_domain(
     return rows
 
 
-def _outcome(contender: Contender, episode: Episode, features: Tensor) -> Outcome:
-    start = time.perf_counter()
+def _outcome(contender: Contender, episode: Episode, features: EpisodeFeatures) -> Outcome:
+    start, features.reused = time.perf_counter(), 0.0
     confidence, choice = contender(episode, features).cpu().max(dim=1)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start + features.reused
     return Outcome(confidence.float(), (choice == episode.query_labels.cpu()).float(), seconds)

@@ -7,6 +7,7 @@ from smat.experts.network import Network
 from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
+from smat.experts.strength import Strength
 from smat.experts.structure import Structure, gate_index
 from smat.experts.updates import (
     FixedGates,
@@ -34,6 +35,7 @@ __all__ = [
     "SeparateUpdates",
     "SharedUpdate",
     "SparseInterpolatedExperts",
+    "Strength",
     "Structure",
     "TemperatureSchedule",
     "TransformerRouter",

@@ -1,20 +1,37 @@
 """Heads: support features and labels in, a classifier of features out; with a network, a classifier of images."""
 
+from smat.heads.features import TaskFeatures, query_features, support_features
 from smat.heads.head import Classifier, Head
+from smat.heads.linear import LDA, LinearClassifier, Logistic, Ridge
+from smat.heads.mixtures import Average, Mixture
+from smat.heads.neighbours import Neighbours
 from smat.heads.prototype import LOGIT_SCALE, Prototype, PrototypeClassifier
-from smat.heads.sklearn_heads import Logistic, Neighbours
-from smat.heads.task_model import TaskModel, fit_task, head_of, specialise
+from smat.heads.task_model import FULL, TaskModel, fit_task, head_of, specialise, vectors_at
+from smat.heads.views import WHOLE, View, Views
 
 __all__ = [
+    "FULL",
+    "LDA",
     "LOGIT_SCALE",
+    "WHOLE",
+    "Average",
     "Classifier",
     "Head",
+    "LinearClassifier",
     "Logistic",
+    "Mixture",
     "Neighbours",
     "Prototype",
     "PrototypeClassifier",
+    "Ridge",
+    "TaskFeatures",
     "TaskModel",
+    "View",
+    "Views",
     "fit_task",
     "head_of",
+    "query_features",
     "specialise",
+    "support_features",
+    "vectors_at",
 ]

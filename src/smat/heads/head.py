@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from smat.heads.views import ONE_VIEW, Views
 from smat.plugins import Plugin
 
 
@@ -35,9 +36,12 @@ class Head(Plugin, ABC):
     Attributes:
         differentiable: whether the classifier's tensors and its logits are differentiable in the features. Meta-tuning
             needs it; fine-tuning goes through class means where it is not.
+        views: what passes through the network of each image. With several views of a support image, `fit` gets the
+            features of all first views, then of all second ones, and so on, and the labels as often.
     """
 
     differentiable: bool = True
+    views: Views = ONE_VIEW
 
     @abstractmethod
     def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Classifier:
@@ -48,3 +52,11 @@ class Head(Plugin, ABC):
             labels: classes 0..way-1, each at least once.
             way: number of classes.
         """
+
+    def for_networks(self, networks: int) -> "Head":
+        """The head for the features of several networks side by side; they are one long feature unless it says more."""
+        return self
+
+    def after_tuning(self) -> "Head":
+        """The head for a network that has been tuned on the support set, which then says nothing of what is best."""
+        return self

@@ -1,21 +1,29 @@
 """From a pool to a classifier of a task's images: the one way."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.experts import FeatureCache, SparseInterpolatedExperts, cached, count_classes
+from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached, count_classes
+from smat.heads.features import FeatureNetwork, TaskFeatures, query_features, support_features
 from smat.heads.head import Classifier, Head
+from smat.heads.mixtures import Mixture
 from smat.heads.prototype import Prototype
 from smat.precision import NetworkPrecision
 
+FULL = (Strength(),)
+"""The merged network alone."""
+
 
 class TaskModel(nn.Module):
-    """A network for one task, with ordinary parameters and no experts in it: images in, logits out.
+    """Networks for one task, with ordinary parameters and no experts in them: images in, logits out.
 
     Attributes:
         backbone: a copy with the merged parameters: images in, features out.
+        others: further networks, such as the frozen one, whose features come before those of `backbone`.
         head: what made the classifier, and makes it again when the backbone has been tuned.
         classifier: features in, logits out.
         merge_weights: how much of each expert is in it, `[experts]`; their sum is below 1 with a null expert.
@@ -23,9 +31,17 @@ class TaskModel(nn.Module):
 
     merge_weights: Tensor
 
-    def __init__(self, backbone: Backbone, head: Head, classifier: Classifier, merge_weights: Tensor) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        classifier: Classifier,
+        merge_weights: Tensor,
+        others: Sequence[Backbone] = (),
+    ) -> None:
         super().__init__()
-        self.backbone, self.head, self.classifier = backbone, head, classifier
+        self.backbone, self.others = backbone, nn.ModuleList(others)
+        self.head, self.classifier = head, classifier
         self.register_buffer("merge_weights", merge_weights)
 
     @property
@@ -33,14 +49,27 @@ class TaskModel(nn.Module):
         """Number of classes."""
         return self.classifier.way
 
+    @property
+    def networks(self) -> list[Backbone]:
+        """All networks, in the order of their features."""
+        return [*self.others, self.backbone]  # pyright: ignore[reportReturnType]
+
+    @property
+    def passes(self) -> int:
+        """Passes through a network that an image takes."""
+        return len(self.networks) * len(self.head.views.query)
+
     @torch.no_grad()
-    def refit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"]) -> None:
-        """Make the classifier anew, from the support features of the backbone as it is now."""
-        self.classifier = self.head.fit(features, labels, self.way)
+    def refit(self, features: Float[Tensor, "views_n networks_dim"], labels: Int[Tensor, " n"]) -> None:
+        """Make the classifier anew, from the support features of the networks as they are now."""
+        head = self.head.after_tuning().for_networks(len(self.networks))
+        self.classifier = head.fit(features, labels.repeat(len(self.head.views.support)), self.way)
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
-        """Logits of the task's classes."""
-        return self.classifier(self.backbone(images))
+        """Logits of the task's classes, in float32."""
+        features = query_features(self.networks, images, self.head.views.query)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.classifier(features.float())
 
 
 def head_of(pool: SparseInterpolatedExperts, head: Head | None = None) -> Head:
@@ -55,28 +84,42 @@ def specialise(
     labels: Int[Tensor, " n"],
     *,
     head: Head | None = None,
+    strengths: Sequence[Strength] = FULL,
     precision: NetworkPrecision = "32-true",
     cache: FeatureCache | None = None,
 ) -> TaskModel:
-    """A plain network and head for one task: the experts merged for its support set, the head fitted to it.
+    """Plain networks and a head for one task: the experts merged for its support set, the head fitted to it.
+
+    A network that the head gives no weight is left out, so that no image has to pass through it.
 
     Args:
         pool: experts around a backbone, or none.
         images: support images, normalised as the backbone wants them.
         labels: classes 0..way-1, each at least once.
         head: nearest prototypes by default.
+        strengths: networks that the head gets the features of, by how far they go from the frozen one (0) to the merged
+            one (1); a pool without experts has one network whatever they are.
         precision: of the passes over the support set; the weights of the result are float32.
         cache: features of earlier calls, on disk.
 
     Raises:
         DataError: labels that are not 0..way-1, or a class without an image.
     """
-    frozen = cached(pool.network(pool.pretrained, precision), cache)(images)
-    vector, weights = pool.merged_for(images, labels, precision, frozen)
-    head = head_of(pool, head)
-    features = pool.network(vector, precision)(images) if pool.config.experts else frozen
-    classifier = head.fit(features, labels, count_classes(labels))
-    return TaskModel(pool.plain_network(vector), head, classifier, weights)
+    way, head = count_classes(labels), head_of(pool, head)
+    frozen = cached(pool.network(pool.pretrained, precision), cache)
+    known = frozen(images)
+    merged, weights = pool.merged_for(images, labels, precision, known)
+    vectors = vectors_at(pool, merged, strengths)
+    networks: list[FeatureNetwork] = [
+        (lambda x: known if x is images else frozen(x)) if vector is pool.pretrained else pool.network(vector, precision)
+        for vector in vectors
+    ]
+    features = support_features(networks, images, head.views.support)
+    classifier = head.for_networks(len(vectors)).fit(features, labels.repeat(len(head.views.support)), way)
+    if isinstance(classifier, Mixture) and len(classifier.used) < len(vectors):
+        vectors, classifier = [vectors[k] for k in classifier.used], classifier.without_unused()
+    *others, backbone = (pool.plain_network(vector) for vector in vectors)
+    return TaskModel(backbone, head, classifier, weights, others)
 
 
 @torch.no_grad()
@@ -101,7 +144,16 @@ def fit_task(
         precision: of the passes over networks.
         frozen: the pre-trained network's features of the support, where they are known.
     """
+    head = head_of(pool, head)
     vector, _ = pool.merged_for(support, labels, precision, frozen)
-    features = pool.network(vector, precision)(torch.cat([support, query]))
-    n = len(support)
-    return head_of(pool, head).fit(features[:n], labels, count_classes(labels)), features[n:]
+    features, queries = TaskFeatures(support, query).of({"merged": pool.network(vector, precision)}, head.views)
+    return head.fit(features, labels.repeat(len(head.views.support)), count_classes(labels)), queries
+
+
+def vectors_at(
+    pool: SparseInterpolatedExperts, merged: Float[Tensor, " params"], strengths: Sequence[Strength]
+) -> list[Float[Tensor, " params"]]:
+    """The parameters of a task's networks, one per strength; of a pool without experts `pretrained` alone."""
+    if not pool.config.experts:
+        return [pool.pretrained]
+    return [strength.apply(pool.pretrained, merged, pool.layout) for strength in strengths]

@@ -1,0 +1,50 @@
+"""Views of an image: cuts that pass through a network beside the image itself."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+
+@dataclass(frozen=True)
+class View:
+    """A square cut out of an image and brought back to its size; beyond the edge, the edge's pixels go on.
+
+    Attributes:
+        side: side of the square over that of the image, in 0.5..1.5.
+        right, down: how far its centre lies from that of the image, over the image's side, in -0.25..0.25.
+    """
+
+    side: float = 1.0
+    right: float = 0.0
+    down: float = 0.0
+
+    def __call__(self, images: Float[Tensor, "n channels size size"]) -> Float[Tensor, "n channels size size"]:
+        """The views of images."""
+        if self == WHOLE:
+            return images
+        size = images.shape[-1]
+        side, edge = round(size * self.side), size // 2
+        left, top = (edge + (size - side) // 2 + round(size * shift) for shift in (self.right, self.down))
+        cut = pad(images, (edge,) * 4, mode="replicate")[..., top : top + side, left : left + side]
+        return cut if side == size else interpolate(cut, size=(size, size), mode="bicubic", antialias=True)
+
+
+WHOLE = View()
+
+
+@dataclass(frozen=True)
+class Views:
+    """What passes through a network of each support image and of each query image.
+
+    Attributes:
+        support: views of a support image; each is one more example of its class.
+        query: views of a query image; their logits are averaged.
+    """
+
+    support: tuple[View, ...] = (WHOLE,)
+    query: tuple[View, ...] = (WHOLE,)
+
+
+ONE_VIEW = Views()
