@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from smat.adaptation.augmentation import augment
+from smat.adaptation.models import evaluating
 from smat.adaptation.settings import FineTuneConfig, check_learning_rate
 from smat.adaptation.tuners import FineTuner, FullTuning
 from smat.backbones import recomputed_activations
 from smat.errors import DataError, NonFiniteError
+from smat.experts import SparseInterpolatedExperts
 from smat.heads import Head, Prototype, TaskModel
 from smat.precision import NetworkPrecision
 from smat.rng import seeded_torch, torch_generator
@@ -132,6 +134,7 @@ class FineTuning:
         config: steps, augmentation, batches, adapters, learning rates.
         seed: of the augmentation, the adapters and their dropout.
         precision: of the passes; the weights and their updates are float32.
+        pool: the experts that the network was merged from, for tuners that need them.
 
     Raises:
         DataError: labels that do not fit the images.
@@ -143,6 +146,7 @@ class FineTuning:
     config: FineTuneConfig = FineTuneConfig()
     seed: int = 0
     precision: NetworkPrecision = "32-true"
+    pool: SparseInterpolatedExperts | None = None
 
     def __post_init__(self) -> None:
         found = sorted(set(self.labels.tolist()))
@@ -172,9 +176,21 @@ class FineTuning:
             ConfigError: the tuner cannot tune the network.
             DataError: the model has other classes than the labels.
         """
-        self.tuner.check(model.backbone)
+        if self.pool is None:
+            self.tuner.check(model.backbone)
+        else:
+            self.tuner.check_pool(self.pool)
         if (way := int(self.labels.max()) + 1) != model.way:
             raise DataError(f"the labels are of {way} classes and the network of {model.way}; give an image of each")
+
+    def _prepare(self, model: TaskModel) -> Callable[[], None]:
+        """Choose what of a model is tuned."""
+        if self.pool is None:
+            return self.tuner.prepare(model.backbone, self.config, self.seed)
+        with evaluating(self.pool):
+            return self.tuner.prepare_merged(
+                model.backbone, self.pool, model.merge_weights.clone(), self.config, self.seed
+            )
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -207,7 +223,8 @@ class FineTuning:
             generator = torch_generator(self.seed, "views", step)
             return augment(images, generator, probability=config.augment, flip=config.flip)
 
-        finish = self.tuner.prepare(adapted.backbone, config, self.seed)
+        finish = self._prepare(adapted)
+        adapted.tuned = sum(p.numel() for p in adapted.backbone.parameters() if p.requires_grad)
         losses = fine_tune(
             adapted.backbone,
             images,

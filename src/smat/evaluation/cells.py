@@ -21,7 +21,7 @@ class CellKey:
     Attributes:
         method: name of what was evaluated.
         seed: its training seed; 0 for what is not trained.
-        adapt: `none`, `full` or `lora`.
+        adapt: name of the fine-tuning; `none` without.
         learning_rate: rule that chose the learning rate of the fine-tuning; `""` without fine-tuning.
         domain: name of the domain.
         split: split whose classes the episodes are of.
@@ -56,7 +56,8 @@ class Cell:
         accuracies: of each episode, in order; the same episodes for all keys of one protocol and domain.
         calibration: queries, right answers and sum of the confidence by bins of confidence (`calibration_bins`).
         seconds: time of the method itself, without the images and their frozen features.
-        rates: learning rates of the fine-tuning in each episode, in order; none without fine-tuning.
+        rates: learning rates of the fine-tuning in each episode, in order; none without fine-tuning, or where networks
+            of several rates are averaged.
     """
 
     key: CellKey

@@ -130,7 +130,10 @@ class FineTuned:
 
     def probabilities(self, model: TaskModel, episode: Episode, rate: float) -> Float[Tensor, "n_query way"]:
         """Those of the queries' classes after fine-tuning at a learning rate."""
-        adapted = self._tuning(episode).adapt(model, rate)
+        return self.classified(self._tuning(episode).adapt(model, rate), episode)
+
+    def classified(self, adapted: TaskModel, episode: Episode) -> Float[Tensor, "n_query way"]:
+        """Probabilities of the queries' classes by a network that has been tuned."""
         features = plain_features(adapted.backbone, episode.query, self.precision, self.config.batch_size)
         with torch.no_grad():
             return adapted.classifier.probabilities(features)
@@ -138,7 +141,8 @@ class FineTuned:
     def _tuning(self, episode: Episode) -> FineTuning:
         """On the episode's support set; the draws are the same in an episode for all contenders."""
         seed = derive_seed(0, f"fine-tuning/{episode.plan.id}")
-        return FineTuning(episode.support, episode.support_labels, self.tuner, self.config, seed, self.precision)
+        support = episode.support, episode.support_labels
+        return FineTuning(*support, self.tuner, self.config, seed, self.precision, self.pool)
 
 
 @torch.no_grad()

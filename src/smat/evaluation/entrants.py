@@ -101,8 +101,8 @@ class Entrant:
     def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
         """Everything that its result on a domain depends on.
 
-        A head or a fine-tuner other than the usual ones is in it only where there is one, so that keys are what they
-        were before there were any.
+        A head or a fine-tuner other than the usual ones is in it only where there is one, and the number of seeds only
+        where networks are averaged, so that keys are what they were before there were any.
         """
         (domain,) = source.domains
         protocol: dict[str, Any] = {
@@ -116,6 +116,8 @@ class Entrant:
             protocol["head"] = describe(settings.head)
         if self.tuner.trains:
             protocol["fine_tuning"] = asdict(replace(settings.tuning, flip=domain.flip))
+            if settings.rule != "average":
+                del protocol["fine_tuning"]["seeds"]
             if settings.validated:
                 domains = [source.domains[0] for source in settings.validation]
                 protocol["validation"] = {domain.name: domain.fingerprint for domain in domains}

@@ -6,7 +6,7 @@ from smat.experts.network import Network
 from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
-from smat.experts.structure import Structure, gate_index
+from smat.experts.structure import Structure, block_of, gate_index
 from smat.experts.updates import (
     FixedGates,
     LearnedGates,
@@ -35,6 +35,7 @@ __all__ = [
     "TemperatureSchedule",
     "TransformerRouter",
     "Update",
+    "block_of",
     "class_prototypes",
     "count_classes",
     "gate",

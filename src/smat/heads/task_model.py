@@ -18,10 +18,12 @@ class TaskModel(nn.Module):
         backbone: a copy with the merged parameters: images in, features out.
         head: what made the classifier, and makes it again when the backbone has been tuned.
         classifier: features in, logits out.
-        merge_weights: how much of each expert is in it, `[experts]`.
+        merge_weights: how much of each expert the router put into it, `[experts]`.
+        tuned: number of parameters that fine-tuning trained; 0 without it.
     """
 
     merge_weights: Tensor
+    tuned: int = 0
 
     def __init__(self, backbone: Backbone, head: Head, classifier: Classifier, merge_weights: Tensor) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from smat.adaptation import FineTuner, open_model
+from smat.adaptation import ExpertTuner, FineTuner, open_model
 from smat.backbones import ImageFormat
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES, Entrant, same_backbone
@@ -65,7 +65,8 @@ def enter(
 ) -> list[Entrant]:
     """What is evaluated of checkpoints: their experts, and what is made of their backbones alone.
 
-    A checkpoint without a name is named after its method, a backbone without experts `pretrained`.
+    A checkpoint without a name is named after its method, a backbone without experts `pretrained`. With a fine-tuning
+    that needs experts, `all` is the experts alone.
 
     Args:
         checkpoints: folder or hub name by name.
@@ -88,17 +89,18 @@ def enter(
         raise ConfigError(f"method is {method!r}; of {given} there are {', '.join(known)}{advice}")
     if method in BASELINES and tuner.trains:
         raise ConfigError(f"{method} cannot be fine-tuned: set adapt to none, not {tuner.name}")
-    for pool in own.values():
-        tuner.check(pool.backbone)
     if method in own:
-        return [Entrant(method, own[method], tuner)]
-    if method != "all":
-        return _of_backbones(method, own, tuner, device)
-    tuned = {name: pool for name, pool in own.items() if pool.config.experts}
-    return [
-        *(Entrant(name, pool, tuner) for name, pool in own.items()),
-        *_of_backbones("pretrained", tuned, tuner, device),
-    ]
+        entrants = [Entrant(method, own[method], tuner)]
+    elif method != "all":
+        entrants = _of_backbones(method, own, tuner, device)
+    else:
+        entrants = [Entrant(name, pool, tuner) for name, pool in own.items()]
+        if not isinstance(tuner, ExpertTuner):
+            tuned = {name: pool for name, pool in own.items() if pool.config.experts}
+            entrants += _of_backbones("pretrained", tuned, tuner, device)
+    for entrant in entrants:
+        tuner.check_pool(entrant.pool)
+    return entrants
 
 
 def _of_backbones(

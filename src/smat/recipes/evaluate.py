@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, make_tuner, pick_device
+from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind, default_grid, make_tuner, pick_device
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeOptions, EpisodePlan, FixedSampler, VariableSampler, read_episodes
 from smat.errors import ConfigError, Interrupted
@@ -59,7 +59,7 @@ def evaluate(
     adapt: Kind | FineTuner = "none",
     learning_rate_from: Rule = "validation",
     steps: int = FineTuneConfig.steps,
-    grid: Sequence[float] = FineTuneConfig.grid,
+    grid: Sequence[float] | None = None,
     episodes: int | None = None,
     options: EpisodeOptions = EpisodeOptions(),
     episodes_from: str | None = None,
@@ -89,14 +89,17 @@ def evaluate(
             neighbours on the features of the frozen backbone.
         against: method that paired differences are to; by default `pretrained`, where it is evaluated.
         head: classifier of features in place of the nearest prototype, a class by its import path.
-        adapt: fine-tuning on each support set: `none`, `full` or `lora`, or a fine-tuner of your own by its import
-            path.
+        adapt: fine-tuning on each support set: `none`; `full`, all parameters; `lora`, small adapters; `weights`, the
+            weights that experts are merged by, block by block; `gates`, the parameters behind open gates of experts;
+            or a fine-tuner of your own by its import path.
         learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
             domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
             cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
-            with published numbers only, query labels (`published`).
+            with published numbers only, query labels (`published`); `average` chooses none, but averages the
+            probabilities of networks at all rates of `grid`, 2 seeds each.
         steps: number of fine-tuning steps.
-        grid: learning rates to choose from; those of LoRA are ten times these.
+        grid: learning rates to choose from, by default 0 and 1e-6 to 0.1, or to average over, by default 1e-5, 1e-4 and
+            1e-3; those of LoRA and merge weights are ten times these.
         episodes: number of episodes per domain; 600, or all those of the file, if not given.
         options: which episodes are drawn.
         episodes_from: file of episodes that `smat data episodes` wrote, to be evaluated on; it has a split, way, shot,
@@ -127,7 +130,7 @@ def evaluate(
     drawn, plans = _from_file(episodes_from, options, opened) if episodes_from else (options, None)
     counts = _counts(episodes, episodes_from, opened, plans)
     most = max(counts.values())
-    tuning = FineTuneConfig(steps=steps, grid=tuple(grid))
+    tuning = FineTuneConfig(steps=steps, grid=default_grid(learning_rate_from) if grid is None else tuple(grid))
     settings = EvaluationSettings(tuning, learning_rate_from, resolve_precision(precision, place), workers, head)
     tuner = make_tuner(adapt)
     entrants = enter(checkpoints, method, tuner, place, allow_imports)
@@ -141,6 +144,9 @@ def evaluate(
     if method == "all" and not any(entrant.pool.config.experts for entrant in entrants):
         given = ", ".join(checkpoints.values())
         console.print(f"{given} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
+    elif method == "all" and isinstance(tuner, ExpertTuner):
+        left = f"pretrained is left out: the backbone has no experts to tune by {tuner.name}"
+        console.print(left, soft_wrap=True, markup=False)
     config = {
         "checkpoint": checkpoints.get("", checkpoints),
         "domains": domains,
@@ -150,7 +156,7 @@ def evaluate(
         "adapt": adapt,
         "learning_rate_from": learning_rate_from,
         "steps": steps,
-        "grid": grid,
+        "grid": tuning.grid,
         **vars(drawn),
         "episodes": most,
         "episodes_from": episodes_from,

@@ -20,7 +20,7 @@ from smat.evaluation import (
 )
 from smat.experts import SparseInterpolatedExperts
 from smat.recipes.episode_progress import episode_progress, follow
-from smat.recipes.reproduce.plan import Setting
+from smat.recipes.reproduce.plan import Setting, tunes
 from smat.recipes.reproduce.training import Workshop
 
 _AT_ONCE = 8  # pools in memory
@@ -42,7 +42,7 @@ def batches(settings: Sequence[Setting], seeds: Sequence[int], tuners: Sequence[
         for tuner in tuners
         for setting in settings
         for seed in (seeds if setting.trained else [0])
-        if not tuner.trains or setting.method not in BASELINES
+        if tunes(tuner, setting)
     ]
     plain = [entry for entry in planned if not entry.tuner.trains]
     groups = [plain[start : start + _AT_ONCE] for start in range(0, len(plain), _AT_ONCE)]

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from smat.adaptation import FineTuner, Kind, make_tuner
+from smat.adaptation import ExpertTuner, FineTuner, Kind, make_tuner
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES
 from smat.experts import SparseInterpolatedExperts
@@ -180,6 +180,19 @@ def make_tuners(adapt: Sequence[str | FineTuner], settings: Sequence[Setting]) -
     names = [tuner.name for tuner in tuners]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"adapt is {names}; give one or more of {', '.join(get_args(Kind))}, each once")
-    if all(tuner.trains for tuner in tuners) and all(s.method in BASELINES for s in settings):
-        raise ConfigError(f"none of {', '.join(BASELINES)} can be fine-tuned: give adapt none, or other methods")
+    for tuner in tuners:
+        if not any(tunes(tuner, setting) for setting in settings):
+            given = ", ".join(setting.name for setting in settings)
+            raise ConfigError(
+                f"none of {given} can be fine-tuned ({tuner.name}): leave {tuner.name} out of adapt, or give other "
+                "methods"
+            )
     return tuners
+
+
+def tunes(tuner: FineTuner, setting: Setting) -> bool:
+    """Whether a kind of fine-tuning has something to tune in a setting.
+
+    Classifiers of frozen features have nothing; what needs experts has nothing where only a backbone is.
+    """
+    return not tuner.trains or setting.trained or not (setting.method in BASELINES or isinstance(tuner, ExpertTuner))
