@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from passes import count_passes
 from small_pools import vit_pool
-from smat.adaptation import FewShotClassifier, FineTuneConfig, Kind
+from smat.adaptation import FewShotClassifier, FineTuneConfig, Kind, TaskModels
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.experts import FeatureCache
@@ -211,6 +211,35 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     fails(images, names, "learning rate -1", ConfigError, learning_rate=-1.0)
     fails(images, names, "steps is -1", ConfigError, steps=-1)
     fails(images, names, "backbone 'Patches' has none", ConfigError, adapt="lora", learning_rate=1e-3)
+
+
+def test_an_average_is_of_networks_that_are_fine_tuned_each_by_itself() -> None:
+    pool = vit_pool(torch.float32).eval()
+    images, names = labelled(2)
+    settings: dict[str, Any] = {"device": "cpu", "precision": "32-true", "adapt": "weights", "steps": 2}
+    fitted = clone(FewShotClassifier(pool, learning_rate="average", **settings)).fit(images, names)
+    assert fitted.get_params()["learning_rate"] == "average"
+    assert fitted.learning_rate_ == pytest.approx((1e-4, 1e-4, 1e-3, 1e-3, 1e-2, 1e-2))
+    assert isinstance(fitted.task_model_, TaskModels)
+    of_one_rate = FewShotClassifier(pool, learning_rate=fitted.learning_rate_[2], **settings).fit(images, names)
+    again = pickle.loads(pickle.dumps(fitted))
+    found = again.predict_proba(images)
+    each = []
+    for member in fitted.task_model_.members:
+        of_one_rate.task_model_, before = member, of_one_rate.task_model_
+        each.append(of_one_rate.predict_proba(images))
+        of_one_rate.task_model_ = before
+    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-12)
+    np.testing.assert_array_equal(each[2], of_one_rate.predict_proba(images))
+
+
+def test_tuners_by_experts_need_them() -> None:
+    images, names = labelled(2)
+    for kind in ("weights", "gates"):
+        with pytest.raises(ConfigError, match=f"fine-tuning by {kind} needs experts"):
+            FewShotClassifier(make_pool(experts=0), device="cpu", adapt=kind).fit(images, names)
+    by_gates = classifier(adapt="gates", learning_rate=1e-3, steps=1).fit(images, names)
+    assert 0 < by_gates.task_model_.tuned <= make_pool().layout.size
 
 
 def test_models_that_do_not_exist_are_refused(tmp_path: Path) -> None:

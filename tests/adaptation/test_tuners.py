@@ -45,7 +45,7 @@ def test_names_stand_for_the_three_classes() -> None:
     assert make_tuner(own) is own
     assert own.name == "Biases"
     assert restore(describe(LoRATuning()), FineTuner) == LoRATuning()
-    with pytest.raises(ConfigError, match="choose one of none, full, lora, or give a FineTuner"):
+    with pytest.raises(ConfigError, match="choose one of none, full, lora, weights, gates, or give a FineTuner"):
         make_tuner("half")  # type: ignore[arg-type]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from smat.adaptation import FineTuneConfig, FullTuning
+from smat.adaptation import FineTuneConfig, FullTuning, Kind
 from smat.episodes import Episode, EpisodeSource, FixedSampler
 from smat.evaluation import (
     BASELINES,
@@ -129,6 +129,22 @@ def test_the_rate_of_a_domain_is_the_best_on_the_rules_episodes(source: Source, 
             means[rate] += float((tuned.argmax(1) == episode.query_labels).double().mean())
     assert len(set(means.values())) > 2
     assert chosen.rate == max(means, key=lambda rate: means[rate])
+
+
+@pytest.mark.parametrize("kind", ["full", "weights", "gates"])
+def test_an_average_is_the_mean_over_rates_and_seeds(source: Source, kind: Kind) -> None:
+    pool, episode = make_pool(), source().episode(0)
+    config = replace(STEPS, grid=(1e-4, 1e-3), seeds=1)
+    contender = fine_tuned(pool, kind, config, "average", source())
+    found = contender(episode, clusters(episode))
+    rates = contender.tuner.learning_rates(config)
+    each = [FineTuned(pool, contender.tuner, contender.config, rate)(episode, clusters(episode)) for rate in rates]
+    torch.testing.assert_close(found, torch.stack(each).mean(0))
+    assert contender.rates == []
+    one = fine_tuned(pool, kind, replace(config, grid=(1e-3,), seeds=2), "average", source())
+    assert not torch.equal(one(episode, clusters(episode)), each[1]), "another seed is in it too"
+    broken = fine_tuned(pool, "full", replace(config, grid=(1e30,)), "average", source())
+    assert (broken(episode, clusters(episode)) == 1 / episode.way).all()
 
 
 def test_a_grid_of_one_rate_is_not_searched(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

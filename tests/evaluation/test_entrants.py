@@ -63,6 +63,19 @@ def test_the_key_of_a_fine_tuned_result_has_the_fine_tuning_and_the_rule_that_wa
     assert own.adapt == "LastLayer"
     assert own.protocol["fine_tuner"] == describe(LastLayer(bias=False))
     assert "fine_tuner" not in tuned["plants"].protocol
+    by_weights = Entrant("smat", entrant.pool, "weights").key(source(), settings)
+    assert by_weights.adapt == "weights"
+    assert "fine_tuner" not in by_weights.protocol
+
+
+def test_the_number_of_seeds_is_in_the_key_only_where_networks_are_averaged(source: Source) -> None:
+    entrant = Entrant("smat", make_pool(), "full")
+    before = {"steps", "augment", "flip", "batch_size", "rank", "alpha", "dropout", "grid", "folds"}
+    for rule in ("validation", "support", "support-median", "published"):
+        assert entrant.key(source(), EvaluationSettings(rule=rule)).protocol["fine_tuning"].keys() == before
+    keys = [entrant.key(source(), EvaluationSettings(FineTuneConfig(seeds=n), "average")) for n in (1, 2)]
+    assert [key.learning_rate for key in keys] == ["average"] * 2
+    assert [key.protocol["fine_tuning"]["seeds"] for key in keys] == [1, 2]
 
 
 @dataclass(frozen=True)

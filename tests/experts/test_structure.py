@@ -8,7 +8,7 @@ from transformers import ViTConfig, ViTModel
 
 from golden_cases import TinyViT
 from smat.errors import ConfigError
-from smat.experts import Structure, gate_index
+from smat.experts import Structure, block_of, gate_index
 from smat.flat import Layout
 
 WIDTH, HEADS = 8, 2
@@ -177,3 +177,18 @@ def test_an_unknown_structure_is_named_with_the_known_ones(monkeypatch: pytest.M
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # outside the tests nothing else checks it
     with pytest.raises(ConfigError, match=r"'channel' is unknown: choose one of parameter, input, output, head, layer"):
         gate_index(LAYOUTS["fused"], "channel")  # pyright: ignore[reportArgumentType]
+
+
+def test_blocks_are_numbered_modules_and_what_comes_before_and_after() -> None:
+    for layout, blocks in (
+        (LAYOUTS["transformers"], {"embeddings": "embedding", "layernorm": "rest"}),
+        (LAYOUTS["fused"], {"cls_token": "embedding", "norm": "rest"}),
+    ):
+        found = block_of(layout)
+        assert list(found) == list(layout.names)
+        for start, block in blocks.items():
+            assert {found[name] for name in layout.names if name.startswith(start)} == {block}
+        numbered = {block for block in found.values() if block not in ("embedding", "rest")}
+        assert len(numbered) == 2
+        assert all(name.startswith(f"{found[name]}.") for name in layout.names if found[name] in numbered)
+    assert set(block_of(Layout(("weight", "bias"), ((2, 2), (2,)))).values()) == {"rest"}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from small_pools import vit_pool
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import (
     FixedGates,
@@ -136,6 +137,21 @@ def test_unknown_optimizer_groups_are_named() -> None:
 def test_a_constraint_needs_gates(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Scales .* has no gates to learn: set tuning.target_sparsity to null"):
         tiny_tuner(tmp_path, own_pool())
+
+
+def test_merged_gates_are_the_sum_of_the_experts_gates_where_gates_can_be_closed() -> None:
+    weights = torch.tensor([0.5, 0.0, 0.2], dtype=torch.float64)
+    for settings in ({}, {"structure": "output"}, {"gating": "attention"}, {"evaluation_beta": 1.0}):
+        pool = vit_pool(**settings).eval()
+        gates, found = pool.gates(), pool.update.merged_gates(weights)
+        assert gates is not None
+        assert found is not None
+        assert (gates == 0).any()
+        torch.testing.assert_close(found, weights @ gates)
+    assert own_pool().update.merged_gates(weights) is None
+    for settings in ({"gating": "open"}, {"gating": "open", "separate_deltas": True}):
+        assert vit_pool(**settings).update.merged_gates(weights) is None
+    assert vit_pool(experts=0).update.merged_gates(weights[:0]) is None
 
 
 def test_the_usual_router_is_the_papers() -> None:

@@ -178,6 +178,22 @@ def test_fine_tuning_changes_both_methods(checkpoint: str, capsys: pytest.Captur
         assert ("Warning: the learning rates were chosen by the query labels" in screen) == (len(grid) > 1)
 
 
+def test_by_experts_the_backbone_is_left_out_and_said(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small = SMALL | {"episodes": 1, "steps": 1, "options": EpisodeOptions(way=3, shot=2, query=2)}
+    for adapt, grid, title in (
+        ("weights", [1e-3], "fine-tuning of merge weights (mean over learning rates 0.01 and 2 seeds)"),
+        ("gates", None, "fine-tuning behind open gates (mean over learning rates 1e-05, 0.0001, 0.001 and 2 seeds)"),
+    ):
+        found = evaluate(checkpoint, DOMAINS[2:], adapt=adapt, grid=grid, learning_rate_from="average", **small)
+        assert found.comparison.methods == ["smat"]
+        assert [cell.rates for cell in found.cells] == [[]]
+        screen = capsys.readouterr().out
+        assert f"pretrained is left out: the backbone has no experts to tune by {adapt}" in screen
+        assert title in screen
+    with pytest.raises(ConfigError, match="by gates needs experts, and 'tiny' is a backbone without"):
+        evaluate(checkpoint, DOMAINS[2:], method="pretrained", adapt="gates", **small)
+
+
 def test_an_untouched_backbone_needs_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = ViTConfig(
         hidden_size=8,

@@ -87,6 +87,14 @@ def test_fine_tuning_is_that_of_the_classifier(
     assert f"fine-tuned ({adapt}) for 3 steps at learning rate 0.01" in capsys.readouterr().out
 
 
+def test_several_rates_are_said_with_what_was_tuned(
+    checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict(checkpoint, adapt="weights", learning_rate="average", steps=1, **folders)
+    said = "at learning rates 0.0001, 0.001, 0.01 (the mean of 6 networks): 6 parameters"
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 def test_query_class_folders_give_an_accuracy(
     checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

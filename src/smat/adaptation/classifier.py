@@ -15,17 +15,19 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted
 from torch import Tensor
 
+from smat.adaptation.averaging import TaskModels, averaged
+from smat.adaptation.expert_tuners import Kind, make_tuner
 from smat.adaptation.finetune import FineTuning
 from smat.adaptation.learning_rate import cross_validated_lr
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
-from smat.adaptation.settings import FineTuneConfig, LearningRate, check_learning_rate
-from smat.adaptation.tuners import FineTuner, Kind, make_tuner
+from smat.adaptation.settings import FineTuneConfig, LearningRate, check_learning_rate, default_grid
+from smat.adaptation.tuners import FineTuner
 from smat.backbones import BackboneSpec
 from smat.domains import load_image
 from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
-from smat.experts import FeatureCache, cached
-from smat.heads import Head, TaskModel, specialise
+from smat.experts import FeatureCache, Strength, cached
+from smat.heads import Head, TaskModel, make_head, specialise
 from smat.precision import Precision, resolve_precision
 
 
@@ -49,11 +51,20 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: `"auto"`, `"cpu"` or `"cuda"`.
         batch_size: images that pass through the network at a time.
         margin: side of the square that images are cut to over the image size; that of the model's training by default.
-        head: what classifies the features; nearest class means by default.
-        adapt: `"full"` fine-tunes the network on the labelled images, `"lora"` small adapters in it, `"none"` neither;
-            or a `FineTuner`.
+        head: what classifies the features: a `Head`, or its name: `"auto"` fits itself to the images; `"prototype"` is
+            the nearest class mean; `"ridge"`, `"logistic"`, `"lda"`, `"knn"` and `"average"` are what they say. With
+            `:1`, `:2` or `:4` after the name, an image passes through the network so many times, in as many views;
+            `"auto"` alone takes 2 passes.
+        strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
+            one that the experts make (1): `(0, 1)` gives it both, at twice the passes. A network that the head gives no
+            weight is left out.
+        adapt: `"full"` fine-tunes the network on the labelled images, `"lora"` small adapters in it, `"weights"` the
+            weights that the experts are merged by, block by block, `"gates"` the parameters behind the experts' open
+            gates, `"none"` nothing; or a `FineTuner`.
         learning_rate: learning rate of the fine-tuning; `"support"` chooses one by cross-validation among the labelled
-            images, which takes about 15 times as long as the fine-tuning itself.
+            images, which takes about 15 times as long as the fine-tuning itself; `"average"` chooses none, but
+            averages the probabilities of 6 networks, of 3 rates and 2 seeds, which takes 6 times as long, and 6 times
+            the memory and the time of one network to predict.
         steps: number of fine-tuning steps.
         flip: whether the fine-tuning may mirror images; not for letters, signs, or left and right hands.
         seed: seed of the fine-tuning.
@@ -64,8 +75,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes:
         classes_: the labels, sorted, `[way]`.
-        learning_rate_: that of the fine-tuning, 0 without one.
-        task_model_: the network for this task, a plain module that knows nothing of the experts.
+        learning_rate_: that of the fine-tuning, 0 without one; a tuple of those of the networks that are averaged.
+        task_model_: the network for this task, a plain module that knows nothing of the experts; several as one where
+            networks are averaged (`TaskModels`).
     """
 
     precision: Precision
@@ -73,8 +85,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     adapt: Kind | FineTuner
     learning_rate: LearningRate
     classes_: np.ndarray
-    learning_rate_: float
-    task_model_: TaskModel
+    learning_rate_: float | tuple[float, ...]
+    task_model_: TaskModel | TaskModels
 
     def __init__(
         self,
@@ -84,7 +96,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: Device = "auto",
         batch_size: int = 64,
         margin: float | None = None,
-        head: Head | None = None,
+        head: Head | str | None = "auto",
+        strengths: Sequence[float] = (1.0,),
         adapt: Kind | FineTuner = "none",
         learning_rate: LearningRate = "support",
         steps: int = FineTuneConfig.steps,
@@ -100,6 +113,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.margin = margin
         self.head = head
+        self.strengths = strengths
         self.adapt = adapt
         self.learning_rate = learning_rate
         self.steps = steps
@@ -145,17 +159,24 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):
             cache = FeatureCache.of(self.feature_cache)
-            task_model = specialise(pool, support, codes, head=self.head, precision=precision, cache=cache)
-        config = FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size)
-        tuning = FineTuning(support, codes, make_tuner(self.adapt), config, self.seed, precision)
+            strengths = [Strength(c, c) for c in self.strengths]
+            head = make_head(self.head)
+            task_model = specialise(
+                pool, support, codes, head=head, strengths=strengths, precision=precision, cache=cache
+            )
+        grid = default_grid(self.learning_rate)
+        config = FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size, grid=grid)
+        tuning = FineTuning(support, codes, make_tuner(self.adapt), config, self.seed, precision, pool)
         rate = 0.0
         if tuning.tuner.trains:
             task_model, rate = self._adapted(task_model.eval(), tuning)
         self.classes_, self.learning_rate_, self.task_model_ = classes, rate, task_model.eval()
         return self
 
-    def _adapted(self, model: TaskModel, tuning: FineTuning) -> tuple[TaskModel, float]:
-        """The fine-tuned model and the learning rate."""
+    def _adapted(
+        self, model: TaskModel, tuning: FineTuning
+    ) -> tuple[TaskModel | TaskModels, float | tuple[float, ...]]:
+        """The fine-tuned model and the learning rate, or several."""
         rate = self.learning_rate
         with Progress(transient=True, disable=not self.progress) as progress:
 
@@ -163,6 +184,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 task = progress.add_task(text, total=None)
                 return lambda done, total: progress.update(task, completed=done, total=total)
 
+            if rate == "average":
+                models = averaged(tuning, model, bar("fine-tuning at several learning rates"))
+                return models, models.rates
             if rate == "support":
                 rate = cross_validated_lr(tuning, model, bar("choosing the learning rate"))
             tuned = tuning.adapt(model, rate, bar(f"fine-tuning at learning rate {rate:g}"))
@@ -185,11 +209,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         # A network that was merged or fine-tuned for one task is not asked for the same images again.
         cache = None if len(model.merge_weights) or self.learning_rate_ else FeatureCache.of(self.feature_cache)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            network = cached(model.backbone, cache)
+            known = cache and cached(model.backbone, cache)
             for start in range(0, len(images), self.batch_size):
                 batch = images[start : start + self.batch_size]
-                inputs = self._network_input(batch, spec)
-                logits = model.classifier(network(inputs.to(device)))
+                inputs = self._network_input(batch, spec).to(device)
+                own = known is None or not isinstance(model, TaskModel)
+                logits = model(inputs) if own else model.classified([known], inputs)
                 parts.append(logits.double().softmax(dim=1).cpu())
         return torch.cat(parts).numpy()
 
@@ -201,9 +226,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def _check_settings(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
+        make_head(self.head)
+        if not self.strengths:
+            raise ConfigError("strengths is empty; give one or more, such as (1.0,)")
         make_tuner(self.adapt)
         FineTuneConfig(steps=self.steps)
-        if self.learning_rate != "support":
+        if self.learning_rate not in ("support", "average"):
             check_learning_rate(self.learning_rate)
 
     def _network_input(self, images: Sequence[Any], spec: BackboneSpec) -> Float[Tensor, "n 3 size size"]:

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from smat.adaptation.augmentation import augment
+from smat.adaptation.models import evaluating
 from smat.adaptation.settings import FineTuneConfig, check_learning_rate
 from smat.adaptation.tuners import FineTuner, FullTuning
 from smat.backbones import recomputed_activations
 from smat.errors import DataError, NonFiniteError
-from smat.heads import Head, Prototype, TaskModel
+from smat.experts import SparseInterpolatedExperts
+from smat.heads import Head, Prototype, TaskModel, support_features
+from smat.heads.features import FeatureNetwork
 from smat.precision import NetworkPrecision
 from smat.rng import seeded_torch, torch_generator
 
@@ -132,6 +135,7 @@ class FineTuning:
         config: steps, augmentation, batches, adapters, learning rates.
         seed: of the augmentation, the adapters and their dropout.
         precision: of the passes; the weights and their updates are float32.
+        pool: the experts that the network was merged from, for tuners that need them.
 
     Raises:
         DataError: labels that do not fit the images.
@@ -143,6 +147,7 @@ class FineTuning:
     config: FineTuneConfig = FineTuneConfig()
     seed: int = 0
     precision: NetworkPrecision = "32-true"
+    pool: SparseInterpolatedExperts | None = None
 
     def __post_init__(self) -> None:
         found = sorted(set(self.labels.tolist()))
@@ -161,9 +166,14 @@ class FineTuning:
         """The same with some of the images, by a mask `[n]`."""
         return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
-    def features(self, model: TaskModel) -> Float[Tensor, "n dim"]:
-        """The support features of a model, without a graph."""
-        return plain_features(model.backbone, self.images, self.precision, self.config.batch_size)
+    def networks(self, model: TaskModel) -> list[FeatureNetwork]:
+        """The networks of a model, without a graph, in the precision and the batches of the fine-tuning."""
+        settings = {"precision": self.precision, "batch_size": self.config.batch_size}
+        return [partial(plain_features, network, **settings) for network in model.networks]
+
+    def features(self, model: TaskModel) -> Float[Tensor, "views_n networks_dim"]:
+        """The support features of a model, as its head is fitted to them."""
+        return support_features(self.networks(model), self.images, model.head.views.support)
 
     def check(self, model: TaskModel) -> None:
         """Raise an error for a model that cannot be tuned so.
@@ -172,9 +182,21 @@ class FineTuning:
             ConfigError: the tuner cannot tune the network.
             DataError: the model has other classes than the labels.
         """
-        self.tuner.check(model.backbone)
+        if self.pool is None:
+            self.tuner.check(model.backbone)
+        else:
+            self.tuner.check_pool(self.pool)
         if (way := int(self.labels.max()) + 1) != model.way:
             raise DataError(f"the labels are of {way} classes and the network of {model.way}; give an image of each")
+
+    def _prepare(self, model: TaskModel) -> Callable[[], None]:
+        """Choose what of a model is tuned."""
+        if self.pool is None:
+            return self.tuner.prepare(model.backbone, self.config, self.seed)
+        with evaluating(self.pool):
+            return self.tuner.prepare_merged(
+                model.backbone, self.pool, model.merge_weights.clone(), self.config, self.seed
+            )
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -207,7 +229,8 @@ class FineTuning:
             generator = torch_generator(self.seed, "views", step)
             return augment(images, generator, probability=config.augment, flip=config.flip)
 
-        finish = self.tuner.prepare(adapted.backbone, config, self.seed)
+        finish = self._prepare(adapted)
+        adapted.tuned = sum(p.numel() for p in adapted.backbone.parameters() if p.requires_grad)
         losses = fine_tune(
             adapted.backbone,
             images,

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from smat.adaptation.finetune import FineTuning, OnStep, plain_features
+from smat.adaptation.finetune import FineTuning, OnStep
 from smat.errors import NonFiniteError
 from smat.heads import TaskModel
 from smat.rng import torch_generator
@@ -53,7 +53,7 @@ def cross_validated_lr(tuning: FineTuning, model: TaskModel, on_step: OnStep | N
         rates = sorted(rates, key=lambda rate: (*scores[rate].tolist(), rate))[:most]
         held = (folds == fold).to(tuning.labels.device)
         others = tuning.part(~held)
-        start.refit(features[~held], others.labels)
+        start.refit(features[(~held).repeat(len(model.head.views.support))], others.labels)
         for rate in rates:
             try:
                 follow = on_step and (lambda step, _, done=done: on_step(done + step, total))
@@ -95,8 +95,7 @@ def _errors(
     model: TaskModel, images: Float[Tensor, "n 3 height width"], labels: Int[Tensor, " n"], tuning: FineTuning
 ) -> Float[Tensor, " 2"]:
     """The number of wrong answers, and the sum of the cross-entropies."""
-    features = plain_features(model.backbone, images, tuning.precision, tuning.config.batch_size)
-    logits = model.classifier(features)
+    logits = model.classified(tuning.networks(model), images)
     wrong = (logits.argmax(1) != labels).sum()
     entropy = cross_entropy(logits.double(), labels, reduction="sum").nan_to_num(math.inf)
     return torch.stack([wrong.double(), entropy]).cpu()

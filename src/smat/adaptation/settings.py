@@ -6,8 +6,12 @@ from typing import Literal
 
 from smat.errors import ConfigError
 
-LearningRate = float | Literal["support"]
-"""A number, or `"support"`: chosen by cross-validation inside the support set."""
+LearningRate = float | Literal["support", "average"]
+"""A number; `"support"`: chosen by cross-validation inside the support set; or `"average"`: several, and the mean of
+their networks' probabilities."""
+
+AVERAGED = (1e-5, 1e-4, 1e-3)
+"""Learning rates that are averaged over where none are given, multiplied by ten for LoRA and merge weights."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,9 @@ class FineTuneConfig:
         rank: r of LoRA.
         alpha: numerator of LoRA's scale, alpha / rank.
         dropout: probability that LoRA drops an input, 0..1.
-        grid: learning rates to choose from, multiplied by ten for LoRA.
+        grid: learning rates to choose from, or to average over, multiplied by ten for LoRA and merge weights.
         folds: largest number of parts of the support set that are held out in turn to choose a learning rate.
+        seeds: number of networks that are averaged per learning rate, each of a seed of its own.
     """
 
     steps: int = 50
@@ -35,6 +40,7 @@ class FineTuneConfig:
     dropout: float = 0.1
     grid: tuple[float, ...] = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     folds: int = 5
+    seeds: int = 2
 
     def __post_init__(self) -> None:
         for name, fits, needed in (
@@ -46,6 +52,7 @@ class FineTuneConfig:
             ("dropout", 0 <= self.dropout < 1, "a probability below 1"),
             ("grid", len(self.grid) > 0, "one learning rate or more"),
             ("folds", self.folds >= 2, "2 or more"),
+            ("seeds", self.seeds >= 1, "1 or more"),
         ):
             if not fits:
                 raise ConfigError(f"fine-tuning's {name} is {getattr(self, name)}; give {needed}")
@@ -56,6 +63,11 @@ class FineTuneConfig:
     def one_rate(self) -> bool:
         """Whether the grid leaves nothing to choose."""
         return len(set(self.grid)) == 1
+
+
+def default_grid(rule: object) -> tuple[float, ...]:
+    """The learning rates of a rule where none are given: to average over (`average`), or to choose from."""
+    return AVERAGED if rule == "average" else FineTuneConfig.grid
 
 
 def check_learning_rate(rate: object) -> None:

@@ -1,17 +1,20 @@
-"""What of a task's network fine-tuning changes: nothing, everything, or adapters; an extension point."""
+"""What of a task's network fine-tuning changes: nothing, everything, or adapters; an extension point.
+
+Those that need the experts are in `smat.adaptation.expert_tuners`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+
+from jaxtyping import Float
+from torch import Tensor
 
 from smat.adaptation.lora import Adapters, adapted_layers
 from smat.adaptation.settings import FineTuneConfig
 from smat.backbones import Backbone
-from smat.errors import ConfigError
+from smat.experts import SparseInterpolatedExperts
 from smat.plugins import Plugin
-
-Kind = Literal["none", "full", "lora"]
 
 
 class FineTuner(Plugin, ABC):
@@ -39,6 +42,10 @@ class FineTuner(Plugin, ABC):
     def check(self, backbone: Backbone) -> None:
         """Raise a `ConfigError` for a network that this cannot tune; asked before any work begins."""
 
+    def check_pool(self, pool: SparseInterpolatedExperts) -> None:
+        """Raise a `ConfigError` for a pool whose networks this cannot tune; asked before any work begins."""
+        self.check(pool.backbone)
+
     @abstractmethod
     def prepare(self, backbone: Backbone, config: FineTuneConfig, seed: int) -> Callable[[], None]:
         """Make what is tuned the only parameters of a backbone with `requires_grad`.
@@ -51,6 +58,25 @@ class FineTuner(Plugin, ABC):
         Returns:
             What is to be called after the last step, to leave a plain backbone behind.
         """
+
+    def prepare_merged(
+        self,
+        backbone: Backbone,
+        pool: SparseInterpolatedExperts,
+        weights: Float[Tensor, " experts"],
+        config: FineTuneConfig,
+        seed: int,
+    ) -> Callable[[], None]:
+        """As `prepare`, for a backbone that was merged from experts; for tuners that need to know them.
+
+        Args:
+            backbone: changed in place; all its parameters have `requires_grad`.
+            pool: the experts, in evaluation mode; they stay as they are.
+            weights: merge weights α that the backbone was merged by.
+            config: settings of the fine-tuning.
+            seed: seed of whatever is drawn.
+        """
+        return self.prepare(backbone, config, seed)
 
 
 @dataclass(frozen=True)
@@ -102,20 +128,3 @@ class LoRATuning(FineTuner):
     def prepare(self, backbone: Backbone, config: FineTuneConfig, seed: int) -> Callable[[], None]:
         """Put adapters into the backbone."""
         return Adapters(backbone, config, seed).merge
-
-
-_KINDS: dict[str, FineTuner] = {tuner.name: tuner for tuner in (NoTuning(), FullTuning(), LoRATuning())}
-
-
-def make_tuner(kind: str | FineTuner) -> FineTuner:
-    """The fine-tuner of a name; one that is given is the result.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
-    if isinstance(kind, FineTuner):
-        return kind
-    if kind not in _KINDS:
-        known = ", ".join(get_args(Kind))
-        raise ConfigError(f"adapt is {kind!r}; choose one of {known}, or give a FineTuner by import path")
-    return _KINDS[kind]

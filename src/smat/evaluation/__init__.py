@@ -2,7 +2,7 @@
 
 from smat.evaluation.cells import Cell, CellKey, calibration_bins
 from smat.evaluation.comparison import Comparison, Entry, Line, compare, paper_averages, role_lines
-from smat.evaluation.contenders import BASELINES, Experts, FineTuned, Frozen
+from smat.evaluation.contenders import Experts, FineTuned, Frozen
 from smat.evaluation.entrants import Entrant, EvaluationSettings, same_backbone
 from smat.evaluation.joint import JointEvaluation
 from smat.evaluation.learning_rates import (
@@ -13,10 +13,19 @@ from smat.evaluation.learning_rates import (
     validated_rate,
     validation_sources,
 )
-from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, Outcome, domain_sources, evaluate_domain
+from smat.evaluation.protocol import (
+    Contender,
+    EpisodeFeatures,
+    EpisodeRow,
+    FixedFeatures,
+    Outcome,
+    domain_sources,
+    evaluate_domain,
+)
 from smat.evaluation.screen import comparison_table
 from smat.evaluation.store import Store
 from smat.evaluation.tables import comparison_csv, comparison_latex, comparison_markdown, table_paths, write_tables
+from smat.evaluation.variants import BASELINES, Variant
 
 __all__ = [
     "BASELINES",
@@ -26,17 +35,19 @@ __all__ = [
     "Contender",
     "Entrant",
     "Entry",
+    "EpisodeFeatures",
     "EpisodeRow",
     "EvaluationSettings",
     "Experts",
     "FineTuned",
+    "FixedFeatures",
     "Frozen",
-    "FrozenFeatures",
     "JointEvaluation",
     "Line",
     "Outcome",
     "Rule",
     "Store",
+    "Variant",
     "calibration_bins",
     "compare",
     "comparison_csv",

@@ -21,7 +21,7 @@ class CellKey:
     Attributes:
         method: name of what was evaluated.
         seed: its training seed; 0 for what is not trained.
-        adapt: `none`, `full` or `lora`.
+        adapt: name of the fine-tuning; `none` without.
         learning_rate: rule that chose the learning rate of the fine-tuning; `""` without fine-tuning.
         domain: name of the domain.
         split: split whose classes the episodes are of.
@@ -56,7 +56,9 @@ class Cell:
         accuracies: of each episode, in order; the same episodes for all keys of one protocol and domain.
         calibration: queries, right answers and sum of the confidence by bins of confidence (`calibration_bins`).
         seconds: time of the method itself, without the images and their frozen features.
-        rates: learning rates of the fine-tuning in each episode, in order; none without fine-tuning.
+        rates: learning rates of the fine-tuning in each episode, in order; none without fine-tuning, or where networks
+            of several rates are averaged.
+        passes: passes through a network that a query image takes.
     """
 
     key: CellKey
@@ -66,10 +68,17 @@ class Cell:
     calibration: list[list[float]]
     seconds: float
     rates: list[float]
+    passes: int = 1
 
     @classmethod
     def of(
-        cls, key: CellKey, role: str, rows: Sequence[EpisodeRow], contender: str, rates: Sequence[float] = ()
+        cls,
+        key: CellKey,
+        role: str,
+        rows: Sequence[EpisodeRow],
+        contender: str,
+        rates: Sequence[float] = (),
+        passes: int = 1,
     ) -> "Cell":
         """What is kept of a contender's episodes.
 
@@ -79,6 +88,7 @@ class Cell:
             rows: episodes that follow one another, at least one.
             contender: name of the contender in the rows.
             rates: learning rates of its fine-tuning in these episodes.
+            passes: passes through a network that a query image takes.
         """
         outcomes = [row.outcomes[contender] for row in rows]
         return cls(
@@ -89,6 +99,7 @@ class Cell:
             calibration=calibration_bins(rows, contender).tolist(),
             seconds=sum(outcome.seconds for outcome in outcomes),
             rates=list(rates),
+            passes=passes,
         )
 
     def __add__(self, more: "Cell") -> "Cell":

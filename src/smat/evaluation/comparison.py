@@ -75,6 +75,7 @@ class Comparison:
         averages: one per role that two or more domains have.
         ranks: mean rank of each method over the domains; 1 is the best, and ties share theirs.
         paper: averages of the paper by role and method, where they are to be shown.
+        passes: passes through a network that an image takes to be classified, by method.
     """
 
     title: str
@@ -84,6 +85,7 @@ class Comparison:
     averages: list[Line]
     ranks: dict[str, float]
     paper: dict[str, dict[str, float]] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
 
 
 def compare(
@@ -132,6 +134,7 @@ def compare(
         averages=[_average_line(group, AVERAGES[role]) for role, group in groups.items() if len(group) > 1],
         ranks=dict(zip(methods, ranks, strict=True)),
         paper=dict(paper or {}),
+        passes={cell.key.method: cell.passes for cell in cells},
     )
 
 

@@ -14,13 +14,12 @@ from smat.adaptation import (
     FullTuning,
     cross_validated_lr,
     evaluating,
-    plain_features,
 )
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
 from smat.evaluation.protocol import EpisodeFeatures, FixedFeatures
 from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
-from smat.heads import FULL, Head, Prototype, TaskModel, head_of, specialise
+from smat.heads import FULL, Head, Prototype, TaskModel, head_of, query_features, specialise
 from smat.precision import NetworkPrecision
 from smat.rng import derive_seed
 
@@ -129,15 +128,20 @@ class FineTuned:
 
     def probabilities(self, model: TaskModel, episode: Episode, rate: float) -> Float[Tensor, "n_query way"]:
         """Those of the queries' classes after fine-tuning at a learning rate."""
-        adapted = self._tuning(episode).adapt(model, rate)
-        features = plain_features(adapted.backbone, episode.query, self.precision, self.config.batch_size)
+        return self.classified(self._tuning(episode).adapt(model, rate), episode)
+
+    def classified(self, adapted: TaskModel, episode: Episode) -> Float[Tensor, "n_query way"]:
+        """Probabilities of the queries' classes by a network that has been tuned."""
+        networks = self._tuning(episode).networks(adapted)
         with torch.no_grad():
-            return adapted.classifier.probabilities(features)
+            queries = query_features(networks, episode.query, adapted.head.views.query)
+            return adapted.classifier.probabilities(queries)
 
     def _tuning(self, episode: Episode) -> FineTuning:
         """On the episode's support set; the draws are the same in an episode for all contenders."""
         seed = derive_seed(0, f"fine-tuning/{episode.plan.id}")
-        return FineTuning(episode.support, episode.support_labels, self.tuner, self.config, seed, self.precision)
+        support = episode.support, episode.support_labels
+        return FineTuning(*support, self.tuner, self.config, seed, self.precision, self.pool)
 
 
 def _fitted(head: Head, episode: Episode, features: tuple[Tensor, Tensor]) -> Tensor:

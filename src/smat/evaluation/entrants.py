@@ -9,11 +9,11 @@ import torch
 from smat.adaptation import FineTuneConfig, FineTuner, Kind, make_tuner
 from smat.episodes import EpisodeSource, sampler_settings
 from smat.evaluation.cells import CellKey
-from smat.evaluation.contenders import BASELINES, Experts, Frozen
+from smat.evaluation.contenders import Experts, Frozen
 from smat.evaluation.learning_rates import Rule, fine_tuned, rule_for, validated_rate
 from smat.evaluation.protocol import Contender
-from smat.experts import FeatureCache, SparseInterpolatedExperts
-from smat.heads import Head, Prototype
+from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
+from smat.heads import FULL, Head, Prototype
 from smat.plugins import describe
 from smat.precision import NetworkPrecision
 
@@ -27,7 +27,6 @@ class EvaluationSettings:
         rule: how its learning rate is chosen.
         precision: precision of the networks.
         workers: number of processes that decode images ahead.
-        head: what classifies features in place of the nearest prototype; baselines have their own.
         validation: validation episodes of the domains with the role `validation`, one source each; where there are
             some, they choose the learning rate for all domains by the rule `validation`.
         cache: features of earlier runs, on disk; results do not depend on it.
@@ -37,7 +36,6 @@ class EvaluationSettings:
     rule: Rule = "validation"
     precision: NetworkPrecision = "32-true"
     workers: int = 0
-    head: Head | None = None
     validation: tuple[EpisodeSource, ...] = ()
     cache: FeatureCache | None = field(default=None, compare=False)
 
@@ -55,14 +53,17 @@ class Entrant:
         name: its name in tables.
         pool: experts, or a backbone without; it is left as it was.
         adapt: fine-tuning, by name or as an object.
-        baseline: name of the classifier of frozen features that is evaluated instead: `logistic` or `knn`.
+        head: what classifies its features; nearest prototypes by default.
+        strengths: networks that the head gets the features of, by how far each goes from the frozen one to the merged
+            one.
         seed: seed of its training; 0 for what is not trained.
     """
 
     name: str
     pool: SparseInterpolatedExperts
     adapt: Kind | FineTuner = "none"
-    baseline: str | None = None
+    head: Head | None = None
+    strengths: tuple[Strength, ...] = FULL
     seed: int = 0
     _rates: dict[EvaluationSettings, float] = field(default_factory=dict)
 
@@ -85,17 +86,21 @@ class Entrant:
     def contender(self, source: EpisodeSource, settings: EvaluationSettings) -> Contender:
         """What classifies the queries in the episodes of a domain."""
         if self.tuner.trains:
-            common = (settings.precision, settings.workers, settings.head)
+            common = (settings.precision, settings.workers, self.head)
             if settings.validated and settings not in self._rates:
                 chosen = (self.pool, self.tuner, settings.tuning, settings.validation)
                 self._rates[settings] = validated_rate(*chosen, *common)
             rate = self._rates.get(settings)
             return fine_tuned(self.pool, self.tuner, settings.tuning, settings.rule, source, *common, rate)
-        if self.baseline:
-            return BASELINES[self.baseline]
         if self.pool.config.experts:
-            return Experts(self.pool, settings.precision, settings.head, settings.cache)
-        return Frozen(settings.head or Prototype())
+            return Experts(self.pool, settings.precision, self.head, self.strengths, settings.cache)
+        return Frozen(self.head or Prototype())
+
+    @property
+    def passes(self) -> int:
+        """Passes through a network that a query image takes, if every network has a say."""
+        networks = len(self.strengths) if self.pool.config.experts else 1
+        return networks * len((self.head or Prototype()).views.query)
 
     def _rule(self, source: EpisodeSource, settings: EvaluationSettings) -> str:
         return "validation-domains" if settings.validated else rule_for(settings.rule, source)
@@ -103,8 +108,8 @@ class Entrant:
     def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
         """Everything that its result on a domain depends on.
 
-        A head or a fine-tuner other than the usual ones is in it only where there is one, so that keys are what they
-        were before there were any.
+        A head or a fine-tuner other than the usual ones is in it only where there is one, and the number of seeds only
+        where networks are averaged, so that keys are what they were before there were any.
         """
         (domain,) = source.domains
         protocol: dict[str, Any] = {
@@ -114,10 +119,14 @@ class Entrant:
             "image_size": source.image_format.size,
             "precision": settings.precision,
         }
-        if settings.head and not self.baseline:
-            protocol["head"] = describe(settings.head)
+        if self.head:
+            protocol["head"] = describe(self.head)
+        if self.strengths != FULL:
+            protocol["strengths"] = [str(strength) for strength in self.strengths]
         if self.tuner.trains:
             protocol["fine_tuning"] = asdict(replace(settings.tuning, flip=domain.flip))
+            if settings.rule != "average":
+                del protocol["fine_tuning"]["seeds"]
             if settings.validated:
                 domains = [source.domains[0] for source in settings.validation]
                 protocol["validation"] = {domain.name: domain.fingerprint for domain in domains}

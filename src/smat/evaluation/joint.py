@@ -10,7 +10,7 @@ from smat.episodes import Episode, EpisodeSource
 from smat.evaluation.cells import Cell, CellKey
 from smat.evaluation.contenders import FineTuned
 from smat.evaluation.entrants import Entrant, EvaluationSettings, same_backbone
-from smat.evaluation.protocol import Contender, EpisodeRow, FrozenFeatures, evaluate_domain
+from smat.evaluation.protocol import Contender, EpisodeFeatures, EpisodeRow, FixedFeatures, evaluate_domain
 from smat.experts import SparseInterpolatedExperts
 
 
@@ -29,12 +29,12 @@ class JointEvaluation:
         self.entrants, self.settings = entrants, settings
         self.rows: list[EpisodeRow] = []
         self._begun: list[tuple[Domain, Mapping[Entrant, CellKey], Mapping[Entrant, Contender]]] = []
-        known: list[tuple[SparseInterpolatedExperts, FrozenFeatures]] = []
-        self._features: dict[Entrant, FrozenFeatures] = {}
+        known: list[tuple[SparseInterpolatedExperts, FixedFeatures]] = []
+        self._features: dict[Entrant, FixedFeatures] = {}
         for entrant in entrants:
             features = next((features for pool, features in known if same_backbone(pool, entrant.pool)), None)
             if features is None:
-                features = FrozenFeatures(entrant.pool, settings.precision, cache=settings.cache)
+                features = FixedFeatures(entrant.pool, settings.precision, cache=settings.cache)
                 known.append((entrant.pool, features))
             self._features[entrant] = features
 
@@ -71,9 +71,9 @@ class JointEvaluation:
                 for entrant, key in keys.items():
                     contender = contenders[entrant]
                     rates = contender.rates[: len(rows)] if isinstance(contender, FineTuned) else []
-                    found.append(Cell.of(key, domain.role, rows, entrant.name, rates))
+                    found.append(Cell.of(key, domain.role, rows, entrant.name, rates, entrant.passes))
         return found
 
 
-def _with_own_features(contender: Contender, frozen: FrozenFeatures, episode: Episode, _: Tensor) -> Tensor:
-    return contender(episode, frozen(episode))
+def _with_own_features(contender: Contender, frozen: FixedFeatures, episode: Episode, _: EpisodeFeatures) -> Tensor:
+    return contender(episode, EpisodeFeatures(episode, frozen))

@@ -50,7 +50,7 @@ class Sheet:
     Attributes:
         titles: what the numbers of each kind are.
         columns: those of each kind together.
-        sections: rows of each role, then the ranks.
+        sections: rows of each role, then the ranks and the cost.
     """
 
     titles: dict[str, str]
@@ -94,10 +94,15 @@ def make_sheet(comparison: Comparison, most: int) -> Sheet:
         if shown := {Column("accuracy", m): Field(f"{100 * theirs[m]:.1f}") for m in methods if m in theirs}:
             rows.append(Row(f"{AVERAGES[lines[0].role]} (paper)", shown))
         sections.append(rows)
+    last = []
     if len(methods) > 1:
         best = min(comparison.ranks.values())
         ranks = {Column("accuracy", m): Field(f"{rank:.1f}", rank == best) for m, rank in comparison.ranks.items()}
-        sections.append([Row("rank", ranks)])
+        last.append(Row("rank", ranks))
+    if max(comparison.passes.values(), default=1) > 1:
+        passes = {Column("accuracy", method): Field(str(count)) for method, count in comparison.passes.items()}
+        last.append(Row("passes per image", passes))
+    sections += [last] if last else []
     present = {column for rows in sections for row in rows for column in row.fields}
     titles = {
         "accuracy": note(comparison),

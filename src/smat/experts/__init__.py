@@ -8,7 +8,7 @@ from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
 from smat.experts.strength import Strength
-from smat.experts.structure import Structure, gate_index
+from smat.experts.structure import Structure, block_of, gate_index
 from smat.experts.updates import (
     FixedGates,
     LearnedGates,
@@ -40,6 +40,7 @@ __all__ = [
     "TemperatureSchedule",
     "TransformerRouter",
     "Update",
+    "block_of",
     "cached",
     "class_prototypes",
     "count_classes",

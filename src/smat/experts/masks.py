@@ -4,7 +4,6 @@ They are gate logits that nobody trains, far enough from 0 for gates of exactly 
 experts stays as it is.
 """
 
-import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,14 +12,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smat.errors import ConfigError
-from smat.experts.structure import ATTENTION, HEAD_ROWS
+from smat.experts.structure import ATTENTION, BLOCK, HEAD_ROWS
 from smat.flat import Layout
 from smat.rng import torch_generator
 
 Gating = Literal["learned", "open", "random", "magnitude", "norm", "bias", "attention", "qkv", "mlp", "last"]
 
 _OPEN, _CLOSED = 9.0, -9.0
-_NUMBER = re.compile(r"\.(\d+)\.")
 
 
 def fixed_gate_logits(
@@ -74,7 +72,7 @@ def _rule(gating: Gating, module: nn.Module, layout: Layout, blocks: int) -> Cal
         return name.rpartition(".")[0]
 
     def block(name: str) -> int:
-        found = _NUMBER.search(name)
+        found = BLOCK.match(name)
         return int(found.group(1)) if found else -1
 
     count = 1 + max(block(name) for name in layout.names)

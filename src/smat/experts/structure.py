@@ -1,4 +1,4 @@
-"""Which parameters share a gate.
+"""Which parameters share a gate, and which lie in one block of the network.
 
 `parameter` gives every parameter its own gate. The structured kinds tie the parameters of a tensor that read the same
 input, write the same output, belong to the same attention head, or sit in the same layer.
@@ -21,6 +21,21 @@ Structure = Literal["parameter", "input", "output", "head", "layer"]
 HEAD_ROWS = re.compile(r"(query|key|value|[qkv]_proj|qkv)$")
 _HEAD_COLUMNS = re.compile(r"(o_proj|out_proj|attn\.proj|attention\.output\.dense)$")
 ATTENTION = re.compile(r".*?(attention|attn)(?=\.)")
+BLOCK = re.compile(r".*?\.(\d+)(?=\.)")  # transformer blocks, and stages of convolutional networks, are numbered
+
+
+def block_of(layout: Layout) -> dict[str, str]:
+    """The block that each parameter lies in.
+
+    A block is a transformer block or a stage of a convolutional network, by the name of its module; `embedding` is
+    what comes before the first of them, and `rest` everything else.
+    """
+    numbered = [BLOCK.match(name) for name in layout.names]
+    first = next((place for place, found in enumerate(numbered) if found), 0)
+    return {
+        name: found.group() if found else "embedding" if place < first else "rest"
+        for place, (name, found) in enumerate(zip(layout.names, numbered, strict=True))
+    }
 
 
 def gate_index(layout: Layout, structure: Structure, heads: int | None = None) -> Int[Tensor, " params"] | None:

@@ -84,6 +84,10 @@ class Update(nn.Module, Plugin, ABC):
         """Every expert's gate of every parameter, in full, for analysis; None where the update has no gates."""
         return None
 
+    def merged_gates(self, weights: Float[Tensor, " experts"]) -> Float[Tensor, " params"] | None:
+        """How open each parameter's gates are together, Σ_m α_m z_m; None where no gate can be closed."""
+        return None
+
 
 class NoUpdate(Update):
     """The pre-trained network as it is."""
@@ -191,6 +195,19 @@ class SharedUpdate(Update):
         z = gate(logits, self.gate_distribution, uniform(0, logits.shape[1]) if uniform else None)
         return z if self.gate_index is None else z[:, self.gate_index]
 
+    @torch.no_grad()
+    def merged_gates(self, weights: Float[Tensor, " experts"]) -> Float[Tensor, " params"] | None:
+        """Σ_m α_m z_m, without the M·P numbers of `gates`."""
+        return interpolate(
+            torch.zeros_like(self.delta),
+            torch.ones_like(self.delta),
+            self.gate_logits,
+            weights,
+            self.gate_distribution,
+            index=self.gate_index,
+            measure=False,
+        )
+
 
 class LearnedGates(SharedUpdate):
     """A shared update with learned gates: SMAT's.
@@ -260,6 +277,10 @@ class FixedGates(SharedUpdate):
         self.delta = nn.Parameter(torch.zeros(layout.size))
         logits = fixed_gate_logits(self.gating, backbone, layout, pretrained, experts, self.density, self.last_blocks)
         self.register_buffer("gate_logits", logits)
+
+    def merged_gates(self, weights: Float[Tensor, " experts"]) -> Float[Tensor, " params"] | None:
+        """Σ_m α_m z_m; None where all gates are open by hand."""
+        return None if self.gating == "open" else super().merged_gates(weights)
 
 
 class OfficialGates(LearnedGates):

@@ -1,9 +1,11 @@
 """Heads: support features and labels in, a classifier of features out; with a network, a classifier of images."""
 
+from smat.heads.auto import Auto
 from smat.heads.features import TaskFeatures, query_features, support_features
 from smat.heads.head import Classifier, Head
 from smat.heads.linear import LDA, LinearClassifier, Logistic, Ridge
-from smat.heads.mixtures import Average, Mixture
+from smat.heads.mixtures import Average, Each, InViews, Mixture
+from smat.heads.named import HeadName, make_head
 from smat.heads.neighbours import Neighbours
 from smat.heads.prototype import LOGIT_SCALE, Prototype, PrototypeClassifier
 from smat.heads.task_model import FULL, TaskModel, fit_task, head_of, specialise, vectors_at
@@ -14,9 +16,13 @@ __all__ = [
     "LDA",
     "LOGIT_SCALE",
     "WHOLE",
+    "Auto",
     "Average",
     "Classifier",
+    "Each",
     "Head",
+    "HeadName",
+    "InViews",
     "LinearClassifier",
     "Logistic",
     "Mixture",
@@ -30,6 +36,7 @@ __all__ = [
     "Views",
     "fit_task",
     "head_of",
+    "make_head",
     "query_features",
     "specialise",
     "support_features",

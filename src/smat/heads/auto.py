@@ -1,17 +1,19 @@
 """A head that fits itself to the task: heads and networks weighed by how well they do on images that are held out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from smat.errors import DataError
 from smat.heads.features import averaged
 from smat.heads.head import Head
+from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
+from smat.heads.prototype import Prototype
 from smat.heads.views import Views
 
 FOLDS = 5
@@ -64,3 +66,113 @@ def held_out_logits(
     if not found:
         return features.new_zeros(networks, len(heads), 0, way), labels[:0]
     return torch.cat(found, dim=2), labels[torch.cat(order)]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What `Auto` expects before it sees a task, learned from tasks of training classes by `scripts/fit_prior.py`.
+
+    Attributes:
+        scales: factor of each head's logits.
+        heads: log-weight of each head.
+        frozen: log-weight of every network but the last, relative to the last.
+        frozen_by_shot: what the logarithm of the number of images per class adds to it.
+        evidence: factor of the held-out log-likelihood, in nats per image, that it adds to a log-weight.
+        evidence_by_images: what the logarithm of the number of held-out images adds to that factor.
+    """
+
+    scales: tuple[float, ...]
+    heads: tuple[float, ...]
+    frozen: float
+    frozen_by_shot: float
+    evidence: float
+    evidence_by_images: float
+
+
+CANDIDATES: tuple[Head, ...] = (Prototype(), Ridge(), LDA(0.5), LDA(2.0))
+PRIOR = Prior((1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0, 0.0), -1.0, 0.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Auto(Head):
+    """Prototypes, ridge regression and LDA on each network, weighed by how well they do on held-out support images.
+
+    The logits are Σ_k w_k s_k z_k over heads and networks k: z_k their logits, s_k the prior's scale, and
+    w = softmax(prior + c · L_k), with L_k the mean log-likelihood of support images that head k was not fitted to and
+    c = evidence + evidence_by_images · log(images held out). So it is an average of predictions rather than a choice,
+    and nearly the prior's where images are few. An image that is alone in its class is not held out; where all are, the
+    prior decides. The router, and the network merged by it, have seen the images that are held out.
+
+    Attributes:
+        passes: passes through a network that a query image takes: 1, 2 or 4, in as many views; 0 for the image as a
+            whole, and no further views of the support either.
+        networks: number of networks whose features come side by side.
+        weigh: whether held-out images count; not for a network that was tuned on them.
+    """
+
+    passes: int = 2
+    networks: int = 1
+    weigh: bool = True
+
+    differentiable = False
+
+    def __post_init__(self) -> None:
+        Views.of(self.passes)  # raises for another number
+
+    @property
+    def views(self) -> Views:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """By the number of passes."""
+        return Views.of(self.passes)
+
+    @torch.no_grad()
+    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
+        """The weighted heads.
+
+        Raises:
+            DataError: the features are not those of its views.
+        """
+        views = len(self.views.support)
+        images = len(labels) // views
+        if not torch.equal(labels, labels[:images].repeat(views)):
+            raise DataError(
+                f"Auto with passes {self.passes} wants the features of {views} views of each image, all first ones "
+                "first; for one feature per image, set passes to 0"
+            )
+        parts = features.double().chunk(self.networks, dim=1)
+        fitted = [[head.fit(part, labels, way) for head in CANDIDATES] for part in parts]
+        scales = torch.tensor(PRIOR.scales, dtype=torch.float64, device=features.device)
+        weights = self._log_weights(features.double().view(views, images, -1), labels[:images], way, scales)
+        return Mixture(fitted, weights.flatten().softmax(0).view_as(weights) * scales).to(features)
+
+    def _log_weights(
+        self, features: Float[Tensor, "views n networks_dim"], labels: Int[Tensor, " n"], way: int, scales: Tensor
+    ) -> Float[Tensor, "networks heads"]:
+        shot = math.log(len(labels) / way)
+        network = features.new_full((self.networks, 1), PRIOR.frozen + PRIOR.frozen_by_shot * shot)
+        network[-1] = 0
+        prior = network + torch.tensor(PRIOR.heads, dtype=torch.float64, device=features.device)
+        if not self.weigh:
+            return prior
+        whole = self.views.query
+        query = [self.views.support.index(view) for view in whole]
+        logits, held = held_out_logits(CANDIDATES, features, labels, way, self.networks, query)
+        if not len(held):
+            return prior
+        likelihood = likelihoods(logits, held, scales)
+        return prior + (PRIOR.evidence + PRIOR.evidence_by_images * math.log(len(held))) * likelihood
+
+    def for_networks(self, networks: int) -> "Auto":
+        """The head for so many networks."""
+        return replace(self, networks=networks)
+
+    def after_tuning(self) -> "Auto":
+        """The prior alone: a network knows the images that it was tuned on."""
+        return replace(self, weigh=False)
+
+
+def likelihoods(
+    logits: Float[Tensor, "networks heads held way"], labels: Int[Tensor, " held"], scales: Float[Tensor, " heads"]
+) -> Float[Tensor, "networks heads"]:
+    """Mean log-likelihood of held-out images under each head on each network."""
+    log_probabilities = (scales[:, None, None] * logits).log_softmax(-1)
+    return log_probabilities[..., torch.arange(len(labels)), labels].mean(-1)

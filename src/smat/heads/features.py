@@ -71,7 +71,7 @@ class TaskFeatures:
         wanted: dict[Part, Sequence[View]] = {"support": views.support, "query": views.query}
         for key, network in networks.items():
             for view in dict.fromkeys(views.support + views.query):
-                parts = [part for part, some in wanted.items() if view in some]
+                parts: list[Part] = [part for part, some in wanted.items() if view in some]
                 new = [part for part in parts if (key, view, part) not in self._known]
                 self.reused += sum(self._seconds[key, view, part] for part in parts if part not in new)
                 if new:

@@ -1,7 +1,7 @@
 """Several classifiers as one: averages over heads and over networks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from smat.heads.head import Classifier, Head
 from smat.heads.linear import LDA, Logistic, Ridge
 from smat.heads.prototype import Prototype
+from smat.heads.views import Views
 
 
 class Mixture(Classifier):
@@ -51,24 +52,81 @@ class Mixture(Classifier):
 
 @dataclass(frozen=True)
 class Average(Head):
-    """Mean log-probabilities of several heads, and of each on several networks.
+    """Mean log-probabilities of prototypes, ridge regression, logistic regression and LDA, each on several networks.
 
     Attributes:
-        heads: what is averaged.
         networks: number of networks whose features come side by side.
     """
 
-    heads: tuple[Head, ...] = field(default=(Prototype(), Ridge(), Logistic(0.1), LDA()))
     networks: int = 1
 
     differentiable = False
 
     def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
         """Each head on each network."""
+        heads = (Prototype(), Ridge(), Logistic(), LDA())
         parts = features.chunk(self.networks, dim=1)
-        fitted = [[head.fit(part, labels, way) for head in self.heads] for part in parts]
-        return Mixture(fitted, features.new_full((self.networks, len(self.heads)), 1 / len(self.heads) / self.networks))
+        fitted = [[head.fit(part, labels, way) for head in heads] for part in parts]
+        return Mixture(fitted, features.new_full((len(parts), len(heads)), 1 / len(parts) / len(heads)))
 
     def for_networks(self, networks: int) -> "Average":
         """The head for so many networks."""
         return replace(self, networks=networks)
+
+
+@dataclass(frozen=True)
+class Each(Head):
+    """Mean log-probabilities of a head on each of several networks; without it, they give a head one long feature.
+
+    Attributes:
+        head: what is fitted to each network's features.
+        networks: number of networks whose features come side by side.
+    """
+
+    head: Head = Prototype()
+    networks: int = 1
+
+    differentiable = False
+
+    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
+        """The head on each network."""
+        fitted = [[self.head.fit(part, labels, way)] for part in features.chunk(self.networks, dim=1)]
+        return Mixture(fitted, features.new_full((self.networks, 1), 1 / self.networks))
+
+    def for_networks(self, networks: int) -> "Each":
+        """The head for so many networks."""
+        return replace(self, networks=networks)
+
+
+@dataclass(frozen=True)
+class InViews(Head):
+    """A head in several views of each image: more examples of each class, and an average for what is classified.
+
+    Attributes:
+        head: what is fitted to the features of all views.
+        passes: passes through a network that a query image takes: 1, 2 or 4.
+    """
+
+    head: Head = Prototype()
+    passes: int = 2
+
+    def __post_init__(self) -> None:
+        Views.of(self.passes)  # raises for another number
+
+    @property
+    def differentiable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the head."""
+        return self.head.differentiable
+
+    @property
+    def views(self) -> Views:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """By the number of passes."""
+        return Views.of(self.passes)
+
+    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Classifier:
+        """The head's classifier."""
+        return self.head.fit(features, labels, way)
+
+    def for_networks(self, networks: int) -> "InViews":
+        """The head for so many networks."""
+        return replace(self, head=self.head.for_networks(networks))

@@ -26,10 +26,13 @@ class TaskModel(nn.Module):
         others: further networks, such as the frozen one, whose features come before those of `backbone`.
         head: what made the classifier, and makes it again when the backbone has been tuned.
         classifier: features in, logits out.
-        merge_weights: how much of each expert is in it, `[experts]`; their sum is below 1 with a null expert.
+        merge_weights: how much of each expert the router put into it, `[experts]`; with a null expert they sum to less
+            than 1.
+        tuned: number of parameters that fine-tuning trained; 0 without it.
     """
 
     merge_weights: Tensor
+    tuned: int = 0
 
     def __init__(
         self,
@@ -67,7 +70,13 @@ class TaskModel(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
         """Logits of the task's classes, in float32."""
-        features = query_features(self.networks, images, self.head.views.query)
+        return self.classified(self.networks, images)
+
+    def classified(
+        self, networks: Sequence[FeatureNetwork], images: Float[Tensor, "n 3 height width"]
+    ) -> Float[Tensor, "n way"]:
+        """Logits by the features of networks that stand for its own: in another precision, or with a cache."""
+        features = query_features(networks, images, self.head.views.query)
         with torch.autocast(images.device.type, enabled=False):
             return self.classifier(features.float())
 
@@ -111,7 +120,9 @@ def specialise(
     merged, weights = pool.merged_for(images, labels, precision, known)
     vectors = vectors_at(pool, merged, strengths)
     networks: list[FeatureNetwork] = [
-        (lambda x: known if x is images else frozen(x)) if vector is pool.pretrained else pool.network(vector, precision)
+        (lambda x: known if x is images else frozen(x))
+        if vector is pool.pretrained
+        else pool.network(vector, precision)
         for vector in vectors
     ]
     features = support_features(networks, images, head.views.support)

@@ -6,6 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from smat.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class View:
@@ -32,6 +34,14 @@ class View:
 
 
 WHOLE = View()
+CENTRE = View(0.875)
+CORNERS = (
+    View(0.875, 1 / 16, 1 / 16),
+    View(0.875, -1 / 16, -1 / 16),
+    View(0.875, 1 / 16, -1 / 16),
+    View(0.875, -1 / 16, 1 / 16),
+)
+"""The whole image but for a margin of an eighth on two sides."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,20 @@ class Views:
 
     support: tuple[View, ...] = (WHOLE,)
     query: tuple[View, ...] = (WHOLE,)
+
+    @classmethod
+    def of(cls, passes: int) -> "Views":
+        """Views such that a query image takes 1, 2 or 4 passes: its centre, two opposite corners, or all four.
+
+        The support is seen in the centre and in the corners that queries are seen in, at least two. With 0 it is the
+        image as a whole alone, for both.
+        """
+        queries = {1: (CENTRE,), 2: CORNERS[:2], 4: CORNERS}
+        if passes == 0:
+            return ONE_VIEW
+        if passes not in queries:
+            raise ConfigError(f"passes is {passes}; give 0, 1, 2 or 4")
+        return cls((CENTRE, *CORNERS[: max(2, passes)]), queries[passes])
 
 
 ONE_VIEW = Views()

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import torch
 
-from smat.adaptation import FineTuner, open_model
+from smat.adaptation import ExpertTuner, FineTuner, open_model
 from smat.backbones import ImageFormat
 from smat.errors import ConfigError
-from smat.evaluation import BASELINES, Entrant, same_backbone
+from smat.evaluation import BASELINES, Entrant, Variant, same_backbone
 from smat.experts import SparseInterpolatedExperts
+from smat.heads import FULL, Head
 
 _NAMED = re.compile(r"([^/\\=]+)=(.+)")  # lr=0.1/best has this form too: what exists under such a name is a path
 _TAKEN = ("all", "pretrained", *BASELINES)
+_SEPARATORS = "+@,"  # what names of contenders are put together with
 
 
 def named_checkpoints(
@@ -41,9 +43,10 @@ def named_checkpoints(
             )
         pairs, rest = pairs + more or [("", str(checkpoint))], rest[len(more) :]
     names = [name for name, _ in pairs]
-    if len(set(names)) < len(names) or set(names) & set(_TAKEN):
+    if len(set(names)) < len(names) or set(names) & set(_TAKEN) or set("".join(names)) & set(_SEPARATORS):
         raise ConfigError(
-            f"checkpoints are named {', '.join(names)}; give each its own name, none of {', '.join(_TAKEN)}"
+            f"checkpoints are named {', '.join(names)}; give each its own name, none of {', '.join(_TAKEN)}, and "
+            f"without {' '.join(_SEPARATORS)}"
         )
     if not pairs or not rest:
         raise ConfigError(f"there are {len(pairs)} checkpoints and {len(rest)} domains; give at least one of each")
@@ -58,58 +61,80 @@ def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
 
 def enter(
     checkpoints: Mapping[str, str],
-    method: str,
+    methods: Sequence[str],
+    head: Head | None,
     tuner: FineTuner,
     device: torch.device,
     allow_imports: Collection[str] = (),
 ) -> list[Entrant]:
     """What is evaluated of checkpoints: their experts, and what is made of their backbones alone.
 
-    A checkpoint without a name is named after its method, a backbone without experts `pretrained`.
+    A checkpoint without a name is named after its method, a backbone without experts `pretrained`. With a fine-tuning
+    that needs experts, `all` is the experts alone.
 
     Args:
         checkpoints: folder or hub name by name.
-        method: name of one to evaluate, or `all`.
+        methods: names of what to evaluate, each as `Variant` reads it, or `all`.
+        head: head of those that name none.
         tuner: fine-tuning of all of them.
         device: where they are evaluated.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Raises:
-        ConfigError: if there is no such method, or it cannot be fine-tuned.
+        ConfigError: if there is no such method or head, one is given twice, or one cannot be fine-tuned.
         CheckpointError: if a checkpoint cannot be loaded.
     """
     pools = {name: open_model(path, device, allow_imports) for name, path in checkpoints.items()}
     own = {name or (p.config.method if p.config.experts else "pretrained"): p for name, p in pools.items()}
     known = list(dict.fromkeys(["all", *own, "pretrained", *BASELINES]))
-    if method not in known:
-        meta_tuned = any(pool.config.experts for pool in own.values())
-        advice = "" if meta_tuned else "; this is a backbone without experts: to have them, meta-tune it first"
-        given = ", ".join(checkpoints.values())
-        raise ConfigError(f"method is {method!r}; of {given} there are {', '.join(known)}{advice}")
-    if method in BASELINES and tuner.trains:
-        raise ConfigError(f"{method} cannot be fine-tuned: set adapt to none, not {tuner.name}")
-    for pool in own.values():
-        tuner.check(pool.backbone)
-    if method in own:
-        return [Entrant(method, own[method], tuner)]
-    if method != "all":
-        return _of_backbones(method, own, tuner, device)
-    tuned = {name: pool for name, pool in own.items() if pool.config.experts}
-    return [
-        *(Entrant(name, pool, tuner) for name, pool in own.items()),
-        *_of_backbones("pretrained", tuned, tuner, device),
-    ]
+    entrants: list[Entrant] = []
+    for text in methods:
+        variant = Variant("pretrained", "pretrained") if text == "all" else Variant.parse(text)
+        head_of_it = variant.head_or(head)
+        if variant.method not in known:
+            meta_tuned = any(pool.config.experts for pool in own.values())
+            advice = "" if meta_tuned else "; this is a backbone without experts: to have them, meta-tune it first"
+            given = ", ".join(checkpoints.values())
+            raise ConfigError(f"method is {variant.method!r}; of {given} there are {', '.join(known)}{advice}")
+        if text in BASELINES and tuner.trains:
+            raise ConfigError(f"{text} cannot be fine-tuned: set adapt to none, not {tuner.name}")
+        if text == "all":
+            entrants += [Entrant(name, pool, tuner, head) for name, pool in own.items()]
+            if not isinstance(tuner, ExpertTuner):
+                tuned = {name: pool for name, pool in own.items() if pool.config.experts}
+                entrants += _of_backbones("pretrained", tuned, tuner, head_of_it, device)
+        elif variant.method in own:
+            entrants.append(Entrant(text, own[variant.method], tuner, head_of_it, variant.strengths))
+        else:
+            entrants += _of_backbones(text, own, tuner, head_of_it, device)
+    names = [entrant.name for entrant in entrants]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"method is {', '.join(methods)}; give one or more, each once")
+    for entrant in entrants:
+        tuner.check_pool(entrant.pool)
+        _check_strengths(entrant)
+    return entrants
+
+
+def _check_strengths(entrant: Entrant) -> None:
+    if entrant.strengths != FULL and (entrant.tuner.trains or not entrant.pool.config.experts):
+        why = "is fine-tuned" if entrant.pool.config.experts else "has no experts"
+        raise ConfigError(f"{entrant.name} {why}, so that there is no strength to set: leave out what follows @")
 
 
 def _of_backbones(
-    method: str, pools: Mapping[str, SparseInterpolatedExperts], tuner: FineTuner, device: torch.device
+    text: str,
+    pools: Mapping[str, SparseInterpolatedExperts],
+    tuner: FineTuner,
+    head: Head | None,
+    device: torch.device,
 ) -> list[Entrant]:
     """A method that needs the backbone only, once for each of different backbones; all but the first say whose."""
     found: list[Entrant] = []
     for name, pool in pools.items():
         if not any(same_backbone(entrant.pool, pool) for entrant in found):
-            plain, whose = open_model(pool.backbone, device), f" ({name})" if found else ""
-            found.append(Entrant(f"{method}{whose}", plain, tuner, method if method in BASELINES else None))
+            whose = f" ({name})" if found else ""
+            found.append(Entrant(f"{text}{whose}", open_model(pool.backbone, device), tuner, head))
     return found
 
 

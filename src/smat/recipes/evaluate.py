@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, make_tuner, pick_device
+from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind, default_grid, make_tuner, pick_device
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeOptions, EpisodePlan, FixedSampler, VariableSampler, read_episodes
 from smat.errors import ConfigError, Interrupted
@@ -26,7 +26,7 @@ from smat.evaluation import (
 )
 from smat.experts import FeatureCache
 from smat.files import check_writable
-from smat.heads import Head
+from smat.heads import Head, make_head
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.entries import common_format, enter, named_checkpoints
@@ -56,11 +56,11 @@ def evaluate(
     *,
     method: str = "all",
     against: str | None = None,
-    head: Head | None = None,
+    head: Head | str = "auto",
     adapt: Kind | FineTuner = "none",
     learning_rate_from: Rule = "validation",
     steps: int = FineTuneConfig.steps,
-    grid: Sequence[float] = FineTuneConfig.grid,
+    grid: Sequence[float] | None = None,
     episodes: int | None = None,
     options: EpisodeOptions = EpisodeOptions(),
     episodes_from: str | None = None,
@@ -86,19 +86,26 @@ def evaluate(
         checkpoint: folder or hub name of a checkpoint, or of a backbone, to measure that alone; or NAME=PATH, several
             of them one after another.
         domains: parquet files, folders of class folders, hub data sets, or pocket domains.
-        method: what to evaluate: the experts by their name (that of the checkpoint, or of its method, such as `smat`);
-            `pretrained`, the frozen backbone; `all`, all of these; `logistic` or `knn`, logistic regression or nearest
-            neighbours on the features of the frozen backbone.
+        method: what to evaluate, one or several with commas between them: the experts by their name (that of the
+            checkpoint, or of its method, such as `smat`); `pretrained`, the frozen backbone; `all`, all of these. A
+            head can follow, as in `smat+lda`, and before it the networks that it gets the features of, by their
+            strength, as in `smat@0@1+auto`: 0 is the frozen network and 1 the merged one. `logistic` and `knn` are
+            `pretrained+logistic` and `pretrained+knn`.
         against: method that paired differences are to; by default `pretrained`, where it is evaluated.
-        head: classifier of features in place of the nearest prototype, a class by its import path.
-        adapt: fine-tuning on each support set: `none`, `full` or `lora`, or a fine-tuner of your own by its import
-            path.
+        head: classifier of features, where the method names none: `auto`, which fits itself to the task; `prototype`
+            (class means, the paper's), `ridge`, `logistic`, `lda`, `knn`, `average`, each with `:1`, `:2` or `:4` after
+            it for so many views of each image; or a class of your own by its import path.
+        adapt: fine-tuning on each support set: `none`; `full`, all parameters; `lora`, small adapters; `weights`, the
+            weights that experts are merged by, block by block; `gates`, the parameters behind open gates of experts;
+            or a fine-tuner of your own by its import path.
         learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
             domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
             cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
-            with published numbers only, query labels (`published`).
+            with published numbers only, query labels (`published`); `average` chooses none, but averages the
+            probabilities of networks at all rates of `grid`, 2 seeds each.
         steps: number of fine-tuning steps.
-        grid: learning rates to choose from; those of LoRA are ten times these.
+        grid: learning rates to choose from, by default 0 and 1e-6 to 0.1, or to average over, by default 1e-5, 1e-4 and
+            1e-3; those of LoRA and merge weights are ten times these.
         episodes: number of episodes per domain; 600, or all those of the file, if not given.
         options: which episodes are drawn.
         episodes_from: file of episodes that `smat data episodes` wrote, to be evaluated on; it has a split, way, shot,
@@ -131,10 +138,10 @@ def evaluate(
     drawn, plans = _from_file(episodes_from, options, opened) if episodes_from else (options, None)
     counts = _counts(episodes, episodes_from, opened, plans)
     most = max(counts.values())
-    tuning = FineTuneConfig(steps=steps, grid=tuple(grid))
-    settings = EvaluationSettings(tuning, learning_rate_from, resolve_precision(precision, place), workers, head)
+    tuning = FineTuneConfig(steps=steps, grid=default_grid(learning_rate_from) if grid is None else tuple(grid))
+    settings = EvaluationSettings(tuning, learning_rate_from, resolve_precision(precision, place), workers)
     tuner = make_tuner(adapt)
-    entrants = enter(checkpoints, method, tuner, place, allow_imports)
+    entrants = enter(checkpoints, method.split(","), make_head(head), tuner, place, allow_imports)
     names = [entrant.name for entrant in entrants]
     if against not in (None, *names):
         raise ConfigError(f"against is {against!r}; choose one of what is evaluated: {', '.join(names)}")
@@ -146,6 +153,9 @@ def evaluate(
     if method == "all" and not any(entrant.pool.config.experts for entrant in entrants):
         given = ", ".join(checkpoints.values())
         console.print(f"{given} has no experts: evaluating the backbone as it is", soft_wrap=True, markup=False)
+    elif method == "all" and isinstance(tuner, ExpertTuner):
+        left = f"pretrained is left out: the backbone has no experts to tune by {tuner.name}"
+        console.print(left, soft_wrap=True, markup=False)
     config = {
         "checkpoint": checkpoints.get("", checkpoints),
         "domains": domains,
@@ -155,7 +165,7 @@ def evaluate(
         "adapt": adapt,
         "learning_rate_from": learning_rate_from,
         "steps": steps,
-        "grid": grid,
+        "grid": tuning.grid,
         **vars(drawn),
         "episodes": most,
         "episodes_from": episodes_from,
@@ -167,7 +177,7 @@ def evaluate(
         "feature_cache": feature_cache,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
-    title = result_title(subject, tuner, settings, sources[0], most)
+    title = result_title(subject, head, tuner, settings, sources[0], most)
     joint = JointEvaluation(entrants, settings)
 
     def keep(complete: bool) -> Evaluation | None:

@@ -66,7 +66,8 @@ def predict(
     output: str = "predictions.csv",
     margin: float | None = None,
     skip_bad: bool = False,
-    head: Head | None = None,
+    head: Head | str = "auto",
+    strengths: Sequence[float] = (1.0,),
     adapt: Kind | FineTuner = "none",
     learning_rate: LearningRate = "support",
     steps: int = FineTuneConfig.steps,
@@ -89,11 +90,17 @@ def predict(
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             by default that of the checkpoint's training.
         skip_bad: go on without images that cannot be read.
-        head: head that classifies the features, by import path; by default the nearest class mean.
-        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`),
-            `none`, or a class of your own by import path.
+        head: classifier of features: `auto`, which fits itself to the images; `prototype` (class means), `ridge`,
+            `logistic`, `lda`, `knn`, `average`, each with `:1`, `:2` or `:4` after it for so many views of each image;
+            or a class of your own by its import path.
+        strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
+            one that the experts make (1).
+        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), of
+            the weights that experts are merged by, block by block (`weights`), of the parameters behind open gates of
+            experts (`gates`), `none`, or a class of your own by import path.
         learning_rate: learning rate of fine-tuning; `support` chooses it by cross-validation among the support images,
-            which takes about 15 times as long as fine-tuning itself.
+            which takes about 15 times as long as fine-tuning itself; `average` chooses none, but averages the
+            probabilities of 6 networks, of 3 rates and 2 seeds, which takes 6 times as long, and 6 times the memory.
         steps: number of fine-tuning steps.
         flip: whether fine-tuning may mirror images; not for letters, signs, or left and right hands.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
@@ -124,6 +131,7 @@ def predict(
         batch_size=BATCH,
         margin=margin,
         head=head,
+        strengths=strengths,
         adapt=adapt,
         learning_rate=learning_rate,
         steps=steps,
@@ -136,7 +144,7 @@ def predict(
         _check_left(names, labelled, support)
         classifier.fit(list(labelled.values()), [names[file] for file in labelled])
         if (tuner := make_tuner(adapt)).trains:
-            console.print(f"fine-tuned ({tuner.name}) for {steps} steps at learning rate {classifier.learning_rate_:g}")
+            console.print(_fine_tuning(tuner, steps, classifier))
     files, parts = [], []
     for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
         images = reader.read(queries[start : start + BATCH])
@@ -150,6 +158,17 @@ def predict(
     write_whole(path, _csv(result))
     _show(result, path, console)
     return result
+
+
+def _fine_tuning(tuner: FineTuner, steps: int, classifier: FewShotClassifier) -> str:
+    """What was tuned, how long, and at which rates."""
+    rates, tuned = classifier.learning_rate_, classifier.task_model_.tuned
+    if isinstance(rates, tuple):
+        several = ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
+        at = f"learning rates {several} (the mean of {len(rates)} networks)"
+    else:
+        at = f"learning rate {rates:g}"
+    return f"fine-tuned ({tuner.name}) for {steps} steps at {at}: {tuned:,} parameters"
 
 
 def _folders(support: str, query: str) -> tuple[dict[Path, str], list[Path]]:

@@ -6,18 +6,31 @@ from rich.console import Console
 
 from smat.adaptation import FineTuner
 from smat.episodes import EpisodeSource, FixedSampler, VariableSampler, sampler_settings
-from smat.evaluation import Comparison, EvaluationSettings, Rule, comparison_table, published_warning
+from smat.evaluation import Comparison, EvaluationSettings, comparison_table, published_warning
+from smat.heads import Head
 
-_RULES: dict[Rule, str] = {
+_RULES: dict[str, str] = {
     "validation": "validation classes, or else the support set",
     "support": "the support set",
     "support-median": "the support sets of 5 episodes",
     "published": "query labels of test episodes",
 }
 
+_TUNINGS = {
+    "full": "full fine-tuning",
+    "lora": "LoRA",
+    "weights": "fine-tuning of merge weights",
+    "gates": "fine-tuning behind open gates",
+}
+
 
 def result_title(
-    subject: str, tuner: FineTuner, settings: EvaluationSettings, source: EpisodeSource, episodes: int
+    subject: str,
+    head: Head | str,
+    tuner: FineTuner,
+    settings: EvaluationSettings,
+    source: EpisodeSource,
+    episodes: int,
 ) -> str:
     """What a table shows: of what, with which head, after which fine-tuning, on which episodes."""
     sampler = source.sampler
@@ -26,9 +39,10 @@ def result_title(
     else:
         variable = isinstance(sampler, VariableSampler)
         task = "variable way and shot" if variable else f"episodes by {sampler_settings(sampler)['name']}"
-    head = f", head {type(settings.head).__name__}" if settings.head else ""
+    name = head if isinstance(head, str) else type(head).__name__
+    with_head = "" if name == "prototype" else f", head {name}"
     return (
-        f"{subject}{head}, {_fine_tuning(tuner, settings)}: {task}, {source.image_format.size} px, "
+        f"{subject}{with_head}, {_fine_tuning(tuner, settings)}: {task}, {source.image_format.size} px, "
         f"{episodes} episodes per domain"
     )
 
@@ -36,7 +50,10 @@ def result_title(
 def _fine_tuning(tuner: FineTuner, settings: EvaluationSettings) -> str:
     if not tuner.trains:
         return "no fine-tuning"
-    name = {"full": "full fine-tuning", "lora": "LoRA"}.get(tuner.name, f"fine-tuning by {tuner.name}")
+    name = _TUNINGS.get(tuner.name, f"fine-tuning by {tuner.name}")
+    if settings.rule == "average":
+        rates = ", ".join(f"{rate:g}" for rate in tuner.learning_rates(settings.tuning))
+        return f"{name} (mean over learning rates {rates} and {settings.tuning.seeds} seeds)"
     one_rate = settings.tuning.one_rate
     chosen = f"{tuner.learning_rates(settings.tuning)[0]:g}" if one_rate else f"by {_RULES[settings.rule]}"
     return f"{name} (learning rate {chosen})"

@@ -26,6 +26,12 @@ from tiny_checkpoint import save_checkpoint
         ("table1", {"methods": ["absent.yaml"], "against": "absent"}, "absent.yaml"),
         ("table1", {"adapt": ["full", "full"]}, "each once"),
         ("table1", {"methods": ["knn"], "adapt": ["full"], "against": "knn"}, "can be fine-tuned"),
+        (
+            "table1",
+            {"methods": ["pretrained"], "adapt": ["none", "weights"]},
+            "none of pretrained can be .*weights out",
+        ),
+        ("table1", {"methods": ["smat", "pmf"], "adapt": ["gates"]}, r"pool \(pmf\) has no gates that could be closed"),
         ("table1", {"against": "smat-dense"}, "choose one of what is compared: pretrained"),
         ("table1", {"seeds": []}, "one seed or more"),
         ("table1", {"episodes": 0}, "episodes 0"),

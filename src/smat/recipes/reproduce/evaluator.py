@@ -7,20 +7,19 @@ from typing import NamedTuple
 from smat.adaptation import FineTuner
 from smat.episodes import EpisodeSource
 from smat.evaluation import (
-    BASELINES,
     Cell,
     CellKey,
     Entrant,
     EpisodeRow,
     EvaluationSettings,
     FineTuned,
-    FrozenFeatures,
+    FixedFeatures,
     Store,
     evaluate_domain,
 )
 from smat.experts import SparseInterpolatedExperts
 from smat.recipes.episode_progress import episode_progress, follow
-from smat.recipes.reproduce.plan import Setting
+from smat.recipes.reproduce.plan import Setting, tunes
 from smat.recipes.reproduce.training import Workshop
 
 _AT_ONCE = 8  # pools in memory
@@ -42,7 +41,7 @@ def batches(settings: Sequence[Setting], seeds: Sequence[int], tuners: Sequence[
         for tuner in tuners
         for setting in settings
         for seed in (seeds if setting.trained else [0])
-        if not tuner.trains or setting.method not in BASELINES
+        if tunes(tuner, setting)
     ]
     plain = [entry for entry in planned if not entry.tuner.trains]
     groups = [plain[start : start + _AT_ONCE] for start in range(0, len(plain), _AT_ONCE)]
@@ -70,7 +69,7 @@ class Evaluator:
     store: Store
 
     def __post_init__(self) -> None:
-        self.frozen = FrozenFeatures(self.backbone, self.settings.precision, cache=self.settings.cache)
+        self.frozen = FixedFeatures(self.backbone, self.settings.precision, cache=self.settings.cache)
 
     def cells(self, batch: Sequence[Planned]) -> list[Cell]:
         """The results of a batch on all domains; finished ones come from the store."""
@@ -85,8 +84,7 @@ class Evaluator:
 
     def _entrant(self, setting: Setting, seed: int, tuner: FineTuner) -> Entrant:
         pool = self.workshop.open(setting, seed) if setting.trained else self.backbone
-        baseline = setting.method if setting.method in BASELINES else None
-        return Entrant(setting.name, pool, tuner, baseline, seed)
+        return Entrant(setting.name, pool, tuner, setting.head, setting.strengths, seed)
 
     def _done(self, key: CellKey) -> int:
         """How many of its episodes are stored."""
@@ -105,7 +103,7 @@ class Evaluator:
             if row.n + 1 == self.episodes or (row.n + 1) % _BLOCK == 0:
                 for entrant, contender in contenders.items():
                     rates = contender.rates[-len(rows) :] if isinstance(contender, FineTuned) else []
-                    self.store.add(Cell.of(keys[entrant], domain.role, rows, entrant.label, rates))
+                    self.store.add(Cell.of(keys[entrant], domain.role, rows, entrant.label, rates, entrant.passes))
                 rows.clear()
 
         with episode_progress(self.workshop.console) as bar:

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
 
-from smat.adaptation import FineTuner, Kind, make_tuner
+from smat.adaptation import ExpertTuner, FineTuner, Kind, make_tuner
 from smat.errors import ConfigError
-from smat.evaluation import BASELINES
-from smat.experts import SparseInterpolatedExperts
+from smat.evaluation import BASELINES, Variant
+from smat.experts import SparseInterpolatedExperts, Strength
+from smat.heads import FULL, Head
 from smat.metatuning.methods import METHODS, is_file, method_config, method_name
 
 What = Literal["table1", "table2", "sparsity", "wise-ft"]
@@ -35,6 +36,8 @@ class Setting:
         amount: the factor, or the share of numbers that are kept.
         curve: curve of a figure that it is a point of.
         label: name of the point there.
+        head: what classifies its features; nearest prototypes by default.
+        strengths: networks that the head gets the features of.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Setting:
     amount: float = 1.0
     curve: str = ""
     label: str = ""
+    head: Head | None = None
+    strengths: tuple[Strength, ...] = FULL
 
     @property
     def trained(self) -> bool:
@@ -79,6 +84,7 @@ def plan(
     tau: Sequence[float],
     experts: Sequence[int],
     scales: Sequence[float],
+    head: Head | None = None,
 ) -> list[Setting]:
     """The settings to compare.
 
@@ -89,6 +95,7 @@ def plan(
         tau: target sparsities to sweep.
         experts: numbers of experts to sweep.
         scales: factors of the update to sweep.
+        head: head of the settings that name none.
 
     Raises:
         ConfigError: if the table, figure or a method is unknown, a sweep has no values, or a file does not fit.
@@ -96,30 +103,53 @@ def plan(
     if what not in get_args(What):
         raise ConfigError(f"{what!r} is nothing to reproduce: choose one of {', '.join(get_args(What))}")
     chosen = list(_DEFAULT_METHODS[what] if methods is None else methods)
-    unknown = [method for method in chosen if not is_file(method) and method not in METHODS]
+    variants = [Variant.parse(method) for method in chosen]
+    unknown = [v.text for v in variants if not is_file(v.method) and v.method not in METHODS]
     if unknown or not chosen:
         raise ConfigError(
             f"methods {unknown or chosen} are unknown: choose from {', '.join(METHODS)}, or give YAML files of settings"
         )
-    named = [Setting(method_name(method), method) for method in chosen]
+    named = [_setting(variant, head) for variant in variants]
     if len({setting.name for setting in named}) < len(chosen):
         raise ConfigError(f"methods are {chosen}; give each name once")
     if what in ("table1", "table2"):
         return named
+    varied = [variant.text for variant in variants if variant.headed or variant.strengths != FULL]
+    if varied:
+        raise ConfigError(
+            f"methods {varied} have heads or strengths of their own: {what} takes methods alone, and --head"
+        )
     untrained = [setting.name for setting in named if not setting.trained]
     if untrained:
         raise ConfigError(f"methods {untrained} are not trained: {what} needs ones that are, such as smat or pmf")
-    swept = {"sparsity": {"tau": tau, "experts": experts}, "wise-ft": {"scales": scales}}[what]
-    for name, values in swept.items():
+    ranges = {"sparsity": {"tau": tau, "experts": experts}, "wise-ft": {"scales": scales}}[what]
+    for name, values in ranges.items():
         if not values or len(set(values)) < len(values):
             raise ConfigError(f"{name} is {list(values)}; give one or more values, each once")
     reference = Setting("pretrained", "pretrained")
     if what == "sparsity":
-        return [reference, *(_sparsity(method, base, t, m) for method in chosen for m in experts for t in tau)]
+        swept = [_sparsity(method, base, t, m) for method in chosen for m in experts for t in tau]
+        return [replace(setting, head=head) for setting in [reference, *swept]]
     outside = [c for c in scales if not 0 <= c <= 1]
     if outside:
         raise ConfigError(f"scales are {list(scales)}; {outside} lie outside 0..1")
-    return [reference, *(s for method in chosen for s in _wise_ft(method, scales))]
+    points = [setting for method in chosen for setting in _wise_ft(method, scales)]
+    return [replace(setting, head=head) for setting in [reference, *points]]
+
+
+def _setting(variant: Variant, head: Head | None) -> Setting:
+    name = method_name(variant.method)
+    setting = Setting(
+        variant.text if variant.text in BASELINES else variant.text.replace(variant.method, name, 1),
+        variant.method,
+        head=variant.head_or(head),
+        strengths=variant.strengths,
+    )
+    if setting.strengths != FULL and not setting.trained:
+        raise ConfigError(
+            f"{variant.text} has no experts, so that there is no strength to set: leave out what follows @"
+        )
+    return setting
 
 
 def _sparsity(method: str, base: str, tau: float, experts: int) -> Setting:
@@ -180,6 +210,19 @@ def make_tuners(adapt: Sequence[str | FineTuner], settings: Sequence[Setting]) -
     names = [tuner.name for tuner in tuners]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"adapt is {names}; give one or more of {', '.join(get_args(Kind))}, each once")
-    if all(tuner.trains for tuner in tuners) and all(s.method in BASELINES for s in settings):
-        raise ConfigError(f"none of {', '.join(BASELINES)} can be fine-tuned: give adapt none, or other methods")
+    for tuner in tuners:
+        if not any(tunes(tuner, setting) for setting in settings):
+            given = ", ".join(setting.name for setting in settings)
+            raise ConfigError(
+                f"none of {given} can be fine-tuned ({tuner.name}): leave {tuner.name} out of adapt, or give other "
+                "methods"
+            )
     return tuners
+
+
+def tunes(tuner: FineTuner, setting: Setting) -> bool:
+    """Whether a kind of fine-tuning has something to tune in a setting.
+
+    Classifiers of frozen features have nothing; what needs experts has nothing where only a backbone is.
+    """
+    return not tuner.trains or setting.trained or not (setting.name in BASELINES or isinstance(tuner, ExpertTuner))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, pick_device
+from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, default_grid, pick_device
 from smat.domains import open_domains
 from smat.errors import ConfigError, Interrupted
 from smat.evaluation import (
@@ -22,7 +22,7 @@ from smat.evaluation import (
     write_tables,
 )
 from smat.experts import FeatureCache
-from smat.heads import Head
+from smat.heads import Head, make_head
 from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
@@ -46,11 +46,11 @@ def reproduce(
     name: str | None = None,
     checkpoint: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
-    head: Head | None = None,
+    head: Head | str = "prototype",
     adapt: Sequence[Kind | FineTuner] = ("none",),
     learning_rate_from: Rule = "validation",
     steps: int = FineTuneConfig.steps,
-    grid: Sequence[float] = FineTuneConfig.grid,
+    grid: Sequence[float] | None = None,
     episodes: int = 600,
     methods: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
@@ -82,18 +82,25 @@ def reproduce(
         name: name of the tables and figures; `what` by default.
         checkpoint: pools that are trained already, METHOD=PATH, one for each seed.
         seeds: training seeds.
-        head: classifier of features in place of the nearest prototype, a class by its import path.
-        adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, and fine-tuners of your own; one
-            table each.
+        head: classifier of features, where a method names none: `prototype` (class means, the paper's), `ridge`,
+            `logistic`, `lda`, `knn`, `average`, `auto`, each with `:1`, `:2` or `:4` after it for so many views of each
+            image; or a class of your own by its import path.
+        adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, `weights`, `gates`, and
+            fine-tuners of your own; one table each. `weights` and `gates` need experts: `pretrained` is not in their
+            tables.
         learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
             domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
             cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
-            with published numbers only, query labels (`published`).
+            with published numbers only, query labels (`published`); `average` chooses none, but averages the
+            probabilities of networks at all rates of `grid`, 2 seeds each.
         steps: number of fine-tuning steps.
-        grid: learning rates to choose from; those of LoRA are ten times these.
+        grid: learning rates to choose from, by default 0 and 1e-6 to 0.1, or to average over, by default 1e-5, 1e-4 and
+            1e-3; those of LoRA and merge weights are ten times these.
         episodes: number of episodes per domain.
         methods: methods to compare, in the order of the columns: names (`smat methods` lists them) or YAML files of
-            your own, settings over the base configuration, each named as its file; by default those of the paper.
+            your own, settings over the base configuration, each named as its file; by default those of the paper. A
+            head can follow a method, as in `smat+lda`, and before it the networks that it gets the features of, as in
+            `smat@0@1+auto`: 0 is the frozen network and 1 the merged one.
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
         against: method that paired differences are to; by default `pretrained`, or else the first of the columns.
@@ -118,7 +125,7 @@ def reproduce(
         Interrupted: after an interruption; what is finished is in the files.
     """
     console, folder = Console(), Path(out)
-    columns = plan(what, base, methods, tau, experts, scales)
+    columns = plan(what, base, methods, tau, experts, scales, make_head(head))
     tuners = make_tuners(adapt, columns)
     given = given_checkpoints(checkpoint, columns, seeds)
     order = [column.name for column in columns]
@@ -130,8 +137,9 @@ def reproduce(
             f"seeds are {list(seeds)} and episodes {episodes}; give one seed or more, each once, and 1 or more"
         )
     published = {tuner: paper_averages(paper, what, tuner.name) if paper else {} for tuner in tuners}
-    tuning, store = FineTuneConfig(steps=steps, grid=tuple(grid)), Store(folder / "cells.jsonl")
-    settings = EvaluationSettings(tuning, learning_rate_from, _precision(precision, store, device), workers, head)
+    rates = default_grid(learning_rate_from) if grid is None else tuple(grid)
+    tuning, store = FineTuneConfig(steps=steps, grid=rates), Store(folder / "cells.jsonl")
+    settings = EvaluationSettings(tuning, learning_rate_from, _precision(precision, store, device), workers)
     keep_freed_memory()
     config = load_config([base])
     workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
@@ -141,13 +149,12 @@ def reproduce(
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])
     backbone = workshop.open_backbone()
-    for tuner in tuners:
-        tuner.check(backbone.backbone)
     image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
     sources = domain_sources(image_format, opened, drawn.split, drawn.build_sampler(), transforms, drawn.seed)
     cache = FeatureCache.of(feature_cache)
     settings = replace(settings, validation=validation_sources(every, sources[0]), cache=cache)
     workshop.check(columns, backbone)
+    workshop.check_tuners(tuners, columns, backbone)
     missing = workshop.trainings(columns)
 
     try:
@@ -164,7 +171,7 @@ def reproduce(
         compare(
             sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
             against=against,
-            title=f"{result_title(name or what, tuner, settings, sources[0], episodes)}, {trained}",
+            title=f"{result_title(name or what, head, tuner, settings, sources[0], episodes)}, {trained}",
             paper=published[tuner],
         )
         for tuner in tuners

@@ -1,5 +1,6 @@
 """Training what is missing, for `smat reproduce`."""
 
+import copy
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from rich.console import Console
 
 from smat import backbones
-from smat.adaptation import Device, open_model, pick_device
+from smat.adaptation import Device, ExpertTuner, FineTuner, open_model, pick_device
 from smat.backbones import BackboneSpec
 from smat.domains import open_domains
 from smat.errors import CheckpointError, ConfigError, SmatError
@@ -115,6 +116,19 @@ class Workshop:
         for name in {s.training(seed) for s in settings if s.trained for seed in self.seeds} & self.checkpoints.keys():
             path = self.checkpoints[name]
             check_backbone(self._load(path), own, path, self.config)
+
+    def check_tuners(
+        self, tuners: Sequence[FineTuner], settings: Sequence[Setting], own: SparseInterpolatedExperts
+    ) -> None:
+        """Raise a `ConfigError` if a kind of fine-tuning cannot tune the backbone or the experts of a setting."""
+        for tuner in (tuner for tuner in tuners if not isinstance(tuner, ExpertTuner)):
+            tuner.check_pool(own)
+        if by_experts := [tuner for tuner in tuners if isinstance(tuner, ExpertTuner)]:
+            for setting in (setting for setting in settings if setting.trained):
+                config = self.training_config(setting, self.seeds[0]).pool
+                untrained = SparseInterpolatedExperts(copy.deepcopy(own.backbone), config)
+                for tuner in by_experts:
+                    tuner.check_pool(untrained)
 
     def _load(self, path: str, allowed: Collection[str] = ()) -> SparseInterpolatedExperts:
         return SparseInterpolatedExperts.from_pretrained(path, allow_imports=[*self.allow_imports, *allowed])
