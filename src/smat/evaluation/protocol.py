@@ -19,7 +19,7 @@ from smat.heads.features import FeatureNetwork, Part
 from smat.precision import NetworkPrecision
 
 FEATURES_KEPT = 50_000  # frozen features kept at a time: 77 MB for a ViT-S
-NONE = Strength(0, 0)
+NONE = Strength(0.0, 0.0)
 """The frozen network."""
 
 Contender = Callable[[Episode, "EpisodeFeatures"], Tensor]

@@ -60,7 +60,7 @@ class Strength:
         """
         if self == Strength():
             return merged
-        if self == Strength(0, 0):
+        if self == Strength(0.0, 0.0):
             return pretrained
         if self.first == self.last:
             return torch.lerp(pretrained, merged, self.first)
