@@ -101,8 +101,8 @@ class Entrant:
     def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
         """Everything that its result on a domain depends on.
 
-        A head or a fine-tuner other than the usual ones is in it only where there is one, so that keys are what they
-        were before there were any.
+        A head or a fine-tuner other than the usual ones is in it only where there is one, and so are domains whose
+        tracks are kept apart, so that keys are what they were before there were any.
         """
         (domain,) = source.domains
         protocol: dict[str, Any] = {
@@ -112,6 +112,9 @@ class Entrant:
             "image_size": source.image_format.size,
             "precision": settings.precision,
         }
+        chosen_by = settings.validation if self.tuner.trains and settings.validated else ()
+        if apart := [name for each in (source, *chosen_by) for name in each.tracks_apart]:
+            protocol["tracks_apart"] = apart
         if settings.head and not self.baseline:
             protocol["head"] = describe(settings.head)
         if self.tuner.trains:

@@ -100,7 +100,7 @@ def evaluate(
         episodes: number of episodes per domain; 600, or all those of the file, if not given.
         options: which episodes are drawn.
         episodes_from: file of episodes that `smat data episodes` wrote, to be evaluated on; it has a split, way, shot,
-            query, sampler and seed of its own.
+            query, sampler, tracks and seed of its own.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
         device: `auto`, `cpu` or `cuda`.
@@ -136,7 +136,7 @@ def evaluate(
         raise ConfigError(f"against is {against!r}; choose one of what is evaluated: {', '.join(names)}")
     image_format, margin = common_format(entrants, drawn.margin)
     sampler, transforms = drawn.build_sampler(), drawn.transforms(margin)
-    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, plans)
+    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, plans, drawn.tracks)
     settings = replace(settings, validation=validation_sources(opened, sources[0]))
     if method == "all" and not any(entrant.pool.config.experts for entrant in entrants):
         given = ", ".join(checkpoints.values())
@@ -152,6 +152,7 @@ def evaluate(
         "steps": steps,
         "grid": grid,
         **vars(drawn),
+        "tracks": sources[0].tracks,
         "episodes": most,
         "episodes_from": episodes_from,
         "precision": settings.precision,
@@ -161,7 +162,7 @@ def evaluate(
         "tables": tables,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
-    title = result_title(subject, tuner, settings, sources[0], most)
+    title = result_title(subject, tuner, settings, sources, most)
     joint = JointEvaluation(entrants, settings)
 
     def keep(complete: bool) -> Evaluation | None:
@@ -206,7 +207,7 @@ def _from_file(
 ) -> tuple[EpisodeOptions, Mapping[str, Sequence[EpisodePlan]]]:
     """The options that a file's episodes were drawn with, and the episodes by domain."""
     usual = EpisodeOptions()
-    own = ("split", "sampler", "way", "shot", "query", "hierarchy", "seed")
+    own = ("split", "sampler", "way", "shot", "query", "hierarchy", "seed", "tracks")
     if chosen := [f"--{name}" for name in own if getattr(options, name) != getattr(usual, name)]:
         raise ConfigError(
             f"{', '.join(chosen)} cannot be chosen where episodes come from a file, which has its own: leave out "
@@ -219,7 +220,8 @@ def _from_file(
         shape = {"sampler": "fixed", **vars(sampler)}
     elif isinstance(sampler, VariableSampler) and sampler == VariableSampler(hierarchy=sampler.hierarchy):
         shape = {"sampler": "variable", "hierarchy": sampler.hierarchy}
-    return replace(options, split=written.split, seed=written.seed, **shape), written.plans
+    shape |= {"split": written.split, "seed": written.seed, "tracks": written.tracks}
+    return replace(options, **shape), written.plans
 
 
 def _counts(

@@ -17,9 +17,10 @@ _RULES: dict[Rule, str] = {
 
 
 def result_title(
-    subject: str, tuner: FineTuner, settings: EvaluationSettings, source: EpisodeSource, episodes: int
+    subject: str, tuner: FineTuner, settings: EvaluationSettings, sources: Sequence[EpisodeSource], episodes: int
 ) -> str:
     """What a table shows: of what, with which head, after which fine-tuning, on which episodes."""
+    source, apart = sources[0], ", ".join(name for each in sources for name in each.tracks_apart)
     sampler = source.sampler
     if isinstance(sampler, FixedSampler):
         task = f"{sampler.way}-way {sampler.shot}-shot"
@@ -29,7 +30,7 @@ def result_title(
     head = f", head {type(settings.head).__name__}" if settings.head else ""
     return (
         f"{subject}{head}, {_fine_tuning(tuner, settings)}: {task}, {source.image_format.size} px, "
-        f"{episodes} episodes per domain"
+        f"{episodes} episodes per domain{f', tracks kept apart in {apart}' if apart else ''}"
     )
 
 

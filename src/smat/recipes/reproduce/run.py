@@ -140,7 +140,8 @@ def reproduce(
     for tuner in tuners:
         tuner.check(backbone.backbone)
     image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
-    sources = domain_sources(image_format, opened, drawn.split, drawn.build_sampler(), transforms, drawn.seed)
+    sampler = drawn.build_sampler()
+    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, tracks=drawn.tracks)
     settings = replace(settings, validation=validation_sources(every, sources[0]))
     workshop.check(columns, backbone)
     missing = workshop.trainings(columns)
@@ -159,7 +160,7 @@ def reproduce(
         compare(
             sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
             against=against,
-            title=f"{result_title(name or what, tuner, settings, sources[0], episodes)}, {trained}",
+            title=f"{result_title(name or what, tuner, settings, sources, episodes)}, {trained}",
             paper=published[tuner],
         )
         for tuner in tuners
