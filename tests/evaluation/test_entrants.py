@@ -9,9 +9,11 @@ import torch
 
 from smat.adaptation import FineTuneConfig, FineTuner, FullTuning
 from smat.backbones import Backbone
+from smat.domains import Domain, open_domain
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.evaluation import (
     BASELINES,
+    CellKey,
     Entrant,
     EvaluationSettings,
     Experts,
@@ -19,11 +21,13 @@ from smat.evaluation import (
     Frozen,
     JointEvaluation,
     same_backbone,
+    validation_sources,
 )
 from smat.experts import FeatureCache
 from smat.heads import Logistic, Prototype
 from smat.plugins import describe
 from tiny_pool import images_seen, make_pool
+from tracked import write_signs
 
 Source = Callable[..., EpisodeSource]
 
@@ -44,6 +48,31 @@ def test_a_head_is_in_the_key_only_where_there_is_one(source: Source) -> None:
     assert entrant.key(source(), with_head).protocol == key.protocol | {"head": describe(Logistic())}
     baseline = Entrant("knn", make_pool(), baseline="knn").key(source(), with_head)
     assert baseline.protocol == key.protocol
+
+
+def test_tracks_are_in_the_key_only_where_they_are_kept_apart(source: Source, tmp_path: Path) -> None:
+    signs = open_domain(write_signs(tmp_path / "signs.parquet", [[4, 4, 4]] * 3))
+    entrant, settings, like = Entrant("smat", make_pool()), EvaluationSettings(), source()
+
+    def key(entrant: Entrant, settings: EvaluationSettings = settings, domain: Domain = signs, **tracks) -> CellKey:
+        sampler = FixedSampler(3, 2, 4)
+        drawn = EpisodeSource([domain], "test", sampler, image_format=like.image_format, **tracks)
+        return entrant.key(drawn, settings)
+
+    before = entrant.key(like, settings)
+    apart, ignoring = key(entrant), key(entrant, tracks="ignore")
+    assert ignoring.protocol == before.protocol
+    assert apart.protocol == before.protocol | {"tracks_apart": ["signs"]}
+    assert key(entrant, domain=like.domains[0], tracks="keep-apart") == before
+
+    signs.role = "validation"
+    tuned = Entrant("smat", entrant.pool, "full")
+    for rule, names in (("keep-apart", {"tracks_apart": ["signs"]}), ("ignore", {})):
+        drawn = EpisodeSource(like.domains, "test", FixedSampler(3, 2, 4), image_format=like.image_format, tracks=rule)
+        chosen = replace(settings, validation=validation_sources([signs], drawn))
+        protocol = tuned.key(drawn, chosen).protocol
+        assert {name: value for name, value in protocol.items() if name == "tracks_apart"} == names
+        assert "tracks_apart" not in entrant.key(drawn, chosen).protocol  # nothing is chosen without fine-tuning
 
 
 def test_the_key_of_a_fine_tuned_result_has_the_fine_tuning_and_the_rule_that_was_followed(source: Source) -> None:

@@ -28,11 +28,13 @@ def write_parquet(
     names: Sequence[str],
     mode: str = "RGB",
     replaced: Mapping[int, bytes] | None = None,
+    paths: Sequence[str | None] | None = None,
 ) -> Path:
     """A parquet file as `datasets` writes it: row i is `noise(i)` of class `labels[i]`, or `replaced[i]`."""
     encoded = [(replaced or {}).get(i) or encode(noise(i, mode=mode)) for i in range(len(labels))]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))})
-    images = [{"bytes": content, "path": f"img{i}.png"} for i, content in enumerate(encoded)]
+    paths = [f"img{i}.png" for i in range(len(labels))] if paths is None else paths
+    images = [{"bytes": content, "path": path} for content, path in zip(encoded, paths, strict=True)]
     datasets.Dataset.from_dict({"image": images, "label": list(labels)}, features).to_parquet(path)
     return path
 

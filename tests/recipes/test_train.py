@@ -19,7 +19,7 @@ from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import load_state
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
 from smat.recipes.quickstart import shipped_config
-from smat.recipes.train import prepare_folder, train
+from smat.recipes.train import prepare_folder, train, with_kept_tracks
 from smat.recipes.training_log import TrainingLog
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,3 +261,19 @@ def test_a_run_begun_before_there_was_a_setting_had_its_default(tmp_path: Path) 
     other = TrainConfig(domains=["pocket:glyphs"], episodes=EpisodeConfig(hierarchy=False))
     with pytest.raises(ConfigError, match=r"episodes.hierarchy was True, is False"):
         prepare_folder(tmp_path, other, record, resume=True)
+
+
+def test_a_run_begun_before_there_were_tracks_ignores_them(tmp_path: Path) -> None:
+    config, record = TrainConfig(domains=["pocket:glyphs"]), {"data": {"glyphs": "its fingerprint"}}
+    assert with_kept_tracks(config, tmp_path) == config
+    prepare_folder(tmp_path, config, record, resume=False)
+    assert with_kept_tracks(config, tmp_path) == config
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del written["episodes"]["tracks"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(written))
+    ignoring = TrainConfig(domains=["pocket:glyphs"], episodes=EpisodeConfig(tracks="ignore"))
+    assert with_kept_tracks(config, tmp_path) == ignoring
+    prepare_folder(tmp_path, ignoring, record, resume=True)
+    apart = TrainConfig(domains=["pocket:glyphs"], episodes=EpisodeConfig(tracks="keep-apart"))
+    with pytest.raises(ConfigError, match=r"episodes.tracks was ignore, is keep-apart"):
+        prepare_folder(tmp_path, with_kept_tracks(apart, tmp_path), record, resume=True)

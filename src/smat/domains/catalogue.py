@@ -24,6 +24,9 @@ class DomainConfig:
         role: `id`, `ood` or `validation`; by default what the splits file says. Domains of the role `validation` are
             not trained on: they choose the best checkpoint, by their validation classes or, without any, by all.
         weight: weight with which the domain is drawn in training, relative to the others.
+        tracks: pattern of the tracks (several images of one object) in the names of images: a regular expression whose
+            first group is the track within its class, such as `(\\d+)_\\d+`; or `none`. By default what the splits file
+            or the import says, or the names of GTSRB where all images have such.
     """
 
     source: str
@@ -33,6 +36,7 @@ class DomainConfig:
     flip: bool | None = None
     role: Role | None = None
     weight: float = 1.0
+    tracks: str | None = None
 
 
 def open_domains(
@@ -69,6 +73,7 @@ def open_domains(
                 flip=entry.flip,
                 role=entry.role,
                 skip_bad=skip_bad,
+                tracks=entry.tracks,
             )
             opened = [domain]
         for domain in opened:
@@ -88,7 +93,7 @@ def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
             f"there are no pocket domains {entry.source!r}: choose pocket, pocket-id, pocket-ood, or one as "
             f"pocket:NAME of {', '.join(POCKET_ID + POCKET_OOD)}"
         )
-    fixed = [name for name in ("name", "splits", "fractions", "flip") if getattr(entry, name) is not None]
+    fixed = [name for name in ("name", "splits", "fractions", "flip", "tracks") if getattr(entry, name) is not None]
     if fixed:
         raise ConfigError(f"{entry.source} has its own {' and '.join(fixed)}: leave out what is said of them")
     domains = [domain for domain in pocket_domains(image_size=image_size) if domain.name in groups[entry.source]]

@@ -88,6 +88,14 @@ class Domain(ABC):
         """Which classes of a split lie together, by their indices in `classes(split)`; None: no hierarchy."""
         return None
 
+    def tracks(self, class_name: str) -> np.ndarray | None:
+        """The track of each of `rows(class_name)`, int64; None, for every class: the domain does not know of tracks.
+
+        A track is several images of one object of the class, such as frames of a film: they are so much alike that an
+        episode must not have some in its support and others in its query. Numbers tell tracks of one class apart.
+        """
+        return None
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:

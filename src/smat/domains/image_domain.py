@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from smat.domains.images import GREY_MODES, canvas, image_mode, load_image, why_
 from smat.domains.imported import is_imported
 from smat.domains.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
 from smat.domains.tables import ImageTable, folder_table, hub_table, imported_table, parquet_table
+from smat.domains.tracks import GTSRB_TRACKS, NO_TRACKS, check_pattern, find_tracks
 from smat.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -51,9 +53,11 @@ class ImageDomain(Domain):
         flip: whether a mirrored image is still of its class.
         role: what experiments use it for.
         skip_bad: leave out rows without a valid label and images that cannot be read; reads every image once.
+        tracks: pattern of the tracks in `image_name`, as for `open_domain`.
 
     Raises:
         DataError: as for `Domain`; a class without images; or, unless `skip_bad`, rows without a valid label.
+        ConfigError: a pattern that is no regular expression.
     """
 
     def __init__(
@@ -65,8 +69,12 @@ class ImageDomain(Domain):
         flip: bool,
         role: Role = "",
         skip_bad: bool = False,
+        tracks: str | None = None,
     ) -> None:
         super().__init__(name, splits, flip=flip, role=role)
+        if tracks is not None:
+            check_pattern(tracks)
+        self._pattern = tracks
         self._table = table
         self._label = {name: label for label, name in enumerate(table.names)}
         self.left_out: tuple[int, ...] = ()
@@ -101,10 +109,15 @@ class ImageDomain(Domain):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the file (or the folder's file names and sizes), splits, rows left out and hierarchy."""
+        """SHA-256 over the file (or the folder's file names and sizes), splits, rows left out, hierarchy and tracks.
+
+        GTSRB's own tracks are not in it: they follow from the names, and results were stored before they were known.
+        """
         parts: list[Any] = [self._table.digest, sorted(self.splits.items()), self.left_out]
         if self._table.hierarchy:
             parts.append(asdict(self._table.hierarchy))
+        if self._pattern not in (None, NO_TRACKS, GTSRB_TRACKS):
+            parts.append({"tracks": self._pattern})
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def hierarchy(self, split: str) -> ClassGroups | None:
@@ -119,6 +132,25 @@ class ImageDomain(Domain):
             )
         label = self._label[class_name]
         return self._order[self._starts[label] : self._starts[label + 1]]
+
+    def tracks(self, class_name: str) -> np.ndarray | None:
+        """The track of each of `rows(class_name)`, int64; None: the domain has no tracks, or does not know them.
+
+        Raises:
+            DataError: images whose names do not fit the domain's pattern.
+        """
+        return None if self._tracks is None else self._tracks[self.rows(class_name)]
+
+    @cached_property
+    def _tracks(self) -> np.ndarray | None:
+        rows = self._order[self._starts[0] : self._starts[-1]]  # those with a label
+        try:
+            tracks = find_tracks(self._table, rows, self._pattern)
+        except DataError as error:
+            raise DataError(f"domain '{self.name}' ({self._table.origin}): {error}") from error
+        if tracks is not None:
+            logger.info("domain '%s' has %d tracks, by the names of its images", self.name, tracks.max() + 1)
+        return tracks
 
     def image(self, row: int) -> Image.Image:
         """One image, RGB, at its own size.
@@ -174,6 +206,7 @@ def open_domain(
     flip: bool | None = None,
     role: Role | None = None,
     skip_bad: bool = False,
+    tracks: str | None = None,
 ) -> ImageDomain:
     """A domain of stored images.
 
@@ -181,7 +214,8 @@ def open_domain(
     imported domain or as `train`, `val` and `test` folders; a `splits.json` next to the source that has this
     domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on.
 
-    The role is the first of these that there is: `role`, that of the file `splits`, that of the `splits.json`.
+    The role is the first of these that there is: `role`, that of the file `splits`, that of the `splits.json`. The
+    pattern of the tracks is found likewise, and after these in an imported domain.
 
     Args:
         source: a folder made by `smat data import`; a parquet file with an image and a label column, as Hugging
@@ -198,11 +232,15 @@ def open_domain(
         role: what experiments use it for.
         skip_bad: go on without rows that have no valid label and images that cannot be read; reads every
             image once, here.
+        tracks: pattern of the tracks (several images of one object, which episodes keep apart) in the images' names: a
+            regular expression, whose first group, or else all that it finds, is the track within its class; or
+            `"none"`. None: as said above, or GTSRB's where all images have such names.
 
     Raises:
         DataError: no such source; no images or classes in it; labels outside the class names; splits that do
             not fit it.
-        ConfigError: both `splits` and `fractions`, or fractions that do not sum to 1.
+        ConfigError: both `splits` and `fractions`, fractions that do not sum to 1, or tracks that are no regular
+            expression.
     """
     if splits is not None and fractions is not None:
         raise ConfigError(f"'{source}' is given both splits and fractions; give one of them")
@@ -210,7 +248,7 @@ def open_domain(
     name = name or default_name
     from_file = isinstance(splits, str | Path)
     said = read_splits(splits, name) if from_file else splits_beside(path, name) if path else None
-    divided, said_role = said or ({}, "")
+    divided, said_role, said_tracks = said or ({}, "", None)
     if isinstance(splits, Mapping):
         classes: ClassSplits = {split: tuple(labels) for split, labels in splits.items()}
     elif fractions is not None:
@@ -222,9 +260,10 @@ def open_domain(
     else:
         classes = divided or {"test": table.used_names()}
     role = said_role if role is None else role
+    tracks = next((given for given in (tracks, said_tracks, table.tracks) if given is not None), None)
     flip = table.flip if flip is None else flip
     flip = not _is_grey(table) if flip is None else flip
-    return ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad)
+    return ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad, tracks=tracks)
 
 
 def _open_table(source: str | Path) -> tuple[ImageTable, Path | None, str]:

@@ -50,6 +50,7 @@ class Imported:
         source: kind and folder of the source, the state of its files, and versions of the software at that time.
         refused: what was left out.
         notes: what to know of the import besides.
+        tracks: pattern of the tracks in the images' names, as for `smat.domains.tracks.read_tracks`; None: not said.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Imported:
     source: Mapping[str, Any]
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    tracks: str | None = None
 
     @property
     def images(self) -> int:
@@ -104,6 +106,7 @@ def read_imported(folder: Path) -> Imported:
             source=content["source"],
             refused=tuple(Refused(entry["place"], entry["reason"]) for entry in content["refused"]),
             notes=tuple(content["notes"]),
+            tracks=content.get("tracks"),  # imports made before there were tracks say nothing of them
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

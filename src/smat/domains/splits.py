@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smat.domains.domain import ROLES, SPLITS, Role
 from smat.errors import ConfigError, DataError
@@ -13,11 +13,19 @@ ClassSplits = dict[str, tuple[str, ...]]
 Fractions = tuple[float, float, float]
 
 
-def read_splits(path: str | Path, name: str) -> tuple[ClassSplits, Role]:
-    """A domain's class splits and role from a splits file.
+class Said(NamedTuple):
+    """What a splits file says of a domain: class splits, role, and the pattern of its tracks where it has one."""
 
-    The file is JSON: `{domain: {"role": "id" | "ood" | "validation", "train": [class names], "val": [...], "test":
-    [...]}}`; role and splits may be left out.
+    splits: ClassSplits
+    role: Role
+    tracks: str | None
+
+
+def read_splits(path: str | Path, name: str) -> Said:
+    """A domain's class splits, role and tracks from a splits file.
+
+    The file is JSON: `{domain: {"role": "id" | "ood" | "validation", "tracks": pattern, "train": [class names], "val":
+    [...], "test": [...]}}`; each of them may be left out.
 
     Raises:
         DataError: no such file, no JSON of this form, or no such domain in it.
@@ -29,17 +37,19 @@ def read_splits(path: str | Path, name: str) -> tuple[ClassSplits, Role]:
             "domain one of these names (by default it has that of its file or folder), or add it to the file"
         )
     entry = content[name]
-    role = entry.get("role", "") if isinstance(entry, dict) else None
-    lists = {key: value for key, value in entry.items() if key != "role"} if isinstance(entry, dict) else {}
-    if role not in ROLES or not all(_is_names(value) for value in lists.values()):
+    lists: dict[str, Any] = dict(entry) if isinstance(entry, dict) else {"": None}
+    role, tracks = lists.pop("role", ""), lists.pop("tracks", None)
+    named = all(_is_names(value) for value in lists.values())
+    if role not in ROLES or not isinstance(tracks, str | None) or not named:
         raise DataError(
             f"'{path}' says of domain '{name}' something that is no class split; expected "
-            '{"role": "id", "ood" or "validation", "train": [class names], "val": [...], "test": [...]}'
+            '{"role": "id", "ood" or "validation", "tracks": pattern, "train": [class names], "val": [...], "test": '
+            "[...]}"
         )
-    return {split: tuple(classes) for split, classes in lists.items()}, role
+    return Said({split: tuple(classes) for split, classes in lists.items()}, role, tracks)
 
 
-def splits_beside(source: Path, name: str) -> tuple[ClassSplits, Role] | None:
+def splits_beside(source: Path, name: str) -> Said | None:
     """What a `splits.json` next to a file or folder says of a domain; None if it says nothing."""
     path = source.resolve().parent / "splits.json"
     return read_splits(path, name) if path.is_file() and name in _read_json(path) else None

@@ -39,6 +39,7 @@ class ImageTable:
         splits: class names by split, where the source itself says so; a class may be in several.
         hierarchy: which classes lie together, where the source says so.
         flip: whether a mirrored image is still of its class, where the source says so.
+        tracks: pattern of the tracks in `path`, as for `read_tracks`, where the source says so.
     """
 
     images: datasets.Dataset
@@ -50,6 +51,7 @@ class ImageTable:
     splits: Mapping[str, tuple[str, ...]] | None = None
     hierarchy: Hierarchy | None = None
     flip: bool | None = None
+    tracks: str | None = None
 
     def encoded(self, row: int) -> bytes | Path:
         """A row's encoded image, or the file that holds it."""
@@ -61,6 +63,11 @@ class ImageTable:
     def path(self, row: int) -> str | None:
         """What the image is called at its source; None if that is not known."""
         return self._item(row)["path"] or None
+
+    def paths(self, rows: Int[np.ndarray, "_"]) -> list[str | None]:
+        """`path` of several rows; reads no images."""
+        place = self._column.type.get_field_index("path")
+        return self._column.flatten()[place].take(pa.array(rows)).to_pylist()
 
     def used_names(self) -> tuple[str, ...]:
         """The class names that at least one row has."""
@@ -141,6 +148,7 @@ def imported_table(folder: Path) -> ImageTable:
         splits=imported.splits,
         flip=imported.flip,
         hierarchy=imported.hierarchy,
+        tracks=imported.tracks,
     )
 
 

@@ -15,6 +15,7 @@ from smat.episodes.samplers import (
     sampler_settings,
 )
 from smat.episodes.source import EpisodeSource
+from smat.episodes.tracks import TrackRule
 from smat.episodes.transforms import TransformConfig, plain_transform, prepare, random_transform
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Sampler",
     "SamplerKind",
     "SplitClasses",
+    "TrackRule",
     "TransformConfig",
     "VariableSampler",
     "WrittenEpisodes",

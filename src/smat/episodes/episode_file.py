@@ -1,8 +1,9 @@
 """Episodes written down, so that two systems see the same tasks: a file of JSON lines.
 
 The first line is a header: `{"format": "smat episodes", "version": 1, "split", "seed", "sampler": {"name", settings},
-"domains": {name: {"fingerprint", "episodes"}}}`. Each of the others is an episode as `EpisodeSource.trace` gives it:
-id, domain, split, class names in the order of their labels, and row, name and label of each support and query image.
+"domains": {name: {"fingerprint", "episodes"}}}`, with `"tracks": "keep-apart"` where domains have tracks that were
+kept apart. Each of the others is an episode as `EpisodeSource.trace` gives it: id, domain, split, class names in the
+order of their labels, and row, name and label of each support and query image.
 A sampler from outside smat is named by its import path, `{"name": "my_lab.samplers.Pairs", "settings": {...}}`.
 Reading does not import it: the episodes are all there.
 """
@@ -17,6 +18,7 @@ from smat.domains.domain import SPLITS, Domain
 from smat.episodes.episode import EpisodePlan
 from smat.episodes.samplers import FixedSampler, RecordedSampler, Sampler, VariableSampler, sampler_settings
 from smat.episodes.source import EpisodeSource
+from smat.episodes.tracks import TrackRule, track_rule
 from smat.errors import DataError, SmatError
 
 _FORMAT, _VERSION = "smat episodes", 1
@@ -32,12 +34,14 @@ class WrittenEpisodes:
         seed: random seed that they were drawn with.
         sampler: what drew them; of a sampler from outside smat, only its name and settings.
         plans: episodes by domain, in order.
+        tracks: what became of tracks.
     """
 
     split: str
     seed: int
     sampler: Sampler
     plans: Mapping[str, tuple[EpisodePlan, ...]]
+    tracks: TrackRule = "ignore"
 
 
 def episode_lines(sources: Sequence[EpisodeSource], episodes: int) -> Iterator[str]:
@@ -56,6 +60,8 @@ def episode_lines(sources: Sequence[EpisodeSource], episodes: int) -> Iterator[s
         "sampler": sampler_settings(first.sampler),
         "domains": {domain.name: {"fingerprint": domain.fingerprint, "episodes": episodes} for domain in domains},
     }
+    if any(source.tracks_apart for source in sources):
+        header["tracks"] = "keep-apart"
     for content in (header, *(source.trace(n) for source in sources for n in range(episodes))):
         yield json.dumps(content, ensure_ascii=False) + "\n"
 
@@ -102,9 +108,8 @@ def read_episodes(path: str | Path, domains: Sequence[Domain]) -> WrittenEpisode
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else error
         raise DataError(f"line {line} of '{path}' is damaged ({what}): write the file again") from error
-    return WrittenEpisodes(
-        header["split"], header["seed"], header["sampler"], {name: tuple(some) for name, some in plans.items()}
-    )
+    plans_by_domain = {name: tuple(some) for name, some in plans.items()}
+    return WrittenEpisodes(header["split"], header["seed"], header["sampler"], plans_by_domain, header["tracks"])
 
 
 def _header(text: str) -> dict[str, Any]:
@@ -115,7 +120,8 @@ def _header(text: str) -> dict[str, Any]:
         raise ValueError(f"version {header['version']} of the format; this package reads version {_VERSION}")
     if header["split"] not in SPLITS or not isinstance(header["seed"], int):
         raise ValueError(f"split {header['split']!r} and seed {header['seed']!r}")
-    return header | {"sampler": _sampler(**header["sampler"])}
+    tracks = track_rule(header.get("tracks"), "ignore")  # files written before there was a choice do not say
+    return header | {"sampler": _sampler(**header["sampler"]), "tracks": tracks}
 
 
 def _sampler(name: str, **settings: Any) -> Sampler:

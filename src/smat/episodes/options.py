@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from smat.domains.domain import Split
 from smat.episodes.samplers import FixedSampler, Sampler, SamplerKind, VariableSampler
+from smat.episodes.tracks import TrackRule
 from smat.episodes.transforms import TransformConfig
 
 
@@ -19,6 +20,9 @@ class EpisodeShape:
         query: number of query images per class (fixed sampler).
         hierarchy: whether the classes of an episode lie together where the domain has a hierarchy of classes
             (variable sampler); otherwise any classes may meet.
+        tracks: whether tracks, several images of one object, are kept apart where a domain has them: `keep-apart`, none
+            is in the support and the query of one episode, or `ignore`; by default `keep-apart` with the fixed sampler
+            and, as in Meta-Dataset, `ignore` with others.
     """
 
     sampler: SamplerKind | Sampler = "fixed"
@@ -26,6 +30,7 @@ class EpisodeShape:
     shot: int = 5
     query: int = 15
     hierarchy: bool = True
+    tracks: TrackRule | None = None
 
     def build_sampler(self) -> Sampler:
         """The sampler of these settings.

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from smat.domains.hierarchy import ClassGroups
+from smat.episodes.tracks import most_support
 from smat.errors import ConfigError, DataError
 from smat.plugins import Plugin, describe
 
@@ -41,12 +42,21 @@ class SplitClasses:
         names: class names.
         sizes: number of images of each.
         groups: which of the classes lie together; None where there is no hierarchy.
+        tracks: number of images of each track of each class, where support and query must have no track in common; None
+            where they may have any images.
     """
 
     owner: str
     names: Sequence[str]
     sizes: Int[np.ndarray, " classes"]
     groups: ClassGroups | None = None
+    tracks: Sequence[Sequence[int]] | None = None
+
+    def most_support(self, index: int, query: int) -> int:
+        """Largest number of support images that a class can have beside so many query images, 1 or more."""
+        if self.tracks is None:
+            return max(0, int(self.sizes[index]) - query)
+        return most_support(self.tracks[index], query)
 
 
 class Sampler(Plugin, ABC):
@@ -91,10 +101,11 @@ class FixedSampler(Sampler):
         _at_least(1, shot=self.shot, query=self.query)
 
     def check(self, classes: SplitClasses) -> None:
-        """Raise a `DataError` for fewer than `way` classes, or one of fewer than `shot + query` images."""
+        """Raise a `DataError` for fewer than `way` classes, or one of too few images, or tracks, for shot and query."""
         _check_count(self.way, f"{self.way}-way episodes", "lower way", classes)
         reason = f"{self.shot} support and {self.query} query images"
         _check_sizes(self.shot + self.query, reason, "lower shot or query", classes)
+        _check_tracks(self.shot, self.query, "lower shot or query", classes)
 
     def draw(self, classes: SplitClasses, rng: np.random.Generator) -> Draw:
         """`way` classes, each set of them as likely as any other."""
@@ -120,6 +131,9 @@ class VariableSampler(Sampler):
     - support in all: S = min(`max_support`, Σ_c ⌈β·min(`max_support_per_class`, n_c - q)⌉), with β ~ U(0, 1];
     - support of class c: min(⌊R_c·(S - way)⌋ + 1, n_c - q), with R_c ∝ n_c·exp(a_c) and
       a_c ~ U(`min_log_weight`, `max_log_weight`), ΣR_c = 1.
+
+    Where tracks are kept apart, which is not part of the rule, n_c - q is the largest support that leaves q queries of
+    other tracks, and q is at most what one support image leaves.
 
     Triantafillou et al. (2020), "Meta-Dataset", section 3.2 and appendix; `max_span` is the smallest number with which
     every class of ILSVRC can be drawn.
@@ -161,6 +175,7 @@ class VariableSampler(Sampler):
         lower = "give the sampler as smat.episodes.VariableSampler with a lower min_way"
         _check_count(self.min_way, "variable episodes", lower, classes)
         _check_sizes(2, "a support and a query image", "add images", classes)
+        _check_tracks(1, 1, "add images of other tracks", classes)
         groups = self._groups(classes)
         if groups and not self._eligible(groups):
             what, need = (
@@ -178,8 +193,8 @@ class VariableSampler(Sampler):
         """One episode's make-up by the rule above."""
         chosen = self._classes(len(classes.sizes), rng, self._groups(classes))
         way, sizes = len(chosen), classes.sizes[chosen]
-        query = min(self.max_query, int(sizes.min()) // 2)
-        left = sizes - query
+        query = min(self.max_query, int(sizes.min()) // 2, *(classes.most_support(i, 1) for i in chosen.tolist()))
+        left = np.array([classes.most_support(i, query) for i in chosen.tolist()])
         beta = 1 - rng.random()  # NumPy draws from [0, 1), the rule from (0, 1]: 0 would give no support at all
         support = min(self.max_support, int(np.ceil(beta * np.minimum(self.max_support_per_class, left)).sum()))
         weights = sizes * np.exp(rng.uniform(self.min_log_weight, self.max_log_weight, way))
@@ -263,4 +278,18 @@ def _check_sizes(least: int, reason: str, advice: str, classes: SplitClasses) ->
         raise DataError(
             f"{classes.owner} has classes of fewer than {least} images ({reason}): {', '.join(small)}; "
             f"{advice}, or leave these classes out of the split"
+        )
+
+
+def _check_tracks(shot: int, query: int, advice: str, classes: SplitClasses) -> None:
+    few = [
+        f"'{name}' ({len(sizes)} {'track' if len(sizes) == 1 else 'tracks'} of {sum(sizes)} images)"
+        for index, (name, sizes) in enumerate(zip(classes.names, classes.tracks or (), strict=bool(classes.tracks)))
+        if classes.most_support(index, query) < shot
+    ]
+    if few:
+        raise DataError(
+            f"{classes.owner} has classes with too few tracks for {shot} support and {query} query images of different "
+            f"tracks: {', '.join(few)}; {advice}, leave these classes out of the split, or let support and query have "
+            "images of one track (--tracks ignore)"
         )

@@ -1,5 +1,6 @@
 """Episodes by number: which domain, which images, and the tensors they become."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from smat.backbones.spec import ImageFormat
 from smat.domains.domain import Domain
 from smat.episodes.episode import Episode, EpisodePlan
-from smat.episodes.samplers import Draw, Sampler, SplitClasses
+from smat.episodes.samplers import Draw, FixedSampler, Sampler, SplitClasses
+from smat.episodes.tracks import TrackRule, draw_apart, track_rule
 from smat.episodes.transforms import TransformConfig, plain_transform, random_transform
 from smat.errors import ConfigError
 from smat.plugins import import_path
@@ -36,10 +38,14 @@ class EpisodeSource:
             None: all alike.
         joined: whether all images of an episode are both its support and its query.
         plans: episodes of these domains that were drawn before: episode n is `plans[n]`. None: draw them.
+        tracks: whether no track of a domain may be in an episode's support and query (`"keep-apart"`), or tracks are
+            not looked at (`"ignore"`, and always where episodes are `joined`); of `plans`, how they were drawn. None:
+            `"keep-apart"` with a `FixedSampler`, `"ignore"` with others.
 
     Raises:
-        DataError: a domain has no such split, or too few classes or images for the sampler.
-        ConfigError: no domains, two of one name, or weights that do not fit them.
+        DataError: a domain has no such split, or too few classes, images or tracks for the sampler, or names of images
+            that do not fit its pattern of tracks.
+        ConfigError: no domains, two of one name, weights that do not fit them, or no such rule for tracks.
     """
 
     def __init__(
@@ -55,7 +61,10 @@ class EpisodeSource:
         weights: Sequence[float] | Callable[[int], Sequence[float]] | None = None,
         joined: bool = False,
         plans: Sequence[EpisodePlan] | None = None,
+        tracks: TrackRule | None = None,
     ) -> None:
+        rule = track_rule(tracks, "keep-apart" if isinstance(sampler, FixedSampler) else "ignore")
+        self.tracks: TrackRule = "ignore" if joined else rule
         self.joined = joined
         self.domains = tuple(domains)
         self.split = split
@@ -70,10 +79,15 @@ class EpisodeSource:
         self._shares = _shares(self.domains, weights(0) if callable(weights) else weights)
         if len(self._by_name) < len(self.domains):
             raise ConfigError(f"two domains have one name: {[d.name for d in self.domains]}; give each its own")
-        self._classes = {domain.name: _classes(domain, split) for domain in self.domains}
+        self._classes = {domain.name: _classes(domain, split, self.tracks) for domain in self.domains}
         if plans is None:  # given ones need not be what the sampler could draw
             for classes in self._classes.values():
                 sampler.check(classes)
+
+    @property
+    def tracks_apart(self) -> tuple[str, ...]:
+        """Names of the domains that have tracks, where these are kept apart."""
+        return tuple(name for name, classes in self._classes.items() if classes.tracks is not None)
 
     def plan(self, n: int) -> EpisodePlan:
         """Which images episode `n` is made of; reads no image.
@@ -94,9 +108,15 @@ class EpisodeSource:
         support: list[np.ndarray] = []
         query: list[np.ndarray] = []
         for index, shot in zip(draw.classes, draw.shots, strict=True):
-            rows = rng.choice(domain.rows(names[index]), shot + draw.query, replace=False)
-            support.append(rows[:shot])
-            query.append(rows[shot:])
+            rows, tracks = domain.rows(names[index]), domain.tracks(names[index]) if classes.tracks else None
+            if tracks is None:
+                chosen = rng.choice(rows, shot + draw.query, replace=False)
+                support.append(chosen[:shot])
+                query.append(chosen[shot:])
+            else:
+                first, second = draw_apart(tracks, shot, draw.query, rng)
+                support.append(rows[first])
+                query.append(rows[second])
         return EpisodePlan(
             id=f"{domain.name}/{self.split}/{self.seed}/{n}",
             domain=domain.name,
@@ -152,11 +172,18 @@ class EpisodeSource:
         }
 
 
-def _classes(domain: Domain, split: str) -> SplitClasses:
+def _classes(domain: Domain, split: str, rule: TrackRule) -> SplitClasses:
     names = domain.classes(split)
     part = f"the {split} split of " if len(domain.splits) > 1 else ""
     sizes = np.array([len(domain.rows(name)) for name in names], dtype=np.int64)
-    return SplitClasses(f"{part}domain '{domain.name}'", names, sizes, domain.hierarchy(split))
+    tracks = [domain.tracks(name) for name in names] if rule == "keep-apart" else []
+    counts = [list(Counter(of_class.tolist()).values()) for of_class in tracks if of_class is not None]
+    if 0 < len(counts) < len(names):
+        raise ConfigError(
+            f"domain '{domain.name}' gives tracks for {len(counts)} of its {len(names)} {split} classes; give them for "
+            "all (an image of no track is one by itself), or for none"
+        )
+    return SplitClasses(f"{part}domain '{domain.name}'", names, sizes, domain.hierarchy(split), counts or None)
 
 
 def _check_draw(draw: Draw, classes: SplitClasses, sampler: Sampler) -> None:
@@ -165,12 +192,13 @@ def _check_draw(draw: Draw, classes: SplitClasses, sampler: Sampler) -> None:
         way == len(set(draw.classes)) == len(draw.shots) >= 2
         and all(0 <= index < count for index in draw.classes)
         and min(*draw.shots, draw.query) >= 1
-        and all(shot + draw.query <= classes.sizes[i] for i, shot in zip(draw.classes, draw.shots, strict=True))
+        and all(shot <= classes.most_support(i, draw.query) for i, shot in zip(draw.classes, draw.shots, strict=True))
     ):
+        advice = "" if classes.tracks is None else ", in different tracks (otherwise set tracks to ignore)"
         raise ConfigError(
             f"{import_path(type(sampler))} drew {draw} from {classes.owner}, which has {count} classes: an episode "
             f"needs two or more of the classes 0..{count - 1}, each once, and of each 1 or more support and 1 or "
-            "more query images, together no more than it has"
+            f"more query images, together no more than it has{advice}"
         )
 
 

@@ -108,8 +108,9 @@ class Entrant:
     def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
         """Everything that its result on a domain depends on.
 
-        A head or a fine-tuner other than the usual ones is in it only where there is one, and the number of seeds only
-        where networks are averaged, so that keys are what they were before there were any.
+        A head or a fine-tuner other than the usual ones is in it only where there is one, the number of seeds only where
+        networks are averaged, and domains only where their tracks are kept apart, so that keys are what they were before
+        there were any.
         """
         (domain,) = source.domains
         protocol: dict[str, Any] = {
@@ -119,6 +120,9 @@ class Entrant:
             "image_size": source.image_format.size,
             "precision": settings.precision,
         }
+        chosen_by = settings.validation if self.tuner.trains and settings.validated else ()
+        if apart := [name for each in (source, *chosen_by) for name in each.tracks_apart]:
+            protocol["tracks_apart"] = apart
         if self.head:
             protocol["head"] = describe(self.head)
         if self.strengths != FULL:

@@ -139,6 +139,7 @@ def validation_sources(domains: Iterable[Domain], like: EpisodeSource) -> tuple[
             image_format=like.image_format,
             transforms=like.transforms,
             seed=like.seed,
+            tracks=like.tracks,
         )
         for domain in chosen
     )
@@ -179,4 +180,5 @@ def _of_split(source: EpisodeSource, split: str) -> EpisodeSource:
         image_format=source.image_format,
         transforms=source.transforms,
         seed=source.seed,
+        tracks=source.tracks,
     )

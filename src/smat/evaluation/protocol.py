@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smat.backbones import ImageFormat
 from smat.domains import Domain
-from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TransformConfig, episode_loader
+from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TrackRule, TransformConfig, episode_loader
 from smat.errors import ConfigError
 from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached
 from smat.heads import WHOLE, TaskFeatures, View, Views
@@ -182,6 +182,7 @@ def domain_sources(
     transforms: TransformConfig,
     seed: int = 0,
     plans: Mapping[str, Sequence[EpisodePlan]] | None = None,
+    tracks: TrackRule | None = None,
 ) -> list[EpisodeSource]:
     """Evaluation episodes of each domain, for a network; drawn, or by domain those that are given.
 
@@ -199,6 +200,7 @@ def domain_sources(
             transforms=transforms,
             seed=seed,
             plans=None if plans is None else [plan for domain in members for plan in plans[domain.name]],
+            tracks=tracks,
         )
 
     source(domains)  # for its checks of the domains together

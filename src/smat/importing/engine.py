@@ -179,6 +179,7 @@ def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], so
         source={**source, "versions": versions("pillow")},
         refused=tuple(refused),
         notes=listing.notes,
+        tracks=listing.tracks,
     )
 
 

@@ -56,7 +56,8 @@ class Folder(Kind):
         classes = tuple(sorted(images))
         parts = [part for label, name in enumerate(classes) for part in file_parts(label, root, images[name])]
         name = root.resolve().name
-        by_split, note = _splits(root, name, classes, splits, bool(divided))
+        beside = splits_beside(root, name)
+        by_split, note = _splits(root, name, classes, splits, beside.splits if beside else {}, bool(divided))
         return [
             Listing(
                 name=name,
@@ -67,23 +68,27 @@ class Folder(Kind):
                 files=[path for name in classes for path in images[name]],
                 refused=tuple(refused),
                 notes=(note,) if note else (),
+                tracks=beside.tracks if beside else None,
             )
         ]
 
 
 def _splits(
-    source: Path, name: str, classes: tuple[str, ...], found: dict[str, list[str]], divided: bool
+    source: Path,
+    name: str,
+    classes: tuple[str, ...],
+    found: dict[str, list[str]],
+    given: dict[str, tuple[str, ...]],
+    divided: bool,
 ) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Classes by split, and what to say of it."""
+    """Classes by split, and what to say of it; `given`: what the `splits.json` beside the folder says."""
     total = [label for labels in found.values() for label in labels]
     if divided and len(total) == len(set(total)):
         return {split: tuple(found[split]) for split in SPLITS if split in found}, ""
     joined = (
         f"its folders {', '.join(found)} divide the images of a class, not the classes: they are joined; " * divided
     )
-    beside = splits_beside(source, name)
-    if beside:
-        given = beside[0]
+    if given:
         check_known(given, dict.fromkeys(classes, 1), name)
         rest = sorted({*classes} - {label for labels in given.values() for label in labels})
         if not rest:

@@ -1,8 +1,10 @@
 """The German Traffic Sign Recognition Benchmark: a list of images in each class's folder."""
 
+import re
 from pathlib import Path
 
 from smat.domains.imported import Refused
+from smat.domains.tracks import GTSRB_TRACKS
 from smat.errors import DataError
 from smat.importing.class_splits import META_DATASET, numbered_names
 from smat.importing.files import class_files, shown
@@ -14,14 +16,24 @@ from smat.importing.lists import Row, make_listing, read_lines, unparsed, whole_
 class Gtsrb(Kind):
     """The training images, whole, as Meta-Dataset has them.
 
-    Where there are only the test images and their labelled list, these.
+    Where there are only the test images and their labelled list, these. Training images come in tracks of up to 30
+    frames of one sign, by their names; the names of the test images do not say their tracks.
     """
 
     name = "gtsrb"
     summary = "German Traffic Sign Recognition Benchmark (Traffic Sign), the training images"
     files = "Final_Training/Images with 00000 … 00042"
     landmarks = ("Final_Training/Images", "Training/00000", "Final_Test/Images/GT-final_test.csv")
-    known = (Known(("gtsrb", "trafficsign", "trafficsigns"), "GTSRB, training images", 43, 39_209, splits=(0, 0, 43)),)
+    known = (
+        Known(
+            ("gtsrb", "trafficsign", "trafficsigns"),
+            "GTSRB, training images",
+            43,
+            39_209,
+            splits=(0, 0, 43),
+            tracks=True,
+        ),
+    )
     splits = META_DATASET["gtsrb"]
 
     def list_domains(self, root: Path) -> list[Listing]:
@@ -55,7 +67,13 @@ class Gtsrb(Kind):
         notes = ["the test images are left out, as in Meta-Dataset"] if training and labelled_test.is_file() else []
         present = {row.label for row in rows}
         classes = [name for name in names.values() if name in present]
-        return [make_listing(self, root, rows, classes, refused, lists, flip=False, notes=notes)]
+        without = next((row.path for row in rows if not re.search(GTSRB_TRACKS, row.path)), None)
+        if without:
+            notes.append(
+                f"no tracks, since names such as '{without}' do not say them: an episode may have one sign twice"
+            )
+        tracks = None if without else GTSRB_TRACKS
+        return [make_listing(self, root, rows, classes, refused, lists, flip=False, notes=notes, tracks=tracks)]
 
 
 def _rows(root: Path, annotations: Path, names: dict[int, str], folder: int | None) -> tuple[list[Row], list[Refused]]:

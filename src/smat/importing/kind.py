@@ -20,6 +20,7 @@ class Known:
         images: number of images.
         each: number of images per class, where all classes have the same.
         splits: numbers of training, validation and test classes in Meta-Dataset.
+        tracks: whether its images come in tracks, several of one object.
     """
 
     names: tuple[str, ...]
@@ -28,6 +29,7 @@ class Known:
     images: int | None = None
     each: int | None = None
     splits: tuple[int, int, int] | None = None
+    tracks: bool = False
 
 
 class Kind(Plugin, ABC):

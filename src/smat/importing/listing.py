@@ -58,6 +58,8 @@ class Listing:
         flip: whether a mirrored image is still of its class; None: not said.
         refused: what the listing itself found to be wrong.
         notes: what to know of the import besides, such as that the source's own split is not used.
+        tracks: pattern of the tracks (several images of one object) in `Found.name`: a regular expression whose first
+            group is the track within its class; None: the source has no tracks, or does not say them.
         origin: what to remember of the source, such as its kind and folder; `list_sources` fills it in.
     """
 
@@ -71,4 +73,5 @@ class Listing:
     flip: bool | None = None
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    tracks: str | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)

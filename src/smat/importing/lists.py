@@ -148,6 +148,7 @@ def make_listing(
     name: str | None = None,
     flip: bool | None = None,
     notes: Sequence[str] = (),
+    tracks: str | None = None,
 ) -> Listing:
     """A domain from the rows of its lists, divided as its kind says.
 
@@ -164,6 +165,7 @@ def make_listing(
         name: name of the domain; that of the kind unless given.
         flip: whether a mirrored image is still of its class; None: not said.
         notes: what to know besides.
+        tracks: pattern of the tracks in the rows' paths; None: not said.
 
     Raises:
         DataError: there is no row that can be used.
@@ -198,4 +200,5 @@ def make_listing(
         flip=flip,
         refused=tuple(refused),
         notes=(*more, *notes),
+        tracks=tracks,
     )

@@ -183,6 +183,7 @@ def write_imported(folder: Path, imported: Imported) -> None:
         "options": dict(imported.options),
         "source": dict(imported.source),
         "flip": imported.flip,
+        "tracks": imported.tracks,
         "splits": dict(imported.splits),
         "classes": dict(imported.classes),
         "hierarchy": hierarchy

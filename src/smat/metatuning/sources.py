@@ -51,6 +51,7 @@ def episode_sources(
         "image_format": image_format,
         "transforms": config.episodes.transforms,
         "seed": config.tuning.seed,
+        "tracks": config.episodes.tracks,
     }
     source = EpisodeSource(
         training,

@@ -109,7 +109,7 @@ def evaluate(
         episodes: number of episodes per domain; 600, or all those of the file, if not given.
         options: which episodes are drawn.
         episodes_from: file of episodes that `smat data episodes` wrote, to be evaluated on; it has a split, way, shot,
-            query, sampler and seed of its own.
+            query, sampler, tracks and seed of its own.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
         device: `auto`, `cpu` or `cuda`.
@@ -147,7 +147,7 @@ def evaluate(
         raise ConfigError(f"against is {against!r}; choose one of what is evaluated: {', '.join(names)}")
     image_format, margin = common_format(entrants, drawn.margin)
     sampler, transforms = drawn.build_sampler(), drawn.transforms(margin)
-    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, plans)
+    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, plans, drawn.tracks)
     cache = FeatureCache.of(feature_cache)
     settings = replace(settings, validation=validation_sources(opened, sources[0]), cache=cache)
     if method == "all" and not any(entrant.pool.config.experts for entrant in entrants):
@@ -167,6 +167,7 @@ def evaluate(
         "steps": steps,
         "grid": tuning.grid,
         **vars(drawn),
+        "tracks": sources[0].tracks,
         "episodes": most,
         "episodes_from": episodes_from,
         "precision": settings.precision,
@@ -177,7 +178,7 @@ def evaluate(
         "feature_cache": feature_cache,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
-    title = result_title(subject, head, tuner, settings, sources[0], most)
+    title = result_title(subject, head, tuner, settings, sources, most)
     joint = JointEvaluation(entrants, settings)
 
     def keep(complete: bool) -> Evaluation | None:
@@ -222,7 +223,7 @@ def _from_file(
 ) -> tuple[EpisodeOptions, Mapping[str, Sequence[EpisodePlan]]]:
     """The options that a file's episodes were drawn with, and the episodes by domain."""
     usual = EpisodeOptions()
-    own = ("split", "sampler", "way", "shot", "query", "hierarchy", "seed")
+    own = ("split", "sampler", "way", "shot", "query", "hierarchy", "seed", "tracks")
     if chosen := [f"--{name}" for name in own if getattr(options, name) != getattr(usual, name)]:
         raise ConfigError(
             f"{', '.join(chosen)} cannot be chosen where episodes come from a file, which has its own: leave out "
@@ -235,7 +236,8 @@ def _from_file(
         shape = {"sampler": "fixed", **vars(sampler)}
     elif isinstance(sampler, VariableSampler) and sampler == VariableSampler(hierarchy=sampler.hierarchy):
         shape = {"sampler": "variable", "hierarchy": sampler.hierarchy}
-    return replace(options, split=written.split, seed=written.seed, **shape), written.plans
+    shape |= {"split": written.split, "seed": written.seed, "tracks": written.tracks}
+    return replace(options, **shape), written.plans
 
 
 def _counts(

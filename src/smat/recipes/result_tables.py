@@ -29,10 +29,11 @@ def result_title(
     head: Head | str,
     tuner: FineTuner,
     settings: EvaluationSettings,
-    source: EpisodeSource,
+    sources: Sequence[EpisodeSource],
     episodes: int,
 ) -> str:
     """What a table shows: of what, with which head, after which fine-tuning, on which episodes."""
+    source, apart = sources[0], ", ".join(name for each in sources for name in each.tracks_apart)
     sampler = source.sampler
     if isinstance(sampler, FixedSampler):
         task = f"{sampler.way}-way {sampler.shot}-shot"
@@ -43,7 +44,7 @@ def result_title(
     with_head = "" if name == "prototype" else f", head {name}"
     return (
         f"{subject}{with_head}, {_fine_tuning(tuner, settings)}: {task}, {source.image_format.size} px, "
-        f"{episodes} episodes per domain"
+        f"{episodes} episodes per domain{f', tracks kept apart in {apart}' if apart else ''}"
     )
 
 

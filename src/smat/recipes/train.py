@@ -16,7 +16,7 @@ from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning import MetaTuner
 from smat.metatuning.methods import method_files
-from smat.metatuning.run_config import TrainConfig, load_config
+from smat.metatuning.run_config import EpisodeConfig, TrainConfig, load_config
 from smat.metatuning.sources import episode_sources
 from smat.plugins import plain
 from smat.precision import Precision, resolve_precision
@@ -48,7 +48,8 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
         SmatError: if settings, data or the folder do not fit, or a loss is not finite.
         KeyboardInterrupt: if it was interrupted; the state is saved first.
     """
-    config, folder = config.resolved(), Path(out)
+    folder = Path(out)
+    config = with_kept_tracks(config.resolved(), folder)
     keep_freed_memory()
     leave_cores_to(config.workers)
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
@@ -139,6 +140,16 @@ def with_precision(config: TrainConfig, precision: Precision) -> TrainConfig:
     return replace(config, tuning=replace(config.tuning, precision=precision))
 
 
+def with_kept_tracks(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The settings, without regard to tracks where they do not say and the folder's run began before one could."""
+    settings = folder / "config.yaml"
+    if config.episodes.tracks is not None or not settings.exists():
+        return config
+    if "tracks" in yaml.safe_load(settings.read_text()).get("episodes", {}):
+        return config
+    return replace(config, episodes=replace(config.episodes, tracks="ignore"))
+
+
 def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], resume: bool) -> None:
     """Write the run's settings and origins, or compare them with those of the run to resume.
 
@@ -171,7 +182,7 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
 
 
 def _completed(settings: dict[str, Any]) -> dict[str, Any]:
-    """A run's settings with the defaults of those that there were not yet when it was begun.
+    """A run's settings with the defaults of those that there were not yet when it was begun; tracks were ignored then.
 
     They are not parsed, which would import the code that they name.
     """
@@ -179,7 +190,8 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
         _over(plain(DomainConfig("")), domain) if isinstance(domain, dict) else domain
         for domain in settings.get("domains", [])
     ]
-    return _over(plain(TrainConfig(domains=[])), settings) | {"domains": domains}
+    before = TrainConfig(domains=[], episodes=EpisodeConfig(tracks="ignore"))
+    return _over(plain(before), settings) | {"domains": domains}
 
 
 def _over(defaults: Any, given: Any) -> Any:

@@ -14,6 +14,7 @@ from smat.cli import main
 from smat.errors import DataError
 from smat.importing import KINDS, Known, expected_counts, import_domain, list_sources
 from smat.recipes.data.doctor import DomainsWrong, Findings, data_doctor
+from tracked import write_signs
 
 
 def picture(seed: int, size: tuple[int, int] = (12, 12)) -> Image.Image:
@@ -186,3 +187,19 @@ def test_classes_in_no_split_are_a_note(source: Path, tmp_path: Path) -> None:
     (folder / "domain.json").write_text(json.dumps(description))
     findings = data_doctor(str(folder), processes=0)
     assert "3 classes are in no split" in text_of(findings, "splits")
+
+
+def test_tracks_are_counted(tmp_path: Path) -> None:
+    path = write_signs(tmp_path / "traffic_signs.parquet", [[2, 2, 1], [3, 2]])
+    finding = text_of(data_doctor(str(path), processes=0), "tracks", "traffic_signs.parquet")
+    assert finding.startswith("5 tracks (several images of one object); 'c1' has the fewest, 2 |")
+    (tmp_path / "splits.json").write_text(json.dumps({"traffic_signs": {"tracks": "film"}}))
+    findings = wrong_with(path)
+    assert "10 of 10 image names have no track by the pattern 'film'" in text_of(findings, "tracks", path.name)
+
+
+def test_lost_tracks_are_a_note(source: Path, tmp_path: Path) -> None:
+    assert "tracks" not in status_of(data_doctor(str(imported(source, tmp_path / "1")), processes=0))
+    findings = data_doctor(str(imported(source.rename(tmp_path / "traffic_sign"), tmp_path / "2")), processes=0)
+    assert status_of(findings, "traffic_sign")["tracks"] == "note"
+    assert "names such as 'train/a/0.png' do not say them" in text_of(findings, "tracks", "traffic_sign")

@@ -11,6 +11,7 @@ from smat.errors import ConfigError, DataError
 from smat.recipes.data.episodes import data_episodes
 from smat.recipes.evaluate import evaluate
 from tiny_checkpoint import save_checkpoint
+from tracked import write_signs
 
 DOMAINS = ["pocket:polygons", "pocket:mosaics"]
 FIXED: dict[str, Any] = {"way": 3, "shot": 1, "query": 2}
@@ -85,9 +86,29 @@ def test_two_episodes_are_enough_to_choose_a_learning_rate(checkpoint: str, tmp_
     assert len(read.rows) == 2
 
 
+def test_tracks_are_kept_apart_in_the_file_and_in_the_evaluation(checkpoint: str, tmp_path: Path) -> None:
+    signs = [str(write_signs(tmp_path / "signs.parquet", [[4, 4, 4]] * 3))]
+    found = {}
+    for rule in ("keep-apart", "ignore"):
+        options: dict[str, Any] = {"way": 3, "shot": 2, "query": 4, "tracks": rule}
+        path = data_episodes(signs, output=str(tmp_path / rule), episodes=3, options=PlanOptions(**options))
+        read = evaluate(checkpoint, signs, episodes_from=str(path), method="pretrained", **QUIET)
+        drawn = evaluate(checkpoint, signs, episodes=3, method="pretrained", options=EpisodeOptions(**options), **QUIET)
+        assert numbers(read) == numbers(drawn)
+        assert [cell.key for cell in read.cells] == [cell.key for cell in drawn.cells]
+        assert read.comparison.title.endswith("tracks kept apart in signs") == (rule == "keep-apart")
+        found[rule] = numbers(read)
+    assert found["keep-apart"] != found["ignore"]
+    default = evaluate(
+        checkpoint, signs, episodes=3, method="pretrained", options=EpisodeOptions(way=3, shot=2, query=4), **QUIET
+    )
+    assert numbers(default) == found["keep-apart"]
+
+
 def test_what_the_file_says_cannot_be_chosen(checkpoint: str, written: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--way, --seed cannot be chosen where episodes come from a file"):
-        evaluate(checkpoint, DOMAINS, episodes_from=str(written), options=EpisodeOptions(way=10, seed=1), **QUIET)
+    chosen = EpisodeOptions(way=10, seed=1, tracks="ignore")
+    with pytest.raises(ConfigError, match=r"--way, --seed, --tracks cannot be chosen where episodes come from a file"):
+        evaluate(checkpoint, DOMAINS, episodes_from=str(written), options=chosen, **QUIET)
 
 
 def test_other_data_are_refused_before_the_work(checkpoint: str, written: Path) -> None:

@@ -10,6 +10,7 @@ from transformers import MobileNetV2Config, MobileNetV2Model
 
 from small_comparison import SMALL
 from smat.errors import CheckpointError, ConfigError, DataError
+from smat.metatuning.run_config import load_config
 from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.plan import Setting, make_tuners, plan
 from smat.recipes.reproduce.run import reproduce
@@ -92,3 +93,14 @@ def test_what_is_drawn_at_random_cannot_be_chosen(base: str, tmp_path: Path) -> 
     variable.write_text(yaml.safe_dump(values | {"episodes": {"sampler": "variable"}}))
     with pytest.raises(ConfigError, match=r"--query cannot be chosen where the sampler of the base configuration"):
         reproduce("table1", str(variable), out=str(tmp_path), **SMALL)
+
+
+def test_tracks_can_be_chosen_whatever_the_sampler(base: str) -> None:
+    config = load_config([base])
+    assert EpisodeOverrides().options(config).tracks is None
+    assert EpisodeOverrides(tracks="ignore").options(config).tracks == "ignore"
+    variable = load_config([base], "--episodes.sampler=variable", "--episodes.tracks=ignore")
+    assert EpisodeOverrides().options(variable).tracks == "ignore"
+    assert EpisodeOverrides(tracks="keep-apart").options(variable).tracks == "keep-apart"
+    with pytest.raises(ConfigError, match=r"^--way cannot be chosen"):
+        EpisodeOverrides(way=4, tracks="ignore").options(variable)

@@ -55,8 +55,9 @@ class DomainsWrong(SomethingWrong):
 def data_doctor(path: str, *, processes: int | None = None) -> Findings:
     """Read every image of a domain, and say what is wrong and how to mend it.
 
-    Compares counts with those of the source, looks for images that cannot be read, for the same image twice, for odd
-    sizes and channels, and whether anything has changed since the import. The exit status is 1 if anything is wrong.
+    Compares counts with those of the source, looks for images that cannot be read, for the same image twice, for tracks
+    (several images of one object), for odd sizes and channels, and whether anything has changed since the import. The
+    exit status is 1 if anything is wrong.
 
     Example: smat data doctor data/cifar100
 
@@ -105,6 +106,7 @@ def _diagnose(path: Path, processes: int | None, console: Console) -> list[Findi
         _order(domain),
         _unreadable(domain, seen),
         *_duplicates(domain, seen),
+        *_tracks(domain, imported),
         _sizes(seen),
         _modes(seen),
     ]
@@ -209,6 +211,33 @@ def _duplicates(domain: ImageDomain, seen: Examination) -> list[Finding]:
             text = f"{len(found):,} images more than once: {shown}{' …' * (len(found) > 3)}"
             findings.append(Finding(f"duplicates {kind}", "wrong", text, advice[kind]))
     return findings or [Finding("duplicates", "good", "no two images have the same pixels")]
+
+
+def _tracks(domain: ImageDomain, imported: Imported | None) -> list[Finding]:
+    """How many tracks there are, and whether there should be some; nothing of collections without."""
+    try:
+        counts = {
+            name: len(np.unique(tracks)) for name in domain.counts() if (tracks := domain.tracks(name)) is not None
+        }
+    except DataError as error:
+        return [Finding("tracks", "wrong", str(error), "see what it says")]
+    if counts := {name: count for name, count in counts.items() if count}:
+        least = min(counts, key=counts.__getitem__)
+        text = (
+            f"{sum(counts.values()):,} tracks (several images of one object); '{least}' has the fewest, {counts[least]}"
+        )
+        return [
+            Finding("tracks", "good", text, "kept apart in episodes of the fixed sampler: support or query, not both")
+        ]
+    known = expected_counts(domain.name, imported.source if imported else {})
+    if not known or not known.tracks:
+        return []
+    name = domain.image_name(next(int(domain.rows(name)[0]) for name, count in domain.counts().items() if count))
+    text = f"{known.title}: its images are of tracks, several of one object; names such as '{name}' do not say them"
+    advice = (
+        "an episode may have one object in support and query: import the authors' own files, or say in splits.json "
+    )
+    return [Finding("tracks", "note", text, f'{advice}where names have the track ({{"tracks": pattern}})')]
 
 
 def _sizes(seen: Examination) -> Finding:

@@ -49,7 +49,9 @@ def data_episodes(
 
     def source(members: Sequence[Domain]) -> EpisodeSource:
         any_format = ImageFormat(1)  # which images an episode has does not depend on how they are shown
-        return EpisodeSource(members, options.split, sampler, image_format=any_format, seed=options.seed)
+        return EpisodeSource(
+            members, options.split, sampler, image_format=any_format, seed=options.seed, tracks=options.tracks
+        )
 
     source(opened)  # for its checks of the domains together
     sources = [source([domain]) for domain in opened]

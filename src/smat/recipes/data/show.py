@@ -82,6 +82,7 @@ def data_show(
             train=varied,
             transforms=options.transforms(),
             seed=options.seed,
+            tracks=options.tracks,
         )
         sheet = _episode(source, episode, tile)
     sheet.save(file, "PNG")

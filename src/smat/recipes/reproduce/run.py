@@ -150,7 +150,8 @@ def reproduce(
         check_roles([domain.role for domain in opened])
     backbone = workshop.open_backbone()
     image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
-    sources = domain_sources(image_format, opened, drawn.split, drawn.build_sampler(), transforms, drawn.seed)
+    sampler = drawn.build_sampler()
+    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, tracks=drawn.tracks)
     cache = FeatureCache.of(feature_cache)
     settings = replace(settings, validation=validation_sources(every, sources[0]), cache=cache)
     workshop.check(columns, backbone)
@@ -171,7 +172,7 @@ def reproduce(
         compare(
             sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
             against=against,
-            title=f"{result_title(name or what, head, tuner, settings, sources[0], episodes)}, {trained}",
+            title=f"{result_title(name or what, head, tuner, settings, sources, episodes)}, {trained}",
             paper=published[tuner],
         )
         for tuner in tuners

@@ -21,7 +21,7 @@ from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
 from smat.plugins import packages_named, plain
 from smat.recipes.reproduce.plan import Setting
-from smat.recipes.train import kept_precision, prepare_folder, train, with_precision
+from smat.recipes.train import kept_precision, prepare_folder, train, with_kept_tracks, with_precision
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Workshop:
         for name, config in configs.items():
             folder = self.folder / name
             if (folder / "config.yaml").exists():
-                config = with_precision(config, kept_precision(config, folder))
+                config = with_kept_tracks(with_precision(config, kept_precision(config, folder)), folder)
                 try:
                     prepare_folder(folder, config, record, resume=True)
                 except SmatError as error:
