@@ -1,8 +1,10 @@
 """A head that fits itself to the task: heads and networks weighed by how well they do on images that are held out."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -88,9 +90,16 @@ class Prior:
     evidence: float
     evidence_by_images: float
 
+    def rounded(self) -> "Prior":
+        """The same to three digits, of numbers that may be tensors."""
+        scales, heads = ([round(float(x), 3) for x in each] for each in (self.scales, self.heads))
+        rest = (self.frozen, self.frozen_by_shot, self.evidence, self.evidence_by_images)
+        return Prior(tuple(scales), tuple(heads), *(round(float(x), 3) for x in rest))
+
 
 CANDIDATES: tuple[Head, ...] = (Prototype(), Ridge(), LDA(0.5), LDA(2.0))
-PRIOR = Prior((1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 0.0, 0.0), -1.0, 0.0, 1.0, 0.0)
+PRIOR_FILE = Path(__file__).with_name("prior.json")
+PRIOR = Prior(**json.loads(PRIOR_FILE.read_text()))
 
 
 @dataclass(frozen=True)
@@ -141,25 +150,13 @@ class Auto(Head):
         parts = features.double().chunk(self.networks, dim=1)
         fitted = [[head.fit(part, labels, way) for head in CANDIDATES] for part in parts]
         scales = torch.tensor(PRIOR.scales, dtype=torch.float64, device=features.device)
-        weights = self._log_weights(features.double().view(views, images, -1), labels[:images], way, scales)
-        return Mixture(fitted, weights.flatten().softmax(0).view_as(weights) * scales).to(features)
-
-    def _log_weights(
-        self, features: Float[Tensor, "views n networks_dim"], labels: Int[Tensor, " n"], way: int, scales: Tensor
-    ) -> Float[Tensor, "networks heads"]:
-        shot = math.log(len(labels) / way)
-        network = features.new_full((self.networks, 1), PRIOR.frozen + PRIOR.frozen_by_shot * shot)
-        network[-1] = 0
-        prior = network + torch.tensor(PRIOR.heads, dtype=torch.float64, device=features.device)
+        by_view, labels = features.double().view(views, images, -1), labels[:images]
+        query = [self.views.support.index(view) for view in self.views.query]
+        held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query)
         if not self.weigh:
-            return prior
-        whole = self.views.query
-        query = [self.views.support.index(view) for view in whole]
-        logits, held = held_out_logits(CANDIDATES, features, labels, way, self.networks, query)
-        if not len(held):
-            return prior
-        likelihood = likelihoods(logits, held, scales)
-        return prior + (PRIOR.evidence + PRIOR.evidence_by_images * math.log(len(held))) * likelihood
+            held, held_labels = held[:, :, :0], held_labels[:0]
+        weights = log_weights(PRIOR, held, held_labels, images / way)
+        return Mixture(fitted, weights.flatten().softmax(0).view_as(weights) * scales).to(features)
 
     def for_networks(self, networks: int) -> "Auto":
         """The head for so many networks."""
@@ -170,9 +167,22 @@ class Auto(Head):
         return replace(self, weigh=False)
 
 
-def likelihoods(
-    logits: Float[Tensor, "networks heads held way"], labels: Int[Tensor, " held"], scales: Float[Tensor, " heads"]
+def log_weights(
+    prior: Prior, held: Float[Tensor, "networks heads held way"], labels: Int[Tensor, " held"], shot: float
 ) -> Float[Tensor, "networks heads"]:
-    """Mean log-likelihood of held-out images under each head on each network."""
-    log_probabilities = (scales[:, None, None] * logits).log_softmax(-1)
-    return log_probabilities[..., torch.arange(len(labels)), labels].mean(-1)
+    """Log-weights of heads on networks, but for a constant; the last network is the one that the task made.
+
+    Args:
+        prior: where they start.
+        held: logits of held-out images by each head on each network.
+        labels: labels of these images; without any, the prior decides.
+        shot: support images per class.
+    """
+    network = held.new_zeros(len(held), 1)
+    network[:-1] = prior.frozen + prior.frozen_by_shot * math.log(shot)
+    weights = network + torch.as_tensor(prior.heads).to(held)
+    if not len(labels):
+        return weights
+    scales = torch.as_tensor(prior.scales).to(held)[:, None, None]
+    chosen = (scales * held).log_softmax(-1)[..., torch.arange(len(labels)), labels]
+    return weights + (prior.evidence + prior.evidence_by_images * math.log(len(labels))) * chosen.mean(-1)

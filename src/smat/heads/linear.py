@@ -105,11 +105,12 @@ class Logistic(Head):
     """Logistic regression by scikit-learn's L-BFGS (Tian et al. 2020).
 
     Attributes:
-        penalty: strength of the L2 penalty, scikit-learn's 1/C, greater than 0.
+        penalty: strength of the L2 penalty, scikit-learn's 1/C, greater than 0; the default did best on validation
+            classes of the domains of `configs/real_small.yaml`, one value for all.
         unit: whether features are brought to length 1 first.
     """
 
-    penalty: float = 1.0
+    penalty: float = 0.1
     unit: bool = True
 
     differentiable = False
