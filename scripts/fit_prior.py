@@ -23,7 +23,7 @@ from smat.domains import open_domains
 from smat.episodes import EpisodeSource, FixedSampler, Sampler, TransformConfig, VariableSampler, episode_loader
 from smat.experts import SparseInterpolatedExperts, Strength
 from smat.heads import TaskFeatures, vectors_at
-from smat.heads.auto import CANDIDATES, PRIOR_FILE, Prior, held_out_logits, log_weights
+from smat.heads.auto import CANDIDATES, PRIOR_FILE, Prior, factors, held_out_logits
 from smat.heads.views import Views
 
 PRECISION = "32-true"
@@ -65,19 +65,21 @@ def collect(pool: SparseInterpolatedExperts, source: EpisodeSource, episodes: in
 def fit(groups: list[list[Task]], steps: int = 400) -> tuple[Prior, float]:
     """The prior with the smallest cross-entropy, each group of tasks counting alike, and that cross-entropy."""
     heads = len(CANDIDATES)
-    start = {"scales": torch.zeros(heads), "heads": torch.zeros(heads), "others": torch.tensor([-1.0, 0.0, 0.0, 0.0])}
+    start = {
+        "scales": torch.zeros(heads),
+        "heads": torch.zeros(heads),
+        "others": torch.tensor([0.7, -1.0, 0.0, 1.0, 0.0]),
+    }
     numbers = {name: value.clone().requires_grad_() for name, value in start.items()}
     optimizer = torch.optim.Adam(numbers.values(), lr=0.05)
 
     def prior() -> Prior:
-        frozen, by_shot, evidence, by_images = numbers["others"]
-        return Prior(numbers["scales"].exp(), numbers["heads"], frozen, by_shot, evidence, by_images)  # pyright: ignore
+        spread, *others = numbers["others"]
+        return Prior(numbers["scales"], spread.abs(), numbers["heads"], *others)  # pyright: ignore
 
     def loss_of(task: Task, networks: list[int]) -> Tensor:
-        found = prior()
-        weights = log_weights(found, task["held"][networks], task["held_labels"], float(task["shot"]))
-        weights = weights.flatten().softmax(0).view_as(weights) * torch.as_tensor(found.scales)
-        return cross_entropy(torch.einsum("kh,khnc->nc", weights, task["logits"][networks]), task["labels"])
+        found = factors(prior(), task["held"][networks], task["held_labels"], float(task["shot"]))
+        return cross_entropy(torch.einsum("kh,khnc->nc", found, task["logits"][networks]), task["labels"])
 
     loss = torch.zeros(())
     for _ in range(steps):

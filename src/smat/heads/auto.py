@@ -15,7 +15,6 @@ from smat.heads.features import averaged
 from smat.heads.head import Head
 from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
-from smat.heads.prototype import Prototype
 from smat.heads.views import Views
 
 FOLDS = 5
@@ -72,18 +71,20 @@ def held_out_logits(
 
 @dataclass(frozen=True)
 class Prior:
-    """What `Auto` expects before it sees a task, learned from tasks of training classes by `scripts/fit_prior.py`.
+    """What `Auto` expects before it sees a task, learned from tasks by `scripts/fit_prior.py`.
 
     Attributes:
-        scales: factor of each head's logits.
+        scales: logarithm of the factor that makes each head's logits log-probabilities.
+        spread: standard deviation of such logarithms from task to task.
         heads: log-weight of each head.
         frozen: log-weight of every network but the last, relative to the last.
         frozen_by_shot: what the logarithm of the number of images per class adds to it.
-        evidence: factor of the held-out log-likelihood, in nats per image, that it adds to a log-weight.
-        evidence_by_images: what the logarithm of the number of held-out images adds to that factor.
+        evidence: what a nat of held-out log-likelihood per image adds to a log-weight.
+        evidence_by_images: what the logarithm of the number of held-out images adds to `evidence`.
     """
 
     scales: tuple[float, ...]
+    spread: float
     heads: tuple[float, ...]
     frozen: float
     frozen_by_shot: float
@@ -92,24 +93,25 @@ class Prior:
 
     def rounded(self) -> "Prior":
         """The same to three digits, of numbers that may be tensors."""
-        scales, heads = ([round(float(x), 3) for x in each] for each in (self.scales, self.heads))
-        rest = (self.frozen, self.frozen_by_shot, self.evidence, self.evidence_by_images)
-        return Prior(tuple(scales), tuple(heads), *(round(float(x), 3) for x in rest))
+        numbers = {name: torch.as_tensor(getattr(self, name)).detach().tolist() for name in vars(self)}
+        return Prior(
+            **{k: tuple(round(x, 3) for x in v) if isinstance(v, list) else round(v, 3) for k, v in numbers.items()}
+        )
 
 
-CANDIDATES: tuple[Head, ...] = (Prototype(), Ridge(), LDA(0.5), LDA(2.0))
+CANDIDATES: tuple[Head, ...] = (Ridge(), LDA(0.2), LDA(0.5), LDA(2.0), LDA(8.0))
 PRIOR_FILE = Path(__file__).with_name("prior.json")
 PRIOR = Prior(**json.loads(PRIOR_FILE.read_text()))
 
 
 @dataclass(frozen=True)
 class Auto(Head):
-    """Prototypes, ridge regression and LDA on each network, weighed by how well they do on held-out support images.
+    """Ridge regression and LDA on each network, weighed by how well they do on held-out support images.
 
-    The logits are Σ_k w_k s_k z_k over heads and networks k: z_k their logits, s_k the prior's scale, and
-    w = softmax(prior + c · L_k), with L_k the mean log-likelihood of support images that head k was not fitted to and
-    c = evidence + evidence_by_images · log(images held out). So it is an average of predictions rather than a choice,
-    and nearly the prior's where images are few. An image that is alone in its class is not held out; where all are, the
+    The logits are Σ_k w_k s_k z_k over heads and networks k. z_k are their logits; s_k scales them to log-probabilities
+    of support images that the head was not fitted to, as far as these can say; w = softmax(prior + c · L_k) with L_k the
+    mean log-likelihood of these images and c = evidence + evidence_by_images · log(their number). So it is an average of
+    predictions rather than a choice, and nearly the prior's where images are few. An image that is alone in its class is not held out; where all are, the
     prior decides. The router, and the network merged by it, have seen the images that are held out.
 
     Attributes:
@@ -149,14 +151,12 @@ class Auto(Head):
             )
         parts = features.double().chunk(self.networks, dim=1)
         fitted = [[head.fit(part, labels, way) for head in CANDIDATES] for part in parts]
-        scales = torch.tensor(PRIOR.scales, dtype=torch.float64, device=features.device)
         by_view, labels = features.double().view(views, images, -1), labels[:images]
         query = [self.views.support.index(view) for view in self.views.query]
         held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query)
         if not self.weigh:
             held, held_labels = held[:, :, :0], held_labels[:0]
-        weights = log_weights(PRIOR, held, held_labels, images / way)
-        return Mixture(fitted, weights.flatten().softmax(0).view_as(weights) * scales).to(features)
+        return Mixture(fitted, factors(PRIOR, held, held_labels, images / way)).to(features)
 
     def for_networks(self, networks: int) -> "Auto":
         """The head for so many networks."""
@@ -167,22 +167,28 @@ class Auto(Head):
         return replace(self, weigh=False)
 
 
-def log_weights(
+def factors(
     prior: Prior, held: Float[Tensor, "networks heads held way"], labels: Int[Tensor, " held"], shot: float
 ) -> Float[Tensor, "networks heads"]:
-    """Log-weights of heads on networks, but for a constant; the last network is the one that the task made.
+    """What the logits of each head on each network are multiplied by; the last network is the one that the task made.
 
     Args:
         prior: where they start.
-        held: logits of held-out images by each head on each network.
+        held: log-probabilities of held-out images by each head on each network.
         labels: labels of these images; without any, the prior decides.
         shot: support images per class.
     """
     network = held.new_zeros(len(held), 1)
     network[:-1] = prior.frozen + prior.frozen_by_shot * math.log(shot)
-    weights = network + torch.as_tensor(prior.heads).to(held)
-    if not len(labels):
-        return weights
-    scales = torch.as_tensor(prior.scales).to(held)[:, None, None]
-    chosen = (scales * held).log_softmax(-1)[..., torch.arange(len(labels)), labels]
-    return weights + (prior.evidence + prior.evidence_by_images * math.log(len(labels))) * chosen.mean(-1)
+    log_weights = network + torch.as_tensor(prior.heads).to(held)
+    log_scales = torch.as_tensor(prior.scales).to(held).expand_as(log_weights)
+    if len(labels):
+        steps = torch.linspace(-3, 3, 13).to(held)  # how many standard deviations a scale lies from the usual one
+        tried = log_scales[..., None] + torch.as_tensor(prior.spread).to(held) * steps
+        scaled = tried.exp()[..., None, None] * held[:, :, None]
+        right = scaled.log_softmax(-1)[..., torch.arange(len(labels)), labels]
+        belief = (right.sum(-1) - steps.square() / 2).softmax(-1)
+        log_scales = (belief * tried).sum(-1)
+        likelihood = (belief * right.mean(-1)).sum(-1)
+        log_weights = log_weights + (prior.evidence + prior.evidence_by_images * math.log(len(labels))) * likelihood
+    return log_weights.flatten().softmax(0).view_as(log_weights) * log_scales.exp()

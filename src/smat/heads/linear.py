@@ -75,11 +75,12 @@ class LDA(Head):
 
     Attributes:
         shrinkage: κ over the number of dimensions, greater than 0.
-        scale: factor from log-likelihoods to logits.
+        scale: factor from log-likelihoods per dimension to logits; of a Gaussian it would be the number of dimensions, but
+            then probabilities would be much too sure, since features are no Gaussian of so many dimensions.
     """
 
     shrinkage: float = 0.5
-    scale: float = 1.0
+    scale: float = 25.0
 
     def __post_init__(self) -> None:
         _positive(self, "shrinkage", "scale")
@@ -96,7 +97,7 @@ class LDA(Head):
         # (S + κ t I)⁻¹ of the means, through a system of the size of the support set
         small = deviations @ deviations.T + ridge * torch.eye(n, dtype=x.dtype, device=x.device)
         solved = (means - torch.linalg.solve(small, deviations @ means.T).T @ deviations) / ridge
-        weight = self.scale * (n - way + self.shrinkage * dim) * solved
+        weight = self.scale * (n - way + self.shrinkage * dim) / dim * solved
         return LinearClassifier(weight.to(features), (-0.5 * (weight * means).sum(1)).to(features))
 
 
