@@ -95,13 +95,16 @@ class Prior:
         """The same to three digits, of numbers that may be tensors."""
         numbers = {name: torch.as_tensor(getattr(self, name)).detach().tolist() for name in vars(self)}
         return Prior(
-            **{k: tuple(round(x, 3) for x in v) if isinstance(v, list) else round(v, 3) for k, v in numbers.items()}
+            **{
+                name: tuple(round(x, 3) for x in value) if isinstance(value, list) else round(value, 3)
+                for name, value in numbers.items()
+            }
         )
 
 
 CANDIDATES: tuple[Head, ...] = (Ridge(), LDA(0.2), LDA(0.5), LDA(2.0), LDA(8.0))
 PRIOR_FILE = Path(__file__).with_name("prior.json")
-PRIOR = Prior(**json.loads(PRIOR_FILE.read_text()))
+PRIOR = Prior(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(PRIOR_FILE.read_text()).items()})
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,11 @@ class Auto(Head):
     """Ridge regression and LDA on each network, weighed by how well they do on held-out support images.
 
     The logits are Σ_k w_k s_k z_k over heads and networks k. z_k are their logits; s_k scales them to log-probabilities
-    of support images that the head was not fitted to, as far as these can say; w = softmax(prior + c · L_k) with L_k the
-    mean log-likelihood of these images and c = evidence + evidence_by_images · log(their number). So it is an average of
-    predictions rather than a choice, and nearly the prior's where images are few. An image that is alone in its class is not held out; where all are, the
-    prior decides. The router, and the network merged by it, have seen the images that are held out.
+    of support images that the head was not fitted to, as far as these can say; w = softmax(prior + c · L_k), with L_k
+    the mean log-likelihood of these images and c = evidence + evidence_by_images · log(their number). So it is an
+    average of predictions rather than a choice, and nearly the prior's where images are few. An image that is alone in
+    its class is not held out; where all are, the prior decides. The router, and the network that it merged, have seen
+    the images that are held out.
 
     Attributes:
         passes: passes through a network that a query image takes: 1, 2 or 4, in as many views; 0 for the image as a

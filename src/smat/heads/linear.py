@@ -75,8 +75,8 @@ class LDA(Head):
 
     Attributes:
         shrinkage: κ over the number of dimensions, greater than 0.
-        scale: factor from log-likelihoods per dimension to logits; of a Gaussian it would be the number of dimensions, but
-            then probabilities would be much too sure, since features are no Gaussian of so many dimensions.
+        scale: factor from log-likelihoods per dimension to logits; of a Gaussian it would be the number of dimensions,
+            but then probabilities would be much too sure, since features are no Gaussian of so many dimensions.
     """
 
     shrinkage: float = 0.5
