@@ -96,10 +96,11 @@ class Entrant:
             return Experts(self.pool, settings.precision, self.head, self.strengths, settings.cache)
         return Frozen(self.head or Prototype())
 
-    @property
-    def passes(self) -> int:
+    def passes(self, settings: EvaluationSettings) -> int:
         """Passes through a network that a query image takes, if every network has a say."""
         networks = len(self.strengths) if self.pool.config.experts else 1
+        if self.tuner.trains and settings.rule == "average":
+            networks *= len(self.tuner.learning_rates(settings.tuning)) * settings.tuning.seeds
         return networks * len((self.head or Prototype()).views.query)
 
     def _rule(self, source: EpisodeSource, settings: EvaluationSettings) -> str:
@@ -108,9 +109,9 @@ class Entrant:
     def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
         """Everything that its result on a domain depends on.
 
-        A head or a fine-tuner other than the usual ones is in it only where there is one, the number of seeds only where
-        networks are averaged, and domains only where their tracks are kept apart, so that keys are what they were before
-        there were any.
+        A head or a fine-tuner other than the usual ones is in it only where there is one, strengths only where they are
+        not the merged network alone, the number of seeds only where networks are averaged, and domains only where their
+        tracks are kept apart, so that keys are what they were before there were any.
         """
         (domain,) = source.domains
         protocol: dict[str, Any] = {
