@@ -78,7 +78,7 @@ def test_a_head_by_name_is_that_of_the_specialised_network(name: str) -> None:
     np.testing.assert_array_equal(given.predict_proba(queries), fitted.predict_proba(queries))
 
 
-@pytest.mark.parametrize("strengths", [(0, 1), (0.0, 0.5, 1.0), (0.5,)])
+@pytest.mark.parametrize("strengths", [(0.0, 1.0), (0.0, 0.5, 1.0), (0.5,)])
 def test_strengths_are_networks_side_by_side(strengths: tuple[float, ...]) -> None:
     images, names = labelled(2)
     fitted = classifier(head="auto:1", strengths=strengths).fit(images, names)
@@ -89,7 +89,7 @@ def test_strengths_are_networks_side_by_side(strengths: tuple[float, ...]) -> No
     merged = make_pool().eval().merged_vector(model.merge_weights)
     for network, c in zip(model.networks, strengths, strict=True):
         numbers = torch.cat([parameter.flatten() for parameter in network.parameters()])
-        torch.testing.assert_close(numbers, torch.lerp(make_pool().pretrained, merged, float(c)))
+        torch.testing.assert_close(numbers, torch.lerp(make_pool().pretrained, merged, c))
     np.testing.assert_allclose(fitted.predict_proba(images).sum(1), 1, atol=1e-6)
     assert fitted.predict(images).tolist() == names
 
@@ -105,14 +105,14 @@ def test_heads_and_strengths_are_settings_as_others_are() -> None:
     np.testing.assert_array_equal(again.fit(images, names).predict_proba(images), expected)
     again.set_params(head="ridge", strengths=(1.0,)).fit(images, names)
     assert not np.allclose(again.predict_proba(images), expected, atol=1e-3)
-    kept = pickle.loads(pickle.dumps(classifier(head="auto", strengths=(0, 1)).fit(images, names)))
+    kept = pickle.loads(pickle.dumps(classifier(head="auto", strengths=(0.0, 1.0)).fit(images, names)))
     assert kept.predict(images).tolist() == names
 
 
 def test_a_tuned_network_beside_the_frozen_one() -> None:
     """Fine-tuning changes the last network alone, and the head then goes by its prior."""
     images, names = labelled(2)
-    settings: dict[str, Any] = {"head": "auto:1", "strengths": (0, 1)}
+    settings: dict[str, Any] = {"head": "auto:1", "strengths": (0.0, 1.0)}
     plain = classifier(**settings).fit(images, names).task_model_
     tuned = classifier(adapt="full", learning_rate=1e-2, steps=2, **settings).fit(images, names).task_model_
     assert isinstance(plain, TaskModel)

@@ -59,15 +59,15 @@ def test_strengths_are_in_the_key_only_where_they_are_not_the_merged_network_alo
 @pytest.mark.parametrize(
     ("experts", "strengths", "head", "passes"),
     [
-        (2, (1,), None, 1),
-        (2, (0, 1), None, 2),
-        (0, (1,), Ridge(), 1),
-        (2, (1,), InViews(Ridge(), 4), 4),
-        (2, (0, 1), Auto(2), 4),
-        (0, (1,), Auto(0), 1),
+        (2, (1.0,), None, 1),
+        (2, (0.0, 1.0), None, 2),
+        (0, (1.0,), Ridge(), 1),
+        (2, (1.0,), InViews(Ridge(), 4), 4),
+        (2, (0.0, 1.0), Auto(2), 4),
+        (0, (1.0,), Auto(0), 1),
     ],
 )
-def test_passes_are_networks_times_views(experts: int, strengths: tuple[int, ...], head: Any, passes: int) -> None:
+def test_passes_are_networks_times_views(experts: int, strengths: tuple[float, ...], head: Any, passes: int) -> None:
     chosen = tuple(Strength(c, c) for c in strengths)
     assert Entrant("a", make_pool(experts), head=head, strengths=chosen).passes(EvaluationSettings()) == passes
 

@@ -76,7 +76,7 @@ def test_probabilities_are_those_of_the_classifier(checkpoint: str, folders: dic
 
 @pytest.mark.parametrize(
     "settings",
-    [{"head": "lda:2"}, {"head": Ridge(3.0), "strengths": (0, 1)}, {"head": "prototype", "strengths": (0.5,)}],
+    [{"head": "lda:2"}, {"head": Ridge(3.0), "strengths": (0.0, 1.0)}, {"head": "prototype", "strengths": (0.5,)}],
 )
 def test_heads_and_strengths_are_those_of_the_classifier(
     checkpoint: str, folders: dict[str, Any], settings: dict[str, Any]

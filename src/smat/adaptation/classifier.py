@@ -34,8 +34,8 @@ from smat.precision import Precision, resolve_precision
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
     """Classifies images of new classes from a handful of examples of each.
 
-    `fit` merges the experts into one network for the task and takes the class means of its features. That takes
-    seconds; with `adapt` the network is also trained on the images. Works with scikit-learn's model selection, whose
+    `fit` merges the experts into one network for the task and fits a head to its features. That takes seconds; with
+    `adapt` the network is also trained on the images. Works with scikit-learn's model selection, whose
     `X` are then images: a list of PIL images, paths, or arrays, mixed as you like, or one array `[n, height, width]`
     or `[n, height, width, 3]` (uint8, or floats in 0..1). Images may be of any size; they become the network's by the
     test transform.
