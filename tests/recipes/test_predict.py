@@ -87,7 +87,7 @@ def test_heads_and_strengths_are_those_of_the_classifier(
     classifier.fit(support, [file.parent.name for file in support])
     found = predict(checkpoint, **settings, **folders).probabilities
     np.testing.assert_allclose(found, classifier.predict_proba(queries), atol=1e-6)
-    assert not np.allclose(found, predict(checkpoint, **folders).probabilities, atol=1e-4)
+    assert not np.allclose(found, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
 
 
 @pytest.mark.parametrize("adapt", ["full", "lora"])
@@ -96,11 +96,12 @@ def test_fine_tuning_is_that_of_the_classifier(
 ) -> None:
     support = sorted(Path(folders["support"]).rglob("*.png"))
     queries = sorted(Path(folders["query"]).rglob("*.png"))
-    classifier = FewShotClassifier(checkpoint, device="cpu", adapt=adapt, learning_rate=1e-2, steps=3, flip=False)
+    settings: dict[str, Any] = {"adapt": adapt, "learning_rate": 1e-2, "steps": 3, "flip": False}
+    classifier = FewShotClassifier(checkpoint, device="cpu", **settings)
     classifier.fit(support, [file.parent.name for file in support])
-    result = predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=3, flip=False, **folders)
+    result = predict(checkpoint, **settings, **folders)
     np.testing.assert_allclose(result.probabilities, classifier.predict_proba(queries), atol=1e-6)
-    assert not np.allclose(result.probabilities, predict(checkpoint, **folders).probabilities, atol=1e-3)
+    assert not np.allclose(result.probabilities, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
     assert f"fine-tuned ({adapt}) for 3 steps at learning rate 0.01" in capsys.readouterr().out
 
 

@@ -209,12 +209,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         # A network that was merged or fine-tuned for one task is not asked for the same images again.
         cache = None if len(model.merge_weights) or self.learning_rate_ else FeatureCache.of(self.feature_cache)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            known = cache and cached(model.backbone, cache)
+            known = cached(model.backbone, cache) if cache else None
             for start in range(0, len(images), self.batch_size):
                 batch = images[start : start + self.batch_size]
                 inputs = self._network_input(batch, spec).to(device)
-                own = known is None or not isinstance(model, TaskModel)
-                logits = model(inputs) if own else model.classified([known], inputs)
+                if known is not None and isinstance(model, TaskModel):
+                    logits = model.classified([known], inputs)
+                else:
+                    logits = model(inputs)
                 parts.append(logits.double().softmax(dim=1).cpu())
         return torch.cat(parts).numpy()
 
