@@ -109,9 +109,8 @@ class Entrant:
     def key(self, source: EpisodeSource, settings: EvaluationSettings) -> CellKey:
         """Everything that its result on a domain depends on.
 
-        A head or a fine-tuner other than the usual ones is in it only where there is one, strengths only where they are
-        not the merged network alone, the number of seeds only where networks are averaged, and domains only where their
-        tracks are kept apart, so that keys are what they were before there were any.
+        What is as usual is not in it: class means, the merged network alone, the usual fine-tuners, one network after
+        fine-tuning, tracks that are not kept apart. So keys are what they were before there was anything else.
         """
         (domain,) = source.domains
         protocol: dict[str, Any] = {
