@@ -23,6 +23,11 @@ class Scaled(Head):
     settings: Settings = Settings()
 
 
+@dataclass(frozen=True)
+class Around(Head):
+    head: Head = Scaled()
+
+
 class Forgetful(Head):
     def __init__(self, rank: int) -> None:
         self.other = rank
@@ -40,6 +45,18 @@ def test_what_is_written_down_is_made_again() -> None:
     made = restore(description, Head, OURS)
     assert isinstance(made, Scaled)
     assert made.scale == 2.5
+
+
+def test_objects_among_the_settings_are_made_again_too_and_need_permission_as_well() -> None:
+    description = json.loads(json.dumps(describe(Around(Around(Scaled(2.5))))))
+    found = restore(description, Head, OURS)
+    assert isinstance(found, Around)
+    assert isinstance(found.head, Around)
+    assert isinstance(found.head.head, Scaled)
+    assert found.head.head.scale == 2.5
+    description["init_args"]["head"]["class_path"] = "hostile.Head"
+    with pytest.raises(CheckpointError, match="--allow-import hostile"):
+        restore(description, Head, OURS)
 
 
 def test_settings_of_dataclasses_mappings_and_paths_are_plain() -> None:

@@ -71,7 +71,7 @@ def describe(thing: Plugin) -> dict[str, Any]:
 
 
 def restore(description: Mapping[str, Any], base: type[T], allow_imports: Collection[str] = ()) -> T:
-    """The object that `describe` wrote down.
+    """The object that `describe` wrote down, with those that are among its settings.
 
     A file that was downloaded must not have code imported: what lies outside smat needs the caller's permission.
 
@@ -89,8 +89,12 @@ def restore(description: Mapping[str, Any], base: type[T], allow_imports: Collec
     kind = import_object(path)
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise ConfigError(f"{path} is no {import_path(base)}: give a class that inherits from it")
+    settings = {
+        name: restore(value, Plugin, allow_imports) if isinstance(value, Mapping) and "class_path" in value else value
+        for name, value in (description.get("init_args") or {}).items()
+    }
     try:
-        return kind(**description.get("init_args") or {})
+        return kind(**settings)
     except TypeError as error:
         raise ConfigError(f"{path} does not take the settings {description.get('init_args')}: {error}") from error
 

@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import joblib
 import numpy as np
@@ -19,7 +19,7 @@ from smat.adaptation import FewShotClassifier, FineTuneConfig, Kind, TaskModels
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.experts import FeatureCache
-from smat.heads import TaskModel, specialise
+from smat.heads import LDA, Auto, HeadName, Mixture, TaskModel, make_head, specialise
 from tasks import adapt, cross_validated_lr
 from tiny_images import COLOURS, image, labelled, make_pool
 
@@ -33,7 +33,7 @@ def test_probabilities_are_those_of_the_specialised_network() -> None:
     spec = pool.backbone.spec
     images, names = labelled(3)
     queries, truth = labelled(4, start=100)
-    fitted = classifier(batch_size=5).fit(images, names)
+    fitted = classifier(batch_size=5, head="prototype").fit(images, names)
     assert fitted.classes_.tolist() == sorted(COLOURS)
 
     def inputs(arrays: list[np.ndarray]) -> torch.Tensor:
@@ -59,6 +59,73 @@ def test_a_null_expert_keeps_part_of_the_pretrained_network() -> None:
     merged = torch.cat([parameter.flatten() for parameter in fitted.task_model_.backbone.parameters()])
     torch.testing.assert_close(merged, pool.merged_vector(weights))
     np.testing.assert_allclose(fitted.predict_proba(images).sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*get_args(HeadName), "lda:2", "auto:4", "prototype:1"])
+def test_a_head_by_name_is_that_of_the_specialised_network(name: str) -> None:
+    pool = make_pool().eval()
+    (images, names), (queries, truth) = labelled(3), labelled(4, start=100)
+    fitted = classifier(head=name).fit(images, names)
+    support, wanted = (
+        prepare([Image.fromarray(a) for a in arrays], pool.backbone.spec.image_format) for arrays in (images, queries)
+    )
+    codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
+    with torch.no_grad():
+        expected = specialise(pool, support, codes, head=make_head(name))(wanted).double().softmax(1)
+    np.testing.assert_allclose(fitted.predict_proba(queries), expected.numpy(), atol=1e-5)
+    assert fitted.score(queries, truth) == 1
+    given = classifier(head=make_head(name)).fit(images, names)
+    np.testing.assert_array_equal(given.predict_proba(queries), fitted.predict_proba(queries))
+
+
+@pytest.mark.parametrize("strengths", [(0.0, 1.0), (0.0, 0.5, 1.0), (0.5,)])
+def test_strengths_are_networks_side_by_side(strengths: tuple[float, ...]) -> None:
+    images, names = labelled(2)
+    fitted = classifier(head="auto:1", strengths=strengths).fit(images, names)
+    model = fitted.task_model_
+    assert isinstance(model, TaskModel)
+    assert len(model.networks) == len(strengths)
+    assert model.passes == len(strengths)
+    merged = make_pool().eval().merged_vector(model.merge_weights)
+    for network, c in zip(model.networks, strengths, strict=True):
+        numbers = torch.cat([parameter.flatten() for parameter in network.parameters()])
+        torch.testing.assert_close(numbers, torch.lerp(make_pool().pretrained, merged, c))
+    np.testing.assert_allclose(fitted.predict_proba(images).sum(1), 1, atol=1e-6)
+    assert fitted.predict(images).tolist() == names
+
+
+def test_heads_and_strengths_are_settings_as_others_are() -> None:
+    images, names = labelled(2)
+    made = classifier(head=LDA(2.0), strengths=(0.0, 1.0))
+    again = clone(made)
+    assert again.get_params()["head"] == LDA(2.0)
+    assert again.get_params()["strengths"] == (0.0, 1.0)
+    assert FewShotClassifier().get_params()["head"] == "auto"
+    expected = made.fit(images, names).predict_proba(images)
+    np.testing.assert_array_equal(again.fit(images, names).predict_proba(images), expected)
+    again.set_params(head="ridge", strengths=(1.0,)).fit(images, names)
+    assert not np.allclose(again.predict_proba(images), expected, atol=1e-3)
+    kept = pickle.loads(pickle.dumps(classifier(head="auto", strengths=(0.0, 1.0)).fit(images, names)))
+    assert kept.predict(images).tolist() == names
+
+
+def test_a_tuned_network_beside_the_frozen_one() -> None:
+    """Fine-tuning changes the last network alone, and the head then goes by its prior."""
+    images, names = labelled(2)
+    settings: dict[str, Any] = {"head": "auto:1", "strengths": (0.0, 1.0)}
+    plain = classifier(**settings).fit(images, names).task_model_
+    tuned = classifier(adapt="full", learning_rate=1e-2, steps=2, **settings).fit(images, names).task_model_
+    assert isinstance(plain, TaskModel)
+    assert isinstance(tuned, TaskModel)
+    first, last = (
+        [torch.cat([p.flatten() for p in model.networks[place].parameters()]) for model in (plain, tuned)]
+        for place in (0, 1)
+    )
+    assert torch.equal(*first)
+    assert not torch.equal(*last)
+    assert isinstance(tuned.classifier, Mixture)
+    expected = Auto(1, networks=2, weigh=False)
+    assert tuned.head.after_tuning().for_networks(2) == expected
 
 
 def test_every_form_of_image_gives_the_same_result(tmp_path: Path) -> None:
@@ -101,10 +168,10 @@ def test_order_of_the_labelled_images_does_not_matter() -> None:
     images, names = labelled(3)
     queries, _ = labelled(2, start=50)
     order = np.random.default_rng(0).permutation(len(images))
-    shuffled = classifier().fit([images[i] for i in order], [names[i] for i in order])
-    np.testing.assert_allclose(
-        shuffled.predict_proba(queries), classifier().fit(images, names).predict_proba(queries), atol=1e-6
-    )
+    for head in ("prototype", "ridge", "lda:2"):
+        shuffled = classifier(head=head).fit([images[i] for i in order], [names[i] for i in order])
+        expected = classifier(head=head).fit(images, names).predict_proba(queries)
+        np.testing.assert_allclose(shuffled.predict_proba(queries), expected, atol=1e-5)
 
 
 def test_probabilities_do_not_depend_on_the_other_images() -> None:
@@ -207,6 +274,10 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     fails(5, names, "X is a int")
     fails([a.astype(np.int64) for a in images], names, "int64")
     fails(images, names, "margin is 0.5", ConfigError, margin=0.5)
+    fails(images, names, "head is 'lad'; choose one of prototype, ridge", ConfigError, head="lad")
+    fails(images, names, "passes is 3; give 0, 1, 2 or 4", ConfigError, head="lda:3")
+    fails(images, names, r"strengths is empty; give one or more, such as \(1.0,\)", ConfigError, strengths=())
+    fails(images, names, "a strength is 5; give numbers in 0..4", ConfigError, strengths=(0.0, 5.0))
     fails(images, names, "batch_size is 0", ConfigError, batch_size=0)
     fails(images, names, "learning rate -1", ConfigError, learning_rate=-1.0)
     fails(images, names, "steps is -1", ConfigError, steps=-1)
@@ -283,6 +354,7 @@ def test_fine_tuning_is_that_of_the_specialised_network(
         seed=3,
         batch_size=5,
         progress=True,
+        head="prototype",
     ).fit(images, names)
     assert fitted.learning_rate_ == found
     assert all(torch.equal(v, expected.state_dict()[n]) for n, v in fitted.task_model_.state_dict().items())
@@ -296,9 +368,8 @@ def test_features_on_disk_save_passes_and_change_no_bit(tmp_path: Path, monkeypa
     seen, noise = count_passes(monkeypatch), 2
 
     def found(experts: int, cache: Any, **settings: Any) -> tuple[np.ndarray, int]:
-        fitted = FewShotClassifier(
-            make_pool(experts), device="cpu", precision="32-true", feature_cache=cache, **settings
-        )
+        common: dict[str, Any] = {"device": "cpu", "precision": "32-true", "head": "prototype"}
+        fitted = FewShotClassifier(make_pool(experts), feature_cache=cache, **common, **settings)
         seen.clear()
         probabilities = clone(fitted).fit(images, names).predict_proba(queries)
         return probabilities, sum(seen)

@@ -10,13 +10,13 @@ import torch
 from smat.adaptation import FineTuneConfig, FullTuning, Kind
 from smat.episodes import Episode, EpisodeSource, FixedSampler
 from smat.evaluation import (
-    BASELINES,
     Entrant,
+    EpisodeFeatures,
     EvaluationSettings,
     Experts,
     FineTuned,
+    FixedFeatures,
     Frozen,
-    FrozenFeatures,
     Rule,
     evaluate_domain,
     fine_tuned,
@@ -24,7 +24,20 @@ from smat.evaluation import (
     validated_rate,
     validation_sources,
 )
-from smat.heads import specialise
+from smat.experts import Strength
+from smat.heads import (
+    LDA,
+    WHOLE,
+    Auto,
+    Average,
+    Head,
+    InViews,
+    Logistic,
+    Neighbours,
+    Prototype,
+    Ridge,
+    specialise,
+)
 from smat.rng import derive_seed
 from tasks import adapt
 from tiny_pool import make_pool
@@ -33,38 +46,44 @@ Source = Callable[..., EpisodeSource]
 STEPS = FineTuneConfig(steps=3, grid=(0.0, 1e-2))
 
 
-def clusters(episode: Episode) -> torch.Tensor:
-    """Features of which each class has its own direction."""
+def clusters(episode: Episode, lengths: tuple[float, float] = (1.0, 1.0)) -> EpisodeFeatures:
+    """Features of which each class has its own direction, as if the frozen network had given them."""
     labels = torch.cat([episode.support_labels, episode.query_labels])
     noise = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0))
-    return torch.eye(8)[labels] * 3 + 0.3 * noise
+    values = (torch.eye(8)[labels] * 3 + 0.3 * noise) * torch.linspace(*lengths, len(labels))[:, None]
+    frozen, plan = FixedFeatures(make_pool(experts=0)), episode.plan
+    for row, feature in zip(plan.support_rows + plan.query_rows, values, strict=True):
+        frozen.kept[plan.domain, row, WHOLE] = feature
+    return EpisodeFeatures(episode, frozen)
 
 
-@pytest.mark.parametrize("contender", [Frozen(), *BASELINES.values()])
+HEADS = (Prototype(), Ridge(), LDA(), Logistic(), Neighbours(), Average(), Auto(0))
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: type(head).__name__)
 @pytest.mark.parametrize("shot", [1, 4])
-def test_classifiers_of_frozen_features_give_probabilities_and_find_clusters(
-    source: Source, contender: Callable[..., torch.Tensor], shot: int
-) -> None:
-    episode = source(sampler=FixedSampler(3, shot, 4)).episode(0)
-    features = clusters(episode)
-    probabilities = contender(episode, features)
+def test_heads_on_frozen_features_give_probabilities_and_find_clusters(source: Source, head: Head, shot: int) -> None:
+    episode, contender = source(sampler=FixedSampler(3, shot, 4)).episode(0), Frozen(head)
+    probabilities = contender(episode, clusters(episode))
     torch.testing.assert_close(probabilities.sum(1), torch.ones_like(probabilities[:, 0]))
     assert torch.equal(probabilities.argmax(1), episode.query_labels)
     # the length of a feature says nothing
-    lengths = torch.linspace(0.5, 20, len(features))[:, None]
-    assert torch.equal(contender(episode, features * lengths).argmax(1), episode.query_labels)
+    assert torch.equal(contender(episode, clusters(episode, (0.5, 20.0))).argmax(1), episode.query_labels)
 
 
 def test_all_take_part_in_the_same_episodes(source: Source) -> None:
     pool = make_pool()
     full = FineTuned(pool, FullTuning(), STEPS, rate=1e-2)
-    contenders = {"smat": Experts(pool), "pretrained": Frozen(), "full": full, **BASELINES}
-    together = evaluate_domain(contenders, FrozenFeatures(pool), source(), 2)
+    both = (Strength(0.0, 0.0), Strength())
+    contenders = {"smat": Experts(pool), "pretrained": Frozen(), "full": full}
+    contenders |= {"knn": Frozen(Neighbours()), "views": Frozen(InViews(LDA()))}
+    contenders |= {"auto": Experts(pool, head=Auto(), strengths=both)}
+    together = evaluate_domain(contenders, FixedFeatures(pool), source(), 2)
     for name, contender in contenders.items():
-        alone = evaluate_domain({name: contender}, FrozenFeatures(pool), source(), 2)
+        alone = evaluate_domain({name: contender}, FixedFeatures(pool), source(), 2)
         for a, b in zip(alone, together, strict=True):
             assert a.id == b.id
-            assert torch.equal(a.outcomes[name].confidence, b.outcomes[name].confidence)
+            torch.testing.assert_close(a.outcomes[name].confidence, b.outcomes[name].confidence)
     assert full.rates == [1e-2] * 4
 
 

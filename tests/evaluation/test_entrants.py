@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from smat.backbones import Backbone
 from smat.domains import Domain, open_domain
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.evaluation import (
-    BASELINES,
     CellKey,
     Entrant,
     EvaluationSettings,
@@ -23,8 +23,8 @@ from smat.evaluation import (
     same_backbone,
     validation_sources,
 )
-from smat.experts import FeatureCache
-from smat.heads import Logistic, Prototype
+from smat.experts import FeatureCache, Strength
+from smat.heads import FULL, Auto, InViews, Logistic, Neighbours, Prototype, Ridge
 from smat.plugins import describe
 from tiny_pool import images_seen, make_pool
 from tracked import write_signs
@@ -44,10 +44,40 @@ def test_a_head_is_in_the_key_only_where_there_is_one(source: Source) -> None:
     }
     assert (key.method, key.seed, key.adapt, key.learning_rate) == ("smat", 0, "none", "")
     assert (key.domain, key.split, key.data) == ("polygons", "test", source().domains[0].fingerprint)
-    with_head = replace(settings, head=Logistic())
-    assert entrant.key(source(), with_head).protocol == key.protocol | {"head": describe(Logistic())}
-    baseline = Entrant("knn", make_pool(), baseline="knn").key(source(), with_head)
-    assert baseline.protocol == key.protocol
+    with_head = Entrant("smat", make_pool(), head=InViews(Logistic())).key(source(), settings)
+    assert with_head.protocol == key.protocol | {"head": describe(InViews(Logistic()))}
+
+
+def test_strengths_are_in_the_key_only_where_they_are_not_the_merged_network_alone(source: Source) -> None:
+    pool, settings = make_pool(), EvaluationSettings()
+    key = Entrant("smat", pool).key(source(), settings)
+    assert Entrant("smat", pool, strengths=FULL).key(source(), settings) == key
+    both = Entrant("smat", pool, strengths=(Strength(0.0, 0.0), Strength(0.5, 1.0))).key(source(), settings)
+    assert both.protocol == key.protocol | {"strengths": ["0", "0.5..1"]}
+
+
+@pytest.mark.parametrize(
+    ("experts", "strengths", "head", "passes"),
+    [
+        (2, (1.0,), None, 1),
+        (2, (0.0, 1.0), None, 2),
+        (0, (1.0,), Ridge(), 1),
+        (2, (1.0,), InViews(Ridge(), 4), 4),
+        (2, (0.0, 1.0), Auto(2), 4),
+        (0, (1.0,), Auto(0), 1),
+    ],
+)
+def test_passes_are_networks_times_views(experts: int, strengths: tuple[float, ...], head: Any, passes: int) -> None:
+    chosen = tuple(Strength(c, c) for c in strengths)
+    assert Entrant("a", make_pool(experts), head=head, strengths=chosen).passes(EvaluationSettings()) == passes
+
+
+def test_an_average_takes_the_passes_of_all_its_networks() -> None:
+    tuned = Entrant("a", make_pool(), "full", InViews())
+    for rule, passes in (("support", 2), ("average", 2 * 3 * 2)):
+        settings = EvaluationSettings(FineTuneConfig(grid=(1e-4, 1e-3, 1e-2), seeds=2), rule)
+        assert tuned.passes(settings) == passes
+        assert Entrant("a", make_pool()).passes(settings) == 1
 
 
 def test_tracks_are_in_the_key_only_where_they_are_kept_apart(source: Source, tmp_path: Path) -> None:
@@ -137,12 +167,15 @@ def test_contenders(source: Source) -> None:
     assert isinstance(Entrant("a", make_pool()).contender(source(), settings), Experts)
     plain = make_pool(experts=0)
     assert Entrant("a", plain).contender(source(), settings) == Frozen(Prototype())
-    assert Entrant("a", plain, baseline="knn").contender(source(), settings) is BASELINES["knn"]
-    headed = replace(settings, head=Logistic())
-    found = [Entrant("a", pool, kind).contender(source(), headed) for pool, kind in ((plain, "none"), (plain, "full"))]
-    assert [getattr(contender, "head", None) for contender in found] == [Logistic(), Logistic()]
-    assert Entrant("a", make_pool()).contender(source(), headed).head == Logistic()
-    assert Entrant("a", plain, baseline="knn").contender(source(), headed) is BASELINES["knn"]
+    assert Entrant("a", plain, head=Neighbours()).contender(source(), settings) == Frozen(Neighbours())
+    for pool, kind in ((plain, "full"), (make_pool(), "none"), (make_pool(), "lora")):
+        contender = Entrant("a", pool, kind, Logistic()).contender(source(), settings)
+        assert isinstance(contender, FineTuned | Experts)
+        assert contender.head == Logistic()
+    strengths = (Strength(0.0, 0.0), Strength())
+    both = Entrant("a", make_pool(), strengths=strengths).contender(source(), settings)
+    assert isinstance(both, Experts)
+    assert both.strengths == strengths
 
 
 def test_backbones_are_the_same_by_their_numbers_images_and_features() -> None:
@@ -162,7 +195,7 @@ def test_backbones_share_their_features_and_others_have_their_own(source: Source
     entrants = [
         Entrant("smat", make_pool()),
         Entrant("pretrained", same),
-        Entrant("knn", make_pool(experts=0), baseline="knn"),
+        Entrant("knn", make_pool(experts=0), head=Neighbours()),
         Entrant("other", other),
     ]
     joint, heard = JointEvaluation(entrants, EvaluationSettings()), []

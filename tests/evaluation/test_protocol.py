@@ -9,7 +9,7 @@ import torch
 
 from smat.episodes import EpisodeSource, VariableSampler
 from smat.errors import ConfigError
-from smat.evaluation import EpisodeRow, Experts, Frozen, FrozenFeatures, evaluate_domain, protocol
+from smat.evaluation import EpisodeRow, Experts, FixedFeatures, Frozen, evaluate_domain, protocol
 from smat.experts import FeatureCache, RouterConfig, SparseInterpolatedExperts
 from smat.heads import specialise
 from smat.precision import NetworkPrecision
@@ -29,7 +29,7 @@ def rows_of(
 ) -> list[EpisodeRow]:
     contenders = {"smat": Experts(pool, precision), "pretrained": Frozen()}
     chosen = {method: contenders[method] for method in methods}
-    return evaluate_domain(chosen, FrozenFeatures(pool, precision), source, episodes, **more)
+    return evaluate_domain(chosen, FixedFeatures(pool, precision), source, episodes, **more)
 
 
 def by_hand(pool: SparseInterpolatedExperts, source: EpisodeSource, episodes: int) -> list[torch.Tensor]:
@@ -104,7 +104,7 @@ def test_features_on_disk_save_passes_and_change_no_bit(source: Source, tmp_path
         contenders: dict[str, Any] = {"pretrained": Frozen()}
         if experts:
             contenders["smat"] = Experts(pool, cache=cache)
-        rows = evaluate_domain(contenders, FrozenFeatures(pool, cache=cache), source(), 4)
+        rows = evaluate_domain(contenders, FixedFeatures(pool, cache=cache), source(), 4)
         return [outcome.confidence for row in rows for outcome in row.outcomes.values()], images_seen(pool)
 
     noise = 2 * (2 if experts == 1 else 1)  # images that tell what each network is

@@ -60,7 +60,7 @@ def test_checkpoints_are_paired_on_the_same_episodes(
     assert report["config"]["checkpoint"] == given
     assert report["config"]["domains"] == DOMAINS
     assert [row["accuracy"]["second"] for row in report["rows"]] == accuracies[0]
-    assert "first, second, no fine-tuning: 3-way 1-shot" in capsys.readouterr().out
+    assert "first, second, head auto, no fine-tuning: 3-way 1-shot" in capsys.readouterr().out
     assert "| domain | role | first | second | pretrained |" in tables.with_suffix(".md").read_text()
     rows = list(csv.DictReader(tables.with_suffix(".csv").open()))
     assert [(row["method"], row["against"]) for row in rows][:3] == [
@@ -118,6 +118,9 @@ def test_names_of_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for checkpoint, domains, message in (
         ("a=x", ["a=y", "birds"], "a, a; give each its own name"),
         ("pretrained=x", ["birds"], "none of all, pretrained, logistic, knn"),
+        ("a+b=x", ["birds"], r"a\+b; give each its own name, .* without \+ @ ,"),
+        ("a@1=x", ["birds"], r"a@1; give each its own name, .* without \+ @ ,"),
+        ({"a,b": "x"}, ["birds"], r"a,b; give each its own name, .* without \+ @ ,"),
         ("x", ["b=y", "birds"], "'b=y' is a checkpoint with a name, and 'x' has none: .* first=x"),
         ("a=x", ["b=y"], "2 checkpoints and 0 domains"),
         ({}, ["birds"], "0 checkpoints and 1 domains"),

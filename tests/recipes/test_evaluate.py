@@ -17,6 +17,7 @@ from smat.cli import main
 from smat.domains.pocket import PocketDomain, pocket_domains
 from smat.episodes import EpisodeOptions
 from smat.errors import CheckpointError, ConfigError, DataError, Interrupted
+from smat.heads import Auto
 from smat.recipes.evaluate import Evaluation, evaluate
 from smat.statistics import paired_difference
 from tiny_checkpoint import save_checkpoint
@@ -146,8 +147,99 @@ def test_a_head_takes_the_place_of_the_nearest_prototype(
         reports[name] = json.loads(output.read_text())
     confidence = {name: [list(row["confidence"].values()) for row in r["rows"]] for name, r in reports.items()}
     assert confidence["head"] == confidence["baseline"] != confidence["strict"]
-    assert reports["strict"]["config"]["head"]["init_args"] == {"penalty": 1e4}
+    assert reports["strict"]["config"]["head"]["init_args"] == {"penalty": 1e4, "unit": True}
     assert f"{checkpoint}, head Logistic, no fine-tuning" in capsys.readouterr().out
+
+
+def test_methods_with_heads_and_strengths_of_their_own(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, names = tmp_path / "results.json", ["pretrained+lda", "smat@0@1+auto", "logistic"]
+    small = SMALL | {"options": EpisodeOptions(way=3, shot=2, query=2)}
+    files = {"output": str(output), "tables": str(tmp_path / "table")}
+    found = evaluate(checkpoint, DOMAINS, method=",".join(names), against="logistic", **files, **small)
+    assert found.comparison.methods == names
+    assert found.comparison.passes == dict(zip(names, (1, 2 * len(Auto().views.query), 1), strict=True))
+    report = json.loads(output.read_text())
+    assert report["passes"] == found.comparison.passes
+    assert report["config"]["method"] == ",".join(names)
+    assert list(report["rows"][0]["accuracy"]) == names
+    assert list(report["summary"][0]["difference"]) == names[:2]
+    passes = " | ".join(map(str, found.comparison.passes.values()))
+    assert f"| passes per image |  | {passes} |" in (tmp_path / "table.md").read_text()
+    assert "passes per image" in capsys.readouterr().out
+    keys = {cell.key.method: cell.key.protocol for cell in found.cells}
+    assert keys["smat@0@1+auto"]["strengths"] == ["0", "1"]
+    assert {name: protocol["head"]["class_path"] for name, protocol in keys.items()} == {
+        "pretrained+lda": "smat.heads.linear.LDA",
+        "smat@0@1+auto": "smat.heads.auto.Auto",
+        "logistic": "smat.heads.linear.Logistic",
+    }
+    for name in names:
+        alone = evaluate(checkpoint, DOMAINS[:1], method=name, **small).cells[0]
+        assert alone.accuracies == next(cell.accuracies for cell in found.cells if cell.key.method == name)
+
+
+def test_a_method_that_names_no_head_takes_the_usual_one(checkpoint: str, tmp_path: Path) -> None:
+    def cells(**settings: Any) -> dict[str, list[float]]:
+        found = evaluate(checkpoint, DOMAINS[:1], **settings, **SMALL).cells
+        return {cell.key.method: cell.accuracies for cell in found}
+
+    mixed = cells(method="smat,smat+prototype,smat@0,pretrained", head="lda:1")
+    named = cells(method="smat+lda:1,smat+prototype,pretrained+lda:1", head="knn")
+    assert mixed["smat"] == named["smat+lda:1"]
+    assert mixed["smat+prototype"] == named["smat+prototype"]
+    assert mixed["smat@0"] == mixed["pretrained"] == named["pretrained+lda:1"]
+    plain = evaluate(checkpoint, DOMAINS[:1], head="prototype", tables=str(tmp_path / "plain"), **SMALL)
+    assert plain.comparison.passes == {"smat": 1, "pretrained": 1}
+    assert "passes per image" not in (tmp_path / "plain.md").read_text()
+    assert all("head" not in cell.key.protocol for cell in plain.cells)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "smat+lad"}, "head is 'lad'; choose one of prototype, ridge"),
+        ({"head": "nonsense"}, "head is 'nonsense'; choose one of prototype, ridge"),
+        ({"method": "smat@9"}, "give numbers in 0..4"),
+        ({"method": "smat,smat"}, "method is smat, smat; give one or more, each once"),
+        ({"method": "all+lda"}, r"method is 'all\+lda'; all takes no head or strength"),
+        ({"method": "knn+lda"}, r"knn\+lda: knn is short for pretrained\+knn"),
+        ({"method": "pretrained@0.5+lda"}, r"pretrained@0.5\+lda has no experts, so that there is no strength to set"),
+        ({"method": "smat@0.5", "adapt": "full"}, "smat@0.5 is fine-tuned, so that there is no strength to set"),
+        ({"method": "pmf+lda"}, r"method is 'pmf'; .* there are all, smat, pretrained, logistic, knn"),
+    ],
+)
+def test_heads_and_strengths_that_do_not_fit_are_refused(
+    checkpoint: str, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluate(checkpoint, DOMAINS, **settings, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kept"),
+    [
+        (["--head", "lda:2"], "lda:2"),
+        (["--head", "smat.heads.Ridge", "--head.penalty", "3"], {"penalty": 3.0, "scale": 8.0}),
+        ([], "auto"),
+    ],
+)
+def test_heads_on_the_command_line(checkpoint: str, tmp_path: Path, chosen: list[str], kept: Any) -> None:
+    output = tmp_path / "results.json"
+    settings = ["--way=3", "--shot=1", "--query=2", "--episodes=1", "--workers=0", f"--output={output}"]
+    main(["evaluate", checkpoint, *DOMAINS[:1], *settings, *chosen])
+    head = json.loads(output.read_text())["config"]["head"]
+    assert (head if isinstance(head, str) else head["init_args"]) == kept
+
+
+def test_a_head_that_does_not_exist_is_said_on_the_command_line(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", checkpoint, *DOMAINS[:1], "--head", "nonsense"])
+    assert stopped.value.code == 2
+    assert "choose one of prototype, ridge, logistic, lda" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_checkpoint_with_code_of_ones_own_imports_it_only_if_it_may(checkpoint: str, tmp_path: Path) -> None:
@@ -312,7 +404,7 @@ def test_a_second_evaluation_takes_features_from_the_cache(
 
     def rows(method: str, **more: Any) -> tuple[list[Any], int]:
         seen.clear()
-        result = evaluate(checkpoint, DOMAINS[:2], method=method, **more, **SMALL)
+        result = evaluate(checkpoint, DOMAINS[:2], method=method, head="prototype", **more, **SMALL)
         return [cell.accuracies for cell in result.cells], sum(seen)
 
     plain, passed = rows("pretrained")

@@ -11,6 +11,7 @@ from PIL import Image
 from passes import count_passes
 from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
+from smat.heads import Ridge
 from smat.recipes.predict import predict
 from tiny_checkpoint import save_checkpoint
 
@@ -73,17 +74,34 @@ def test_probabilities_are_those_of_the_classifier(checkpoint: str, folders: dic
     np.testing.assert_allclose(result.probabilities, classifier.predict_proba(queries), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"head": "lda:2"}, {"head": Ridge(3.0), "strengths": (0.0, 1.0)}, {"head": "prototype", "strengths": (0.5,)}],
+)
+def test_heads_and_strengths_are_those_of_the_classifier(
+    checkpoint: str, folders: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    support = sorted(Path(folders["support"]).rglob("*.png"))
+    queries = sorted(Path(folders["query"]).rglob("*.png"))
+    classifier = FewShotClassifier(checkpoint, device="cpu", **settings)
+    classifier.fit(support, [file.parent.name for file in support])
+    found = predict(checkpoint, **settings, **folders).probabilities
+    np.testing.assert_allclose(found, classifier.predict_proba(queries), atol=1e-6)
+    assert not np.allclose(found, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
+
+
 @pytest.mark.parametrize("adapt", ["full", "lora"])
 def test_fine_tuning_is_that_of_the_classifier(
     checkpoint: str, folders: dict[str, Any], adapt: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     support = sorted(Path(folders["support"]).rglob("*.png"))
     queries = sorted(Path(folders["query"]).rglob("*.png"))
-    classifier = FewShotClassifier(checkpoint, device="cpu", adapt=adapt, learning_rate=1e-2, steps=3, flip=False)
+    settings: dict[str, Any] = {"adapt": adapt, "learning_rate": 1e-2, "steps": 3, "flip": False}
+    classifier = FewShotClassifier(checkpoint, device="cpu", **settings)
     classifier.fit(support, [file.parent.name for file in support])
-    result = predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=3, flip=False, **folders)
+    result = predict(checkpoint, **settings, **folders)
     np.testing.assert_allclose(result.probabilities, classifier.predict_proba(queries), atol=1e-6)
-    assert not np.allclose(result.probabilities, predict(checkpoint, **folders).probabilities, atol=1e-3)
+    assert not np.allclose(result.probabilities, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
     assert f"fine-tuned ({adapt}) for 3 steps at learning rate 0.01" in capsys.readouterr().out
 
 
@@ -138,6 +156,7 @@ def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_p
     fails(DataError, "no images in .*empty", query=str(empty))
     fails(DataError, "is no folder", query=str(tmp_path / "absent"))
     fails(ConfigError, "output .* is a folder", output=str(empty))
+    fails(ConfigError, "head is 'lad'; choose one of prototype", head="lad")
     fails(DataError, "one class folder, 'holiday'", support=str(tmp_path / "query"))
     (tmp_path / "support" / "violet").mkdir()
     fails(DataError, "no images in .*violet")
@@ -148,7 +167,7 @@ def test_the_frozen_network_sees_support_images_once(
 ) -> None:
     seen, tables = count_passes(monkeypatch), []
     for cache in (None, str(tmp_path / "features"), str(tmp_path / "features")):
-        predict(checkpoint, feature_cache=cache, **folders)
+        predict(checkpoint, feature_cache=cache, head="prototype", **folders)
         tables.append((Path(folders["output"]).read_text(), sum(seen)))
         seen.clear()
     support, query, noise = 3 * 2, 3 * 4, 2

@@ -34,8 +34,8 @@ from smat.precision import Precision, resolve_precision
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
     """Classifies images of new classes from a handful of examples of each.
 
-    `fit` merges the experts into one network for the task and takes the class means of its features. That takes
-    seconds; with `adapt` the network is also trained on the images. Works with scikit-learn's model selection, whose
+    `fit` merges the experts into one network for the task and fits a head to its features. That takes seconds; with
+    `adapt` the network is also trained on the images. Works with scikit-learn's model selection, whose
     `X` are then images: a list of PIL images, paths, or arrays, mixed as you like, or one array `[n, height, width]`
     or `[n, height, width, 3]` (uint8, or floats in 0..1). Images may be of any size; they become the network's by the
     test transform.
@@ -209,12 +209,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         # A network that was merged or fine-tuned for one task is not asked for the same images again.
         cache = None if len(model.merge_weights) or self.learning_rate_ else FeatureCache.of(self.feature_cache)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            known = cache and cached(model.backbone, cache)
+            known = cached(model.backbone, cache) if cache else None
             for start in range(0, len(images), self.batch_size):
                 batch = images[start : start + self.batch_size]
                 inputs = self._network_input(batch, spec).to(device)
-                own = known is None or not isinstance(model, TaskModel)
-                logits = model(inputs) if own else model.classified([known], inputs)
+                if known is not None and isinstance(model, TaskModel):
+                    logits = model.classified([known], inputs)
+                else:
+                    logits = model(inputs)
                 parts.append(logits.double().softmax(dim=1).cpu())
         return torch.cat(parts).numpy()
 

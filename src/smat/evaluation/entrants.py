@@ -96,10 +96,11 @@ class Entrant:
             return Experts(self.pool, settings.precision, self.head, self.strengths, settings.cache)
         return Frozen(self.head or Prototype())
 
-    @property
-    def passes(self) -> int:
+    def passes(self, settings: EvaluationSettings) -> int:
         """Passes through a network that a query image takes, if every network has a say."""
         networks = len(self.strengths) if self.pool.config.experts else 1
+        if self.tuner.trains and settings.rule == "average":
+            networks *= len(self.tuner.learning_rates(settings.tuning)) * settings.tuning.seeds
         return networks * len((self.head or Prototype()).views.query)
 
     def _rule(self, source: EpisodeSource, settings: EvaluationSettings) -> str:

@@ -71,7 +71,7 @@ class JointEvaluation:
                 for entrant, key in keys.items():
                     contender = contenders[entrant]
                     rates = contender.rates[: len(rows)] if isinstance(contender, FineTuned) else []
-                    found.append(Cell.of(key, domain.role, rows, entrant.name, rates, entrant.passes))
+                    found.append(Cell.of(key, domain.role, rows, entrant.name, rates, entrant.passes(self.settings)))
         return found
 
 

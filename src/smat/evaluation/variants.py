@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from smat.errors import ConfigError
 from smat.experts import Strength
 from smat.heads import FULL, Head, make_head
 
@@ -38,6 +39,8 @@ class Variant:
             return cls(text, text)
         networks, headed, head = BASELINES.get(text, text).partition("+")
         method, *strengths = networks.split("@")
+        if method in BASELINES:
+            raise ConfigError(f"{text}: {method} is short for {BASELINES[method]}, to which nothing can be added")
         return cls(
             text,
             method,

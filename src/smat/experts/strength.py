@@ -1,6 +1,5 @@
 """How far a task's network goes from the pre-trained one to the merged one."""
 
-import re
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smat.errors import ConfigError
+from smat.experts.structure import BLOCK
 from smat.flat import Layout
 
-_BLOCK = re.compile(r"\.(\d+)\.")
 _LARGEST = 4.0
 
 
@@ -37,13 +36,14 @@ class Strength:
         """From `0.5`, or `0.5..1` for one that is linear in depth.
 
         Raises:
-            ConfigError: it is neither.
+            ConfigError: it is neither, or outside 0..4.
         """
         first, dots, last = text.partition("..")
         try:
-            return cls(float(first), float(last if dots else first))
+            numbers = float(first), float(last if dots else first)
         except ValueError:
             raise ConfigError(f"strength {text!r} is no number, nor two as in 0.5..1") from None
+        return cls(*numbers)
 
     def __str__(self) -> str:
         return f"{self.first:g}" if self.first == self.last else f"{self.first:g}..{self.last:g}"
@@ -65,7 +65,7 @@ class Strength:
         if self.first == self.last:
             return torch.lerp(pretrained, merged, self.first)
         change = self.last - self.first
-        factors = torch.tensor([self.first + change * depth for depth in depths(layout)], device=merged.device)
+        factors = merged.new_tensor([self.first + change * depth for depth in depths(layout)])
         sizes = torch.tensor(layout.sizes, device=merged.device)
         return torch.lerp(pretrained, merged, factors.repeat_interleave(sizes))
 
@@ -75,7 +75,7 @@ def depths(layout: Layout) -> list[float]:
 
     Blocks are told by the first number in a parameter's name; a network without has its parameters in order.
     """
-    numbers = [int(found[1]) if (found := _BLOCK.search(name)) else None for name in layout.names]
+    numbers = [int(found[1]) if (found := BLOCK.match(name)) else None for name in layout.names]
     blocks = [number for number in numbers if number is not None]
     if not blocks or max(blocks) == min(blocks):
         last = max(1, len(numbers) - 1)

@@ -72,7 +72,7 @@ class TaskFeatures:
         for key, network in networks.items():
             for view in dict.fromkeys(views.support + views.query):
                 parts: list[Part] = [part for part, some in wanted.items() if view in some]
-                new = [part for part in parts if (key, view, part) not in self._known]
+                new: list[Part] = [part for part in parts if (key, view, part) not in self._known]
                 self.reused += sum(self._seconds[key, view, part] for part in parts if part not in new)
                 if new:
                     self._pass(key, network, view, new)

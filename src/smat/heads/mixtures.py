@@ -88,6 +88,11 @@ class Each(Head):
 
     differentiable = False
 
+    @property
+    def views(self) -> Views:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the head."""
+        return self.head.views
+
     def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
         """The head on each network."""
         fitted = [[self.head.fit(part, labels, way)] for part in features.chunk(self.networks, dim=1)]
@@ -96,6 +101,10 @@ class Each(Head):
     def for_networks(self, networks: int) -> "Each":
         """The head for so many networks."""
         return replace(self, networks=networks)
+
+    def after_tuning(self) -> "Each":
+        """With the head for a network that has been tuned."""
+        return replace(self, head=self.head.after_tuning())
 
 
 @dataclass(frozen=True)
@@ -130,3 +139,7 @@ class InViews(Head):
     def for_networks(self, networks: int) -> "InViews":
         """The head for so many networks."""
         return replace(self, head=self.head.for_networks(networks))
+
+    def after_tuning(self) -> "InViews":
+        """With the head for a network that has been tuned."""
+        return replace(self, head=self.head.after_tuning())

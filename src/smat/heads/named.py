@@ -33,7 +33,7 @@ def make_head(head: str | Head | None) -> Head | None:
     if head is None or isinstance(head, Head):
         return head
     name, colon, passes = head.partition(":")
-    if name not in _HEADS or (colon and not passes.isdigit()):
+    if name not in _HEADS or (colon and not passes.isdecimal()):
         raise ConfigError(
             f"head is {head!r}; choose one of {', '.join(get_args(HeadName))}, with :1, :2 or :4 after it for so many "
             "passes per image in as many views, or give a Head by import path"

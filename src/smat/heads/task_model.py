@@ -69,7 +69,7 @@ class TaskModel(nn.Module):
         self.classifier = head.fit(features, labels.repeat(len(self.head.views.support)), self.way)
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
-        """Logits of the task's classes, in float32."""
+        """Logits of the task's classes, in the precision of the weights."""
         return self.classified(self.networks, images)
 
     def classified(
@@ -78,7 +78,7 @@ class TaskModel(nn.Module):
         """Logits by the features of networks that stand for its own: in another precision, or with a cache."""
         features = query_features(networks, images, self.head.views.query)
         with torch.autocast(images.device.type, enabled=False):
-            return self.classifier(features.float())
+            return self.classifier(features.to(self.merge_weights.dtype))
 
 
 def head_of(pool: SparseInterpolatedExperts, head: Head | None = None) -> Head:

@@ -22,12 +22,16 @@ class View:
     right: float = 0.0
     down: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (0.5 <= self.side <= 1.5 and abs(self.right) <= 0.25 and abs(self.down) <= 0.25):
+            raise ConfigError(f"a view is {self}; give a side in 0.5..1.5, and right and down in -0.25..0.25")
+
     def __call__(self, images: Float[Tensor, "n channels size size"]) -> Float[Tensor, "n channels size size"]:
         """The views of images."""
         if self == WHOLE:
             return images
         size = images.shape[-1]
-        side, edge = round(size * self.side), size // 2
+        side, edge = round(size * self.side), size // 2 + 1
         left, top = (edge + (size - side) // 2 + round(size * shift) for shift in (self.right, self.down))
         cut = pad(images, (edge,) * 4, mode="replicate")[..., top : top + side, left : left + side]
         return cut if side == size else interpolate(cut, size=(size, size), mode="bicubic", antialias=True)

@@ -91,6 +91,10 @@ def enter(
     for text in methods:
         variant = Variant("pretrained", "pretrained") if text == "all" else Variant.parse(text)
         head_of_it = variant.head_or(head)
+        if variant.method == "all":
+            raise ConfigError(
+                f"method is {text!r}; all takes no head or strength of its own: name methods, or set --head"
+            )
         if variant.method not in known:
             meta_tuned = any(pool.config.experts for pool in own.values())
             advice = "" if meta_tuned else "; this is a backbone without experts: to have them, meta-tune it first"
@@ -102,11 +106,11 @@ def enter(
             entrants += [Entrant(name, pool, tuner, head) for name, pool in own.items()]
             if not isinstance(tuner, ExpertTuner):
                 tuned = {name: pool for name, pool in own.items() if pool.config.experts}
-                entrants += _of_backbones("pretrained", tuned, tuner, head_of_it, device)
+                entrants += _of_backbones(variant, tuned, tuner, head_of_it, device)
         elif variant.method in own:
             entrants.append(Entrant(text, own[variant.method], tuner, head_of_it, variant.strengths))
         else:
-            entrants += _of_backbones(text, own, tuner, head_of_it, device)
+            entrants += _of_backbones(variant, own, tuner, head_of_it, device)
     names = [entrant.name for entrant in entrants]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"method is {', '.join(methods)}; give one or more, each once")
@@ -123,7 +127,7 @@ def _check_strengths(entrant: Entrant) -> None:
 
 
 def _of_backbones(
-    text: str,
+    variant: Variant,
     pools: Mapping[str, SparseInterpolatedExperts],
     tuner: FineTuner,
     head: Head | None,
@@ -134,7 +138,8 @@ def _of_backbones(
     for name, pool in pools.items():
         if not any(same_backbone(entrant.pool, pool) for entrant in found):
             whose = f" ({name})" if found else ""
-            found.append(Entrant(f"{text}{whose}", open_model(pool.backbone, device), tuner, head))
+            backbone = open_model(pool.backbone, device)
+            found.append(Entrant(f"{variant.text}{whose}", backbone, tuner, head, variant.strengths))
     return found
 
 

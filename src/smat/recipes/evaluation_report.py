@@ -42,6 +42,7 @@ def write_report(
         "against": comparison.against,
         "summary": [_summary(lines[domain.name]) for domain in domains if domain.name in lines],
         "averages": [_summary(line) for line in comparison.averages],
+        "passes": comparison.passes,
         "rows": [_row(row) for row in rows],
     }
     write_whole(path, json.dumps(report, indent=1) + "\n")

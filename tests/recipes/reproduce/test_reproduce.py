@@ -50,7 +50,7 @@ def test_every_cell_is_that_of_evaluate_on_the_same_episodes(finished: Path) -> 
     keys = {key: json.loads(key) for key in cells(finished)}
     stored = {(k["method"], k["seed"], k["domain"]): cells(finished)[key] | {"key": k} for key, k in keys.items()}
     assert len(stored) == (2 + 2 * 2) * 2
-    settings = SMALL | {"options": EpisodeOptions(way=3, shot=2, query=3)}
+    settings = SMALL | {"options": EpisodeOptions(way=3, shot=2, query=3), "head": "prototype"}
     settings.pop("domains")
     for method, seed in (("pmf", 0), ("smat", 1)):
         path = str(finished / "training" / f"{method}-seed{seed}" / "best")
@@ -204,8 +204,23 @@ def test_a_head_is_part_of_what_a_result_depends_on(base: str, tmp_path: Path) -
     for line in found.lines:
         assert line.entries["pretrained"].accuracy == line.entries["logistic"].accuracy
     heads = {json.loads(key)["method"]: json.loads(key)["protocol"].get("head") for key in cells(tmp_path)}
-    assert heads == {"pretrained": describe(Logistic()), "logistic": None}
+    assert heads == dict.fromkeys(("pretrained", "logistic"), describe(Logistic()))
     assert "table1, head Logistic, no fine-tuning" in (tmp_path / "table1.md").read_text()
+
+
+def test_columns_with_heads_of_their_own_share_the_training(base: str, out: Path) -> None:
+    trained = sorted(path.name for path in (out / "training").iterdir())
+    methods = ["pretrained", "pretrained+logistic", "smat+lda:2", "smat@0+logistic", "smat"]
+    (found,) = reproduce("table1", base, out=str(out), name="heads", methods=methods, **SMALL)
+    assert found.methods == methods
+    assert sorted(path.name for path in (out / "training").iterdir()) == trained
+    assert found.passes == dict.fromkeys(methods, 1) | {"smat+lda:2": 2}
+    assert "| passes per image |  | 1 | 1 | 2 | 1 | 1 |" in (out / "heads.md").read_text()
+    stored = {(k["method"], k["domain"]): c for key, c in cells(out).items() if not (k := json.loads(key))["seed"]}
+    for domain in ("polygons", "molecules"):
+        logistic = stored["pretrained+logistic", domain]["accuracies"]
+        assert stored["smat@0+logistic", domain]["accuracies"] == logistic
+        assert stored["smat+lda:2", domain]["passes"] == 2
 
 
 def test_given_checkpoints_are_not_trained(base: str, finished: Path, tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ class Evaluator:
             if row.n + 1 == self.episodes or (row.n + 1) % _BLOCK == 0:
                 for entrant, contender in contenders.items():
                     rates = contender.rates[-len(rows) :] if isinstance(contender, FineTuned) else []
-                    self.store.add(Cell.of(keys[entrant], domain.role, rows, entrant.label, rates, entrant.passes))
+                    passes = entrant.passes(self.settings)
+                    self.store.add(Cell.of(keys[entrant], domain.role, rows, entrant.label, rates, passes))
                 rows.clear()
 
         with episode_progress(self.workshop.console) as bar:
