@@ -33,9 +33,15 @@ class Planned(NamedTuple):
     seed: int
     tuner: FineTuner
 
+    @property
+    def network(self) -> tuple[str, str, float] | None:
+        """What is equal for all that are made of one pool; None: the backbone alone."""
+        setting = self.setting
+        return (setting.training(self.seed), setting.change, setting.amount) if setting.trained else None
+
 
 def batches(settings: Sequence[Setting], seeds: Sequence[int], tuners: Sequence[FineTuner]) -> list[list[Planned]]:
-    """Groups that see episodes together: those without fine-tuning share images, the others go alone."""
+    """Groups that see episodes together: those without fine-tuning share images and networks, the others go alone."""
     planned = [
         Planned(setting, seed, tuner)
         for tuner in tuners
@@ -44,8 +50,12 @@ def batches(settings: Sequence[Setting], seeds: Sequence[int], tuners: Sequence[
         if tunes(tuner, setting)
     ]
     plain = [entry for entry in planned if not entry.tuner.trains]
-    groups = [plain[start : start + _AT_ONCE] for start in range(0, len(plain), _AT_ONCE)]
-    return groups + [[entry] for entry in planned if entry.tuner.trains]
+    by_network = {entry.network: [other for other in plain if other.network == entry.network] for entry in plain}
+    networks = list(by_network.values())
+    parts = [networks[start : start + _AT_ONCE] for start in range(0, len(networks), _AT_ONCE)]
+    return [[entry for entries in part for entry in entries] for part in parts] + [
+        [entry] for entry in planned if entry.tuner.trains
+    ]
 
 
 @dataclass
@@ -73,7 +83,12 @@ class Evaluator:
 
     def cells(self, batch: Sequence[Planned]) -> list[Cell]:
         """The results of a batch on all domains; finished ones come from the store."""
-        entrants, found = [self._entrant(*planned) for planned in batch], []
+        pools = {planned.network: self._pool(planned) for planned in batch}
+        entrants, found = [], []
+        for planned in batch:
+            setting, seed, tuner = planned
+            pool = pools[planned.network]
+            entrants.append(Entrant(setting.name, pool, tuner, setting.head, setting.strengths, seed))
         for source in self.sources:
             keys = {entrant: entrant.key(source, self.settings) for entrant in entrants}
             done = {entrant: self._done(key) for entrant, key in keys.items()}
@@ -82,9 +97,8 @@ class Evaluator:
             found += [cell for key in keys.values() if (cell := self.store.find(key, self.episodes))]
         return found
 
-    def _entrant(self, setting: Setting, seed: int, tuner: FineTuner) -> Entrant:
-        pool = self.workshop.open(setting, seed) if setting.trained else self.backbone
-        return Entrant(setting.name, pool, tuner, setting.head, setting.strengths, seed)
+    def _pool(self, planned: Planned) -> SparseInterpolatedExperts:
+        return self.workshop.open(planned.setting, planned.seed) if planned.setting.trained else self.backbone
 
     def _done(self, key: CellKey) -> int:
         """How many of its episodes are stored."""
