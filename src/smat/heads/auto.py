@@ -17,12 +17,13 @@ from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
 from smat.heads.views import Views
 
-FOLDS = 5
-"""Parts of the support set, of which each is held out in turn."""
+FOLDS, FEWER_FOLDS, MANY = 5, 2, 200
+"""Parts of the support set, of which each is held out in turn; fewer of them where there are more images than `MANY`,
+since each takes a fit, and half of so many images says enough."""
 
 
-def folds(labels: Int[Tensor, " n"], way: int, parts: int = FOLDS) -> Int[Tensor, " n"]:
-    """The part of each image, 0..parts-1, such that each part has as nearly as can be the same number of each class.
+def folds(labels: Int[Tensor, " n"], way: int) -> Int[Tensor, " n"]:
+    """The part of each image, 0, 1, ..., such that each part has as nearly as can be the same number of each class.
 
     An image that is alone in its class is never held out, for nothing would be left of the class: its part is -1.
     """
@@ -31,7 +32,7 @@ def folds(labels: Int[Tensor, " n"], way: int, parts: int = FOLDS) -> Int[Tensor
     starts = counts.cumsum(0) - counts
     rank = torch.empty_like(labels)
     rank[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
-    return torch.where(counts[labels] > 1, rank % parts, -1)
+    return torch.where(counts[labels] > 1, rank % (FOLDS if len(labels) <= MANY else FEWER_FOLDS), -1)
 
 
 def held_out_logits(

@@ -39,8 +39,8 @@ class LinearClassifier(Classifier):
 class Ridge(Head):
     """Ridge regression onto the classes, in closed form, all classes with the same weight.
 
-    Minimises Σ_i w_i |W x_i + b - (e_{y_i} - 1/way)|² + λ (|W|² + |b|²) with w_i = n / (way · n_{y_i}). What is solved
-    is the dual, a system of the size of the support set (Bertinetto et al. 2019, R2-D2).
+    Minimises Σ_i w_i |W x_i + b - (e_{y_i} - 1/way)|² + λ (|W|² + |b|²) with w_i = n / (way · n_{y_i}); of few images in
+    the dual, where the system is of the size of the support set (Bertinetto et al. 2019, R2-D2).
 
     Attributes:
         penalty: λ, greater than 0.
@@ -56,11 +56,12 @@ class Ridge(Head):
     def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> LinearClassifier:
         """The regression."""
         x = _unit(features)
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
         counts = torch.bincount(labels, minlength=way).to(x)
-        inverse_weights = (way * counts / len(labels))[labels]
-        gram = x @ x.T + 1 + self.penalty * torch.diag(inverse_weights)
-        dual = self.scale * torch.linalg.solve(gram, one_hot(labels, way).to(x) - 1 / way)
-        return LinearClassifier((dual.T @ x).to(features), dual.sum(0).to(features))
+        root = (len(labels) / way / counts).sqrt()[labels, None]  # of the images' weights
+        targets = one_hot(labels, way).to(x) - 1 / way
+        both = self.scale * _ridge(root * x, self.penalty, root * targets).T
+        return LinearClassifier(both[:, :-1].to(features), both[:, -1].to(features))
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,7 @@ class LDA(Head):
         deviations = x - means[labels]
         spread = (x - means.mean(0)).square().sum() / n
         ridge = (self.shrinkage * spread).clamp(min=1e-9)  # κ t; images that are all alike have no spread
-        # (S + κ t I)⁻¹ of the means, through a system of the size of the support set
-        small = deviations @ deviations.T + ridge * torch.eye(n, dtype=x.dtype, device=x.device)
-        solved = (means - torch.linalg.solve(small, deviations @ means.T).T @ deviations) / ridge
+        solved = _inverse_times(deviations, ridge, means)
         weight = self.scale * (n - way + self.shrinkage * dim) / dim * solved
         return LinearClassifier(weight.to(features), (-0.5 * (weight * means).sum(1)).to(features))
 
@@ -127,6 +126,25 @@ class Logistic(Head):
         if way == 2:  # of two classes scikit-learn keeps the difference of their logits
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
         return LinearClassifier(weight.to(features), bias.to(features), self.unit)
+
+
+def _ridge(rows: Tensor, penalty: float, targets: Tensor) -> Tensor:
+    """(RᵀR + λ I)⁻¹ Rᵀ T, through a system of the number of rows or of columns, whichever is smaller."""
+    if len(rows) < rows.shape[1]:
+        return rows.T @ torch.linalg.solve(rows @ rows.T + penalty * _identity(rows, len(rows)), targets)
+    return torch.linalg.solve(rows.T @ rows + penalty * _identity(rows, rows.shape[1]), rows.T @ targets)
+
+
+def _inverse_times(rows: Tensor, ridge: Tensor, right: Tensor) -> Tensor:
+    """(RᵀR + a I)⁻¹ of each row of `right`, likewise."""
+    if len(rows) < rows.shape[1]:
+        small = rows @ rows.T + ridge * _identity(rows, len(rows))
+        return (right - torch.linalg.solve(small, rows @ right.T).T @ rows) / ridge
+    return torch.linalg.solve(rows.T @ rows + ridge * _identity(rows, rows.shape[1]), right.T).T
+
+
+def _identity(like: Tensor, size: int) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device)
 
 
 def _unit(features: Tensor) -> Tensor:
