@@ -39,8 +39,8 @@ class LinearClassifier(Classifier):
 class Ridge(Head):
     """Ridge regression onto the classes, in closed form, all classes with the same weight.
 
-    Minimises Σ_i w_i |W x_i + b - (e_{y_i} - 1/way)|² + λ (|W|² + |b|²) with w_i = n / (way · n_{y_i}); of few images in
-    the dual, where the system is of the size of the support set (Bertinetto et al. 2019, R2-D2).
+    Minimises Σ_i w_i |W x_i + b - (e_{y_i} - 1/way)|² + λ (|W|² + |b|²) with w_i = n / (way · n_{y_i}); of few images
+    in the dual, where the system is of the size of the support set (Bertinetto et al. 2019, R2-D2).
 
     Attributes:
         penalty: λ, greater than 0.
