@@ -66,6 +66,7 @@ def test_the_relative_spread_of_features() -> None:
     assert float(relative_spread(ends)) == pytest.approx(1)
     assert float(relative_spread(ends[:1].expand(5, 2))) == 0
     assert float(relative_spread(torch.zeros(3, 2))) == 0
+    assert float(relative_spread(1e30 * ends)) == 0
     # a distance of 1 from the mean (0, 2), a norm of √5
     assert float(relative_spread(torch.tensor([[1.0, 2.0], [-1.0, 2.0]]))) == pytest.approx(5**-0.5)
 

@@ -70,8 +70,9 @@ class TaskResult(PassesResult):
 
 
 def relative_spread(features: Float[Tensor, "n dim"]) -> Float[Tensor, ""]:
-    """Root mean square distance of features from their mean, over their root mean square norm: 0..1."""
-    return (features - features.mean(0)).norm() / features.norm().clamp_min(torch.finfo(features.dtype).tiny)
+    """Root mean square distance of features from their mean, over their root mean square norm, 0..1; of overflow 0."""
+    spread = (features - features.mean(0)).norm() / features.norm().clamp_min(torch.finfo(features.dtype).tiny)
+    return spread.nan_to_num(0.0)
 
 
 def _spread_over(features: Tensor, frozen: Tensor) -> Tensor:
