@@ -13,8 +13,7 @@ about how sure the probabilities are.
 """
 
 import argparse
-import json
-from dataclasses import asdict
+from collections.abc import Hashable
 from pathlib import Path
 
 import torch
@@ -26,6 +25,7 @@ from smat.episodes import EpisodeSource, FixedSampler, Sampler, TransformConfig,
 from smat.experts import SparseInterpolatedExperts, Strength
 from smat.heads import TaskFeatures, vectors_at
 from smat.heads.auto import CANDIDATES, PRIOR_FILE, Prior, factors, held_out_logits
+from smat.heads.features import FeatureNetwork
 from smat.heads.views import Views
 
 PRECISION = "32-true"
@@ -47,7 +47,9 @@ def collect(pool: SparseInterpolatedExperts, source: EpisodeSource, episodes: in
         labels, way = episode.support_labels, episode.way
         merged, _ = pool.merged_for(episode.support, labels, PRECISION)
         vectors = vectors_at(pool, merged, STRENGTHS)
-        networks = {place: pool.network(vector, PRECISION) for place, vector in enumerate(vectors)}
+        networks: dict[Hashable, FeatureNetwork] = {
+            place: pool.network(vector, PRECISION) for place, vector in enumerate(vectors)
+        }
         support, queries = TaskFeatures(episode.support, episode.query).of(networks, views)
         support, queries = support.double(), queries.double()
         every = labels.repeat(len(views.support))
@@ -105,7 +107,7 @@ def fit(groups: list[list[Task]], steps: int = 120) -> tuple[Prior, float]:
         loss = torch.stack(losses).mean()
         (loss + 1e-4 * pull).backward()
         optimizer.step()
-    return prior().rounded(), float(loss)
+    return prior(), float(loss)
 
 
 def main() -> None:
@@ -121,8 +123,8 @@ def main() -> None:
     if not args.collect:
         groups = [tasks for name in args.names for tasks in torch.load(name).values()]
         found, loss = fit(groups)
-        PRIOR_FILE.write_text(json.dumps(asdict(found), indent=1) + "\n")
-        print(f"{len(groups)} groups of tasks, cross-entropy {loss:.4f}: {found}")
+        found.write(PRIOR_FILE)
+        print(f"{len(groups)} groups of tasks, loss {loss:.4f}: {Prior.read(PRIOR_FILE)}")
         return
     checkpoint, split, *domains = args.names
     pool = SparseInterpolatedExperts.from_pretrained(checkpoint).eval()

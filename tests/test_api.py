@@ -9,7 +9,7 @@ import yaml
 
 import smat
 from smat.errors import ConfigError
-from smat.metatuning import TuningConfig
+from smat.metatuning import GroupConfig, OptimizerConfig, TuningConfig
 from smat.metatuning.methods import METHODS
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
 from smat.recipes.evaluate import evaluate
@@ -19,10 +19,12 @@ SETTINGS = {
     "domains": ["pocket:glyphs"],
     "episodes": EpisodeConfig(way=3, shot=1, query=1),
     "pool": {"experts": 2},
-    "tuning": {"tasks": 2, "meta_batch": 1, "validate_every": 0},
+    "tuning": {"tasks": 2, "meta_batch": 1, "validate_every": 0, "optimizers": {"delta": {"lr": 1e-4}}},
     "workers": 0,
     "accelerator": "cpu",
 }
+
+ONE_TASK = TuningConfig(tasks=1, meta_batch=1, optimizers=OptimizerConfig(delta=GroupConfig("sgd", 1e-4)))
 
 
 def test_importing_is_light_and_shows_what_there_is() -> None:
@@ -46,14 +48,14 @@ def test_every_name_is_there() -> None:
 
 
 def test_meta_tuning_from_python_takes_settings_in_any_form(tmp_path: Path) -> None:
-    best = smat.meta_tune(SETTINGS, out=tmp_path / "dict", tuning=TuningConfig(tasks=1, meta_batch=1))
+    best = smat.meta_tune(SETTINGS, out=tmp_path / "dict", tuning=ONE_TASK)
     assert int(smat.SparseInterpolatedExperts.from_pretrained(str(best)).tasks_seen) == 1
     base = tmp_path / "base.yaml"
     base.write_text(yaml.safe_dump(SETTINGS | {"episodes": {"way": 3, "shot": 1, "query": 1}}))
     smat.meta_tune(base, method="pmf", out=tmp_path / "file", tuning={"target_sparsity": None})
     config = yaml.safe_load((tmp_path / "file" / "config.yaml").read_text())
     assert (config["pool"]["method"], config["episodes"]["way"], config["tuning"]["tasks"]) == ("pmf", 3, 2)
-    settings = TrainConfig(domains=["pocket:glyphs"], workers=0, tuning=TuningConfig(tasks=1, meta_batch=1))
+    settings = TrainConfig(domains=["pocket:glyphs"], workers=0, tuning=ONE_TASK)
     smat.meta_tune(settings, out=tmp_path / "object", episodes={"way": 3}, accelerator="cpu")
     config = yaml.safe_load((tmp_path / "object" / "config.yaml").read_text())
     assert (config["episodes"]["way"], config["episodes"]["shot"], config["tuning"]["meta_batch"]) == (3, 5, 1)

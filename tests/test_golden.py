@@ -13,7 +13,7 @@ from smat.adaptation.finetune import fine_tune
 from smat.experts import PoolConfig, SparseInterpolatedExperts, class_prototypes
 from smat.heads import specialise
 from smat.metatuning.objective import TaskResult, train_task
-from smat.metatuning.optimizers import MetaOptimizer, OptimizerConfig
+from smat.metatuning.optimizers import GroupConfig, MetaOptimizer, OptimizerConfig
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -177,7 +177,8 @@ def test_gradients(case: GoldenCase, trained: tuple) -> None:
 def test_update(case: GoldenCase, trained: tuple) -> None:
     pool, multipliers, _ = trained
     theirs = case.load("step")
-    norms = MetaOptimizer(pool, multipliers, OptimizerConfig(warmup=0.0)).step(progress=0.0)
+    config = OptimizerConfig(delta=GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4), warmup=0.0)
+    norms = MetaOptimizer(pool, multipliers, config).step(progress=0.0)
     shapes = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
     for name, value in case.named("delta_hypernet.phis.{}", theirs, "phi_index").items():
         where = pool.layout.slices[name]

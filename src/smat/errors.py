@@ -32,6 +32,10 @@ class NonFiniteError(SmatError, ArithmeticError):
     """A loss that is not a finite number; the message names the episode that gave it."""
 
 
+class CollapseError(SmatError, ArithmeticError):
+    """A training whose network gives all images the same features; the message says where the last good state is."""
+
+
 class SomethingWrong(SmatError):
     """What a command was asked to look for is there; the command line ends with exit status 1."""
 

@@ -152,7 +152,13 @@ def test_an_update_of_ones_own_is_trained_resumed_and_used_with_permission(
         "domains": ["pocket:glyphs"],
         "episodes": {"way": 3, "shot": 1, "query": 1},
         "pool": {"experts": 2},
-        "tuning": {"tasks": 2, "meta_batch": 1, "validate_every": 0, "target_sparsity": None},
+        "tuning": {
+            "tasks": 2,
+            "meta_batch": 1,
+            "validate_every": 0,
+            "target_sparsity": None,
+            "optimizers": {"delta": {"lr": 1e-4}},
+        },
         "workers": 0,
         "accelerator": "cpu",
     }

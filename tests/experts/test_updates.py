@@ -21,7 +21,7 @@ from smat.experts import (
     TransformerRouter,
     Update,
 )
-from smat.metatuning import MetaOptimizer, OptimizerConfig
+from smat.metatuning import GroupConfig, MetaOptimizer, OptimizerConfig
 from tiny import tiny_pool, tiny_tuner
 
 
@@ -131,7 +131,7 @@ def test_unknown_optimizer_groups_are_named() -> None:
     with pytest.raises(
         ConfigError, match=r"Grouped.trainable\(\) names groups \['scales'\]; the groups are delta and gates"
     ):
-        MetaOptimizer(pool, nn.Parameter(torch.zeros(2)), OptimizerConfig())
+        MetaOptimizer(pool, nn.Parameter(torch.zeros(2)), OptimizerConfig(delta=GroupConfig("sgd", 1e-4)))
 
 
 def test_a_constraint_needs_gates(tmp_path: Path) -> None:

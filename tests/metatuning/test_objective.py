@@ -15,7 +15,7 @@ from smat.domains import open_domain
 from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
-from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, train_task
+from smat.metatuning.objective import ObjectiveConfig, TaskNoise, TaskResult, relative_spread, train_task
 from smat.metatuning.terms import distillation_loss
 from smat.recipes.bench import eager_reference
 from smat.recipes.bench.eager_reference import EagerExperts
@@ -45,6 +45,30 @@ def plain_task(
     config = ObjectiveConfig(**(STEPS | settings))  # type: ignore[arg-type]
     terms = eager_reference.train_task(experts, random_episode(dtype=pool.pretrained.dtype), config, target)
     return terms, eager_reference.gradients(experts)
+
+
+def test_the_frozen_network_is_measured_beside_the_student_through_the_same_head() -> None:
+    pool = vit_pool()
+    result, _ = task(pool)
+    labels = random_episode().query_labels
+    assert float(result.frozen_accuracy) == float((result.pretrained_logits.argmax(1) == labels).float().mean())
+    assert float(result.feature_spread) != 1
+    with torch.no_grad():
+        for delta in pool.update.parameter_vectors():
+            delta.zero_()
+    same, _ = task(pool, inner_lr=0.0)
+    assert float(same.accuracy) == float(same.frozen_accuracy)
+    assert float(same.feature_spread) == pytest.approx(1)
+
+
+def test_the_relative_spread_of_features() -> None:
+    ends = torch.tensor([[3.0, 4.0], [-3.0, -4.0]])
+    assert float(relative_spread(ends)) == pytest.approx(1)
+    assert float(relative_spread(ends[:1].expand(5, 2))) == 0
+    assert float(relative_spread(torch.zeros(3, 2))) == 0
+    assert float(relative_spread(1e30 * ends)) == 0
+    # a distance of 1 from the mean (0, 2), a norm of √5
+    assert float(relative_spread(torch.tensor([[1.0, 2.0], [-1.0, 2.0]]))) == pytest.approx(5**-0.5)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_learning_rates_follow_the_schedule_unless_told_to_stay() -> None:
 
 @pytest.mark.parametrize("count_head", [False, True])
 def test_every_parameter_is_in_the_group_of_its_part(count_head: bool) -> None:
-    pool, multipliers, optimizer = make(OptimizerConfig(), count_head=count_head)
+    pool, multipliers, optimizer = make(OptimizerConfig(delta=PLAIN), count_head=count_head)
     gates = [pool.update.gate_logits, pool.update.head_logits] if count_head else [pool.update.gate_logits]
     expected = {
         "delta": [pool.update.delta],
@@ -124,7 +124,7 @@ def test_gradients_are_clipped_to_the_groups_norm_and_not_beyond(scale: float) -
 
 
 def test_groups_without_a_gradient_are_left_alone() -> None:
-    pool, multipliers, optimizer = make(OptimizerConfig())
+    pool, multipliers, optimizer = make(OptimizerConfig(delta=PLAIN))
     before = [p.detach().clone() for p in [*pool.parameters(), multipliers]]
     pool.update.delta.grad = torch.ones_like(pool.update.delta)
     norms = optimizer.step(0.2)
@@ -155,7 +155,9 @@ def test_rules_are_those_of_torch() -> None:
 
 def test_another_optimizer_goes_on_from_a_state_as_the_first_would_have() -> None:
     config = OptimizerConfig(
-        gates=GroupConfig("sgd", 10.0, momentum=0.5, clip=5.0), multipliers=GroupConfig("adamw", 0.1)
+        delta=GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4),
+        gates=GroupConfig("sgd", 10.0, momentum=0.5, clip=5.0),
+        multipliers=GroupConfig("adamw", 0.1),
     )
     pool, multipliers, optimizer = make(config)
     for step in range(3):
@@ -183,6 +185,13 @@ def test_another_optimizer_goes_on_from_a_state_as_the_first_would_have() -> Non
     assert all(torch.equal(ours[name], same[name]) for name in ours)
     # every group has a memory that matters: momentum, or Adam's averages
     assert [name for name in ours if torch.equal(ours[name], forgetful[name])] == []
+
+
+def test_a_rate_that_is_missing_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"give tuning.optimizers.delta.lr, or have it found \(--find-lr"):
+        make(OptimizerConfig())
+    with pytest.raises(ConfigError, match=r"tuning.optimizers.router.lr is missing"):
+        OptimizerConfig(router=GroupConfig("adamw"))
 
 
 def test_an_unknown_rule_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

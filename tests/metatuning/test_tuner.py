@@ -1,4 +1,6 @@
 import os
+import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -6,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from smat.errors import CheckpointError, ConfigError, NonFiniteError
+from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError
 from smat.experts import SparseInterpolatedExperts
-from smat.metatuning import MetaTuner, StepReport, TuningConfig
-from smat.metatuning.checkpoints import load_state, save_state
+from smat.metatuning import GroupConfig, MetaTuner, OptimizerConfig, StepReport, TuningConfig
+from smat.metatuning.checkpoints import KeptState, load_state, save_state
+from smat.metatuning.watch import early
 from tiny import tiny_pool, tiny_tuner
 
 
@@ -115,9 +118,77 @@ def test_a_loss_that_is_not_finite_names_the_episode_after_saving(tmp_path: Path
     assert load_state(tmp_path / "state")["progress"]["tasks"] == 6
 
 
-def test_sparsity_reaches_its_target_and_multipliers_then_rest(tmp_path: Path) -> None:
-    from smat.metatuning import GroupConfig, OptimizerConfig
+def dense_tuner(folder: Path, collapse_at: int | None = None) -> MetaTuner:
+    """A run of 40 tasks whose network gives all images the same features from some task on."""
 
+    def collapse(report: StepReport) -> None:
+        if collapse_at and report.tasks >= collapse_at:
+            with torch.no_grad():
+                pool.update.delta.copy_(-pool.pretrained)
+                pool.update.delta[bias] += 1
+
+    pool = tiny_pool(experts=1, gating="open")
+    (bias,) = [where for name, where in pool.layout.slices.items() if name.endswith("out.bias")]
+    settings: dict[str, object] = {"tasks": 40, "validate_every": 0, "target_sparsity": None}
+    return tiny_tuner(folder, pool, on_step=collapse, **settings)
+
+
+def test_constant_features_end_a_run_and_leave_the_state_before_them(tmp_path: Path) -> None:
+    with pytest.raises(CollapseError, match=rf"task 24.*of task 12, is kept: as a pool in {tmp_path}/good.*--resume"):
+        dense_tuner(tmp_path, collapse_at=14).run()
+    # 16 and 20 were checkpoints too
+    assert load_state(tmp_path / "state")["progress"]["tasks"] == 12
+    assert not (tmp_path / "state-before").exists()
+    good = SparseInterpolatedExperts.from_pretrained(str(tmp_path / "good"), backbone=tiny_pool().backbone)
+    assert int(good.tasks_seen) == 12
+    again = dense_tuner(tmp_path)
+    again.resume()
+    assert torch.equal(again.pool.update.delta, good.update.delta)
+    assert again.run().tasks == 40
+
+
+def test_a_run_that_breaks_its_network_at_once_has_nothing_good_to_keep(tmp_path: Path) -> None:
+    with pytest.raises(
+        CollapseError, match=r"task 12:.*No state.*another folder. Lower tuning.optimizers.delta.lr \(0.01"
+    ):
+        dense_tuner(tmp_path, collapse_at=2).run()
+    assert not (tmp_path / "good").exists()
+
+
+def test_a_network_that_falls_below_the_frozen_one_is_warned_of_once(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    tuner = tiny_tuner(tmp_path, tasks=60, validate_every=0, on_warning=warnings.append)
+    report = tuner.watch.add
+    tuner.watch.add = lambda accuracy, frozen, spread: report(0.4 + 0.01 * (frozen > 0.5), 0.6, spread)  # type: ignore[method-assign]
+    tuner.run()
+    (warning,) = warnings
+    assert re.search(
+        r"40\.\d % against 60\.0 %.*at task 20\. Lower tuning.optimizers.delta.lr \(0.01\), lengthen", warning
+    )
+    assert load_state(tmp_path / "state-before")["progress"]["tasks"] == 16
+
+
+def test_a_state_comes_before_the_first_checkpoint(tmp_path: Path) -> None:
+    config = TuningConfig(tasks=1000, meta_batch=4, checkpoint_every=500)
+    assert [n for n in range(4, 1000, 4) if early(n, config)] == [20, 40, 80, 160, 320]
+    assert not any(early(n, TuningConfig(tasks=1000, checkpoint_every=20)) for n in range(4, 1000, 4))
+
+
+def test_a_state_that_was_set_aside_is_found(tmp_path: Path) -> None:
+    kept = KeptState(tmp_path)
+    for number, doubtful in enumerate([False, True, True]):
+        kept.save({"n": number}, doubtful)
+    assert (kept.load(), load_state(kept.before)) == ({"n": 2}, {"n": 0})
+    shutil.rmtree(kept.now)  # as if the process had died between setting aside and writing
+    assert kept.load() == {"n": 0}
+    kept.save({"n": 3}, True)
+    kept.save({"n": 4}, False)
+    assert not kept.before.exists()
+    assert kept.drop_doubtful()
+    assert kept.load() == {"n": 4}
+
+
+def test_sparsity_reaches_its_target_and_multipliers_then_rest(tmp_path: Path) -> None:
     sparsity: list[list[float]] = []
     optimizers = OptimizerConfig(
         delta=GroupConfig("adamw", 1e-3), gates=GroupConfig("sgd", 2e3), multipliers=GroupConfig("sgd", 0.2)

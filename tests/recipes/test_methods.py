@@ -24,7 +24,13 @@ def base(tmp_path: Path) -> Path:
         "domains": ["pocket:glyphs", "pocket:polygons"],
         "episodes": {"way": 3, "shot": 1, "query": 1},
         "pool": {"experts": 2},
-        "tuning": {"tasks": 2, "meta_batch": 1, "validate_every": 0, "target_sparsity": 0.8},
+        "tuning": {
+            "tasks": 2,
+            "meta_batch": 1,
+            "validate_every": 0,
+            "target_sparsity": 0.8,
+            "optimizers": {"delta": {"lr": 1e-4}},
+        },
         "workers": 0,
         "accelerator": "cpu",
     }

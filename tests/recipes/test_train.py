@@ -16,10 +16,14 @@ from safetensors.torch import load_file
 from smat.cli import main
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
+from smat.metatuning import StepReport, rate_search
 from smat.metatuning.checkpoints import load_state
+from smat.metatuning.rate_search import RateSearch, Trial
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
+from smat.metatuning.watch import Watch
 from smat.recipes.quickstart import shipped_config
-from smat.recipes.train import prepare_folder, train, with_kept_tracks
+from smat.recipes.rate_search import read_trials
+from smat.recipes.train import meta_tune, prepare_folder, train, with_kept_tracks
 from smat.recipes.training_log import TrainingLog
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +60,7 @@ def settings(backbone: str, tmp_path: Path) -> Path:
             "validation_episodes": 2,
             "checkpoint_every": 2,
             "precision": "32-true",
+            "optimizers": {"delta": {"lr": 1e-4}},
         },
         "workers": 0,
         "accelerator": "cpu",
@@ -277,3 +282,128 @@ def test_a_run_begun_before_there_were_tracks_ignores_them(tmp_path: Path) -> No
     apart = TrainConfig(domains=["pocket:glyphs"], episodes=EpisodeConfig(tracks="keep-apart"))
     with pytest.raises(ConfigError, match=r"episodes.tracks was ignore, is keep-apart"):
         prepare_folder(tmp_path, with_kept_tracks(apart, tmp_path), record, resume=True)
+
+
+def run_of(out: Path) -> dict:
+    return yaml.safe_load((out / "config.yaml").read_text())["tuning"]["optimizers"]
+
+
+def test_a_run_that_broke_its_network_goes_on_at_another_rate(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", "--config", str(settings), "--out", str(out)]
+
+    def refused(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, *arguments])
+        assert stopped.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "collapsed", property(lambda watch: len(watch.state_dict()["spreads"]) == 3))
+        assert f"state, of task 4, is kept: as a pool in {out / 'good'}" in refused()
+    assert int(SparseInterpolatedExperts.from_pretrained(str(out / "good")).tasks_seen) == 4
+    assert "has broken its network with these settings, and would again" in refused("--resume")
+    assert "tuning.seed was 0, is 1" in refused("--resume", "--tuning.optimizers.delta.lr=1e-5", "--tuning.seed=1")
+    main([*command, "--resume", "--tuning.optimizers.delta.lr", "1e-5"])
+    assert run_of(out)["delta"]["lr"] == 1e-5
+    (collapse,) = yaml.safe_load((out / "versions.yaml").read_text())["collapses"]
+    assert (collapse["delta_lr"], collapse["warmup"]) == (1e-4, 0.2)
+    assert int(SparseInterpolatedExperts.from_pretrained(str(out / "last")).tasks_seen) == 8
+    steps = [row["tasks"] for row in map(json.loads, (out / "log.jsonl").open()) if "loss" in row]
+    assert steps == [2, 4, 6, 8]
+    assert "delta.lr was 1e-05, is 0.0001" in refused("--resume")
+
+
+def test_the_frozen_network_is_shown_and_what_a_run_lacks_of_its_sparsity_said(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--config", str(settings), "--out", str(tmp_path / "run")]
+    main(command)
+    said = capsys.readouterr().out
+    assert "Warning: The gates are less sparse than was asked for" in said
+    main([*command, "--resume"])  # nothing is left to do
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(0 <= row["accuracy/frozen"] <= 1 for row in rows if "loss" in row)
+    (warning,) = [row for row in rows if "warning" in row]
+    assert warning["tasks"] == 8
+    assert "tuning.target_sparsity is 0.9" in warning["warning"]
+    with TrainingLog(tmp_path, 10) as log:
+        log.start(0)
+        values = {"loss": 1.0, "accuracy": 0.621, "accuracy/frozen": 0.604}
+        log.step(StepReport(2, values, [0.5]))
+        assert log._bar.tasks[0].fields["status"].startswith("62.1 %, frozen 60.4 % loss 1.00")
+
+
+@pytest.fixture
+def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "TRIAL_TASKS": 4,
+        "TRIAL_STEPS": 2,
+        "JUDGING_EPISODES": 2,
+        "_HIGHEST": 1e-2,
+        "_LOWEST": 3e-4,
+    }.items():
+        monkeypatch.setattr(rate_search, name, value)
+
+
+@pytest.mark.usefixtures("short_search")
+def test_a_rate_that_is_not_given_is_found_and_kept(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(out: str, *arguments: str) -> Path:
+        main(["train", "--config", str(settings), "--out", str(tmp_path / out), *arguments])
+        return tmp_path / out
+
+    found = run("found", "--tuning.optimizers.delta.lr", "null")
+    said = capsys.readouterr().out
+    record = yaml.safe_load((found / "find_lr.yaml").read_text())
+    rates = [trial["rate"] for trial in record["trials"]]
+    assert rates[:4] == [0.0, 1e-3, 3e-3, 1e-2]
+    assert run_of(found)["delta"]["lr"] == record["chosen"] in rates
+    assert record["judged_on"] == "1 episodes each of glyphs, polygons: validation classes"
+    assert all(text in said for text in ("finding the learning rate", "will take about", "chosen"))
+    given = run("given", "--tuning.optimizers.delta.lr", str(record["chosen"]))
+    expected = weights(given / "last")
+    assert all(torch.equal(value, expected[key]) for key, value in weights(found / "last").items())
+    assert not (given / "find_lr.yaml").exists()
+
+    # a search that is interrupted goes on where it was, and a run with a rate does not search again
+    whole = RateSearch._try
+
+    def interrupted(search: RateSearch, rate: float) -> Trial:
+        if rate == 3e-3:
+            raise KeyboardInterrupt
+        return whole(search, rate)
+
+    monkeypatch.setattr(RateSearch, "_try", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        run("cut", "--find-lr")
+    assert stopped.value.code == 130
+    assert "go on with resume" in capsys.readouterr().err
+    assert run_of(tmp_path / "cut")["delta"]["lr"] is None
+    tried: list[float] = []
+    monkeypatch.setattr(RateSearch, "_try", lambda search, rate: tried.append(rate) or whole(search, rate))
+    cut = run("cut", "--find-lr", "--resume")
+    assert tried == rates[2:]
+    assert yaml.safe_load((cut / "find_lr.yaml").read_text())["chosen"] == record["chosen"]
+    assert all(torch.equal(value, expected[key]) for key, value in weights(cut / "last").items())
+    monkeypatch.setattr(RateSearch, "_try", lambda *_: pytest.fail("it was searched again"))
+    run("cut", "--find-lr", "--resume")
+    main(["train", "--config", str(cut / "config.yaml"), "--out", str(cut), "--resume"])
+
+
+@pytest.mark.usefixtures("short_search")
+def test_a_search_needs_no_validations_and_a_record_that_can_be_read(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_search, "next_rate", lambda trials, _: [0.0, 1e-3, None][len(trials)])
+    meta_tune(settings, out=tmp_path / "run", find_lr=True, tuning={"validate_every": 0})
+    record = tmp_path / "run" / "find_lr.yaml"
+    assert "validation classes" in yaml.safe_load(record.read_text())["judged_on"]
+    with pytest.raises(ConfigError, match="nothing of NoUpdate follows"):
+        meta_tune(settings, out=tmp_path / "none", find_lr=True, pool={"experts": 0})
+    record.write_text("trials: 3")
+    with pytest.raises(CheckpointError, match=r"find_lr.yaml cannot be read.*remove it"):
+        read_trials(tmp_path / "run")

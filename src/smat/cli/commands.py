@@ -32,12 +32,14 @@ COMMANDS = {
         "smat train --config src/smat/configs/real_small.yaml --out runs/first\n"
         "  smat train --config src/smat/configs/real_small.yaml --method pmf --out runs/pmf\n"
         "  smat train --config runs/first/config.yaml --out runs/first --resume\n"
+        "  smat train --config src/smat/configs/real_small.yaml --find-lr --out runs/own-rate\n"
         "  smat train --config src/smat/configs/pocket.yaml --tuning.tasks 200 --out runs/short",
         basic=(
             "config",
             "method",
             "out",
             "resume",
+            "find_lr",
             "domains",
             "backbone",
             "image_size",

@@ -92,20 +92,23 @@ class Prior:
     evidence: float
     evidence_by_images: float
 
-    def rounded(self) -> "Prior":
-        """The same to three digits, of numbers that may be tensors."""
-        numbers = {name: torch.as_tensor(getattr(self, name)).detach().tolist() for name in vars(self)}
-        return Prior(
-            **{
-                name: tuple(round(x, 3) for x in value) if isinstance(value, list) else round(value, 3)
-                for name, value in numbers.items()
-            }
-        )
+    @classmethod
+    def read(cls, path: Path) -> "Prior":
+        """The numbers of a file that `write` wrote."""
+        found = json.loads(path.read_text())
+        return cls(**found | {name: tuple(found[name]) for name in ("scales", "heads")})
+
+    def write(self, path: Path) -> None:
+        """Write the numbers, which may be tensors, to three digits."""
+        numbers = {
+            name: torch.as_tensor(value).detach().double().round(decimals=3) for name, value in vars(self).items()
+        }
+        path.write_text(json.dumps({name: value.tolist() for name, value in numbers.items()}, indent=1) + "\n")
 
 
 CANDIDATES: tuple[Head, ...] = (Ridge(), LDA(0.2), LDA(0.5), LDA(2.0), LDA(8.0))
 PRIOR_FILE = Path(__file__).with_name("prior.json")
-PRIOR = Prior(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(PRIOR_FILE.read_text()).items()})
+PRIOR = Prior.read(PRIOR_FILE)
 
 
 @dataclass(frozen=True)

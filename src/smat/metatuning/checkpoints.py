@@ -71,6 +71,38 @@ def load_state(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"the training state in {folder} is damaged ({error}): start the run anew") from error
 
 
+class KeptState:
+    """The state of a run on disk, and beside it, while the run is in doubt, the last one before that.
+
+    Args:
+        folder: folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.now, self.before = folder / "state", folder / "state-before"
+
+    def save(self, state: dict[str, Any], doubtful: bool) -> None:
+        """Write a state; a doubtful one does not take the place of the last one that was not."""
+        if doubtful and not self.before.exists() and recover_folder(self.now):
+            self.now.rename(self.before)
+        save_state(state, self.now)
+        if not doubtful:
+            shutil.rmtree(self.before, ignore_errors=True)
+
+    def load(self) -> dict[str, Any]:
+        """The state to resume from; raises a `CheckpointError` where there is none, or a damaged one."""
+        if not recover_folder(self.now) and self.before.exists():
+            self.before.rename(self.now)
+        return load_state(self.now)
+
+    def drop_doubtful(self) -> bool:
+        """Go back to the last state before doubts, where there were some; whether there is a state."""
+        if self.before.exists():
+            shutil.rmtree(self.now, ignore_errors=True)
+            self.before.rename(self.now)
+        return recover_folder(self.now)
+
+
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         tensors[path] = value.detach().cpu().contiguous().clone()

@@ -56,12 +56,29 @@ class TaskResult(PassesResult):
         routing_logits: a, `[experts]`, and a last one with a null expert.
         expected_density: of each expert.
         sparsity: measured, of each expert.
+        frozen_accuracy: of the frozen network on the query set, 0..1, through the same head.
+        feature_spread: relative spread of the student's query features over that of the frozen network's; 0 where the
+            student gives all images the same features.
     """
 
     merge_weights: Tensor
     routing_logits: Tensor
     expected_density: Tensor
     sparsity: Tensor
+    frozen_accuracy: Tensor
+    feature_spread: Tensor
+
+
+def relative_spread(features: Float[Tensor, "n dim"]) -> Float[Tensor, ""]:
+    """Root mean square distance of features from their mean, over their root mean square norm, 0..1; of overflow 0."""
+    spread = (features - features.mean(0)).norm() / features.norm().clamp_min(torch.finfo(features.dtype).tiny)
+    return spread.nan_to_num(0.0)
+
+
+def _spread_over(features: Tensor, frozen: Tensor) -> Tensor:
+    """The relative spread of features over that of the frozen network's; 1 where the latter have none to lose."""
+    reference = relative_spread(frozen)
+    return torch.where(reference > 0, relative_spread(features) / reference, 1.0)
 
 
 def train_task(
@@ -130,6 +147,8 @@ def train_task(
         routing_logits=routing_logits.detach(),
         expected_density=merged.expected_density.detach(),
         sparsity=merged.sparsity,
+        frozen_accuracy=(pretrained_logits.argmax(1) == episode.query_labels).float().mean(),
+        feature_spread=_spread_over(passes.student_features, frozen[n_support:]),
     )
 
 

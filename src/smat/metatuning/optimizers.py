@@ -19,7 +19,7 @@ class GroupConfig:
 
     Attributes:
         rule: optimizer, `sgd` or `adamw`.
-        lr: highest learning rate.
+        lr: highest learning rate; null, which only that of `delta` can be: found by short trials before the training.
         momentum: momentum of `sgd`; `adamw` does not use it.
         weight_decay: weight decay, which `adamw` keeps apart from the gradient.
         clip: largest norm that the group's gradient is clipped to; None: no clipping.
@@ -27,7 +27,7 @@ class GroupConfig:
     """
 
     rule: Literal["sgd", "adamw"]
-    lr: float
+    lr: float | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float | None = None
@@ -38,7 +38,12 @@ class GroupConfig:
             raise ConfigError(f"optimizer rule {self.rule!r} is unknown: choose sgd or adamw")
 
     def build(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """The optimizer of these parameters."""
+        """The optimizer of these parameters; raises a `ConfigError` without a learning rate."""
+        if self.lr is None:
+            raise ConfigError(
+                "a learning rate is missing: give tuning.optimizers.delta.lr, or have it found (--find-lr, in Python "
+                "smat.meta_tune(find_lr=True))"
+            )
         if self.rule == "sgd":
             return SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
@@ -46,7 +51,9 @@ class GroupConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The groups and the schedule; the defaults are those of the paper's code.
+    """The groups and the schedule; the defaults are those of the paper's code, but for the learning rate of `delta`.
+
+    What rate suits depends on the network: 3e-3 for a small one may be a hundred times too much for another.
 
     Attributes:
         delta: optimizer of the dense update θ_δ, and of the head where it is learned.
@@ -57,12 +64,17 @@ class OptimizerConfig:
         final_lr: share of the highest learning rate that is left at the end, reached by a cosine.
     """
 
-    delta: GroupConfig = GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4)
+    delta: GroupConfig = GroupConfig("sgd", momentum=0.9, weight_decay=1e-4)
     gates: GroupConfig = GroupConfig("sgd", 1e6, clip=5.0, scheduled=False)
     router: GroupConfig = GroupConfig("adamw", 1e-4, weight_decay=1e-2, clip=1.0)
     multipliers: GroupConfig = GroupConfig("sgd", 2e-3, scheduled=False)
     warmup: float = 0.2
     final_lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("gates", "router", "multipliers"):
+            if getattr(self, name).lr is None:
+                raise ConfigError(f"tuning.optimizers.{name}.lr is missing: give a number; only that of delta is found")
 
     def scale(self, progress: float) -> float:
         """Factor of the scheduled learning rates at a share of the run, 0..1."""
@@ -70,6 +82,11 @@ class OptimizerConfig:
             return self.final_lr + (1 - self.final_lr) * progress / self.warmup
         after = (progress - self.warmup) / max(1e-12, 1 - self.warmup)
         return self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * min(1.0, after))) / 2
+
+
+def tunes_delta(pool: SparseInterpolatedExperts) -> bool:
+    """Whether anything in a pool follows the learning rate of `delta`."""
+    return bool(pool.update.trainable().get("delta")) or pool.head is not None
 
 
 class MetaOptimizer:
@@ -115,6 +132,7 @@ class MetaOptimizer:
             if groups is not None and name not in groups:
                 optimizer.zero_grad()
                 continue
+            assert config.lr is not None  # `build` has checked it
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * (self.config.scale(progress) if config.scheduled else 1.0)
             members = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]

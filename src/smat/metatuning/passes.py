@@ -40,6 +40,7 @@ class PassesResult:
         accuracy: of the student on the query set, 0..1.
         support_logits: `[n_support, way]`.
         student_logits, teacher_logits, pretrained_logits: `[n_query, way]`; None where a part is left out.
+        student_features: of the query images, `[n_query, dim]`.
         state, adapted_state, teacher_state: tensors of the classifier of the merged network, after the inner step and
             after the teacher's steps; with nearest prototypes `prototypes`, `[way, dim]`.
         networks: where they are kept.
@@ -52,6 +53,7 @@ class PassesResult:
     state: State
     adapted_state: State
     pretrained_logits: Tensor
+    student_features: Tensor
     teacher_logits: Tensor | None = None
     teacher_state: State = field(default_factory=dict)
     networks: TaskNetworks | None = None
@@ -181,6 +183,7 @@ def pass_through_networks(
         support_logits=adapted.support_logits,
         student_logits=logits.detach(),
         pretrained_logits=pretrained_logits,
+        student_features=features.detach(),
         state={name: value.detach() for name, value in adapted.state.items()},
         adapted_state=adapted.moved,
     )

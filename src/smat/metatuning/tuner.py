@@ -1,5 +1,6 @@
 """The meta-tuning loop."""
 
+import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,15 +13,18 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
-from smat.errors import ConfigError, NonFiniteError
+from smat.errors import CollapseError, ConfigError, NonFiniteError
 from smat.experts import SparseInterpolatedExperts
-from smat.heads import fit_task
-from smat.metatuning.checkpoints import load_state, recover_folder, replace_folder, save_state
+from smat.heads import Head, fit_task
+from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
 from smat.metatuning.objective import TaskNoise, TaskResult, train_task
 from smat.metatuning.optimizers import MetaOptimizer
 from smat.metatuning.settings import Progress, StepReport, TuningConfig
+from smat.metatuning.watch import Watch, advice, early
 from smat.precision import NetworkPrecision, resolve_precision
 from smat.rng import torch_generator
+
+_log = logging.getLogger(__name__)
 
 
 class MetaTuner:
@@ -36,6 +40,7 @@ class MetaTuner:
         workers: processes that make episodes.
         on_step: called after every optimizer step, on the first process only.
         on_validation: called with tasks and accuracies by domain after every validation, likewise.
+        on_warning: called with a text when the tuned network has fallen below the frozen one, likewise.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class MetaTuner:
         workers: int = 0,
         on_step: Callable[[StepReport], None] = lambda _: None,
         on_validation: Callable[[int, dict[str, float]], None] = lambda _, __: None,
+        on_warning: Callable[[str], None] = _log.warning,
     ) -> None:
         if not pool.config.experts:
             raise ConfigError("a pool without experts has nothing to tune: set pool.experts to 1 or more")
@@ -70,10 +76,11 @@ class MetaTuner:
         self.pool, self.config, self.fabric, self.folder = pool.to(fabric.device), config, fabric, folder
         self.precision: NetworkPrecision = resolve_precision(config.precision, fabric.device)
         self.train_source, self.validation = train, tuple(validation)
-        self.workers, self.on_step, self.on_validation = workers, on_step, on_validation
+        self.workers, self.on_step, self.on_validation, self.on_warning = workers, on_step, on_validation, on_warning
         self.multipliers = nn.Parameter(torch.zeros(pool.config.experts, device=fabric.device))
         self.optimizer = MetaOptimizer(pool, self.multipliers, config.optimizers)
         self.progress = Progress()
+        self.watch, self.kept = Watch(config.meta_batch), KeptState(folder)
         self._stop = False
 
     # -- the loop --------------------------------------------------------------------------------------------------
@@ -83,6 +90,7 @@ class MetaTuner:
 
         Raises:
             NonFiniteError: a task's loss is not finite; the state before it is saved.
+            CollapseError: the features have become constant; the last state before that is the one that is kept.
             KeyboardInterrupt: after an interruption, once the state is saved.
         """
         config, fabric = self.config, self.fabric
@@ -99,9 +107,13 @@ class MetaTuner:
                 batch = [next(episodes) for _ in range(share)]
                 self._step(batch)
                 tasks = self.progress.tasks
+                if self.watch.collapsed:
+                    raise CollapseError(
+                        f"{self.watch.collapse(tasks)}. {self._return_to_good()}. {advice(config, tasks)}"
+                    )
                 if self.validation and config.validate_every and self._due(config.validate_every):
                     self._validate()
-                if self._stop or self._due(config.checkpoint_every):
+                if self._stop or self._due(config.checkpoint_every) or early(tasks, config):
                     self.save()
                 if self._stop:
                     raise KeyboardInterrupt(
@@ -150,12 +162,17 @@ class MetaTuner:
                 f"state before it is in {self.folder}. Look at its images, lower optimizers.delta.lr, or use 32-true"
             )
         self._reduce_gradients()
-        norms = self.optimizer.step(start / config.tasks, {"router"} if config.router_alone(start) else None)
+        alone = {"router"} if config.router_alone(start) else None
+        norms = self.optimizer.step(self._share_done(start), alone)
         pool.update.after_step()
         self.progress.tasks += config.meta_batch
         pool.tasks_seen += config.meta_batch
         self._stop = stop
         self._report(results, norms)
+
+    def _share_done(self, tasks: int) -> float:
+        """Where on the schedule of the learning rates a step begins, 0..1."""
+        return tasks / self.config.tasks
 
     def _noise(self, task: int) -> TaskNoise:
         """The draws of a training task: functions of the seed and its number alone."""
@@ -203,8 +220,13 @@ class MetaTuner:
         if self.pool.config.null_expert:
             values["merge_weight/null"] = 1 - sum(routing)
         values["temperature"] = self.pool.temperature
+        fell = self.watch.add(values["accuracy"], values["accuracy/frozen"], values["feature_spread"])
         if self.fabric.is_global_zero:
             self.on_step(StepReport(self.progress.tasks, values, sparsity))
+            if fell:
+                self.on_warning(
+                    f"{self.watch.warning(self.progress.tasks)}. {advice(self.config, self.progress.tasks)}"
+                )
 
     # -- validation and saving -------------------------------------------------------------------------------------
 
@@ -217,17 +239,8 @@ class MetaTuner:
             correct = torch.zeros(2, device=self.fabric.device)
             rank, world = self.fabric.global_rank, self.fabric.world_size
             for episode in episode_loader(source, rank, self.config.validation_episodes, world, self.workers):
-                episode = episode.to(self.fabric.device)
-                classifier, queries = fit_task(
-                    self.pool,
-                    episode.support,
-                    episode.support_labels,
-                    episode.query,
-                    head=self.config.head,
-                    precision=self.precision,
-                )
-                choice = classifier(queries).argmax(1)
-                correct += torch.stack([(choice == episode.query_labels).float().mean(), correct.new_ones(())])
+                accuracy = query_accuracy(self.pool, episode.to(self.fabric.device), self.config.head, self.precision)
+                correct += torch.stack([accuracy, correct.new_ones(())])
             correct = self._mean(correct)
             accuracies[source.domains[0].name] = float(correct[0] / correct[1])
         accuracy = sum(accuracies.values()) / len(accuracies)
@@ -244,12 +257,8 @@ class MetaTuner:
             replace_folder(lambda path: self.pool.save_pretrained(path), self.folder / name)
         self.fabric.barrier()
 
-    @property
-    def _state_folder(self) -> Path:
-        return self.folder / "state"
-
     def save(self) -> None:
-        """Write everything that the rest of the run depends on."""
+        """Write everything that the rest of the run depends on; in trouble, beside the last state before it."""
         if self.fabric.is_global_zero:
             pool = {k: v for k, v in self.pool.tensors().items() if k != "pretrained"}
             state = {
@@ -257,8 +266,9 @@ class MetaTuner:
                 "multipliers": self.multipliers.data,
                 "optimizer": self.optimizer.state_dict(),
                 "progress": vars(self.progress),
+                "watch": self.watch.state_dict(),
             }
-            save_state(state, self._state_folder)
+            self.kept.save(state, self.watch.doubtful)
         self.fabric.barrier()
 
     def resume(self) -> None:
@@ -268,12 +278,30 @@ class MetaTuner:
             CheckpointError: there is none, or it is damaged.
         """
         recover_folder(self.folder / "best")
-        state = load_state(self._state_folder)
+        state = self.kept.load()
         tensors = state["pool"] | {"pretrained": self.pool.pretrained}
-        self.pool.load_tensors(tensors, f"the training state in {self._state_folder}")
+        self.pool.load_tensors(tensors, f"the training state in {self.kept.now}")
         self.multipliers.data.copy_(state["multipliers"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
+        self.watch = Watch(self.config.meta_batch)
+        if "watch" in state:  # older states have none
+            self.watch.load_state_dict(state["watch"])
+
+    def _return_to_good(self) -> str:
+        """Make the last good state the one to resume from, and its pool `good`; says where they are."""
+        if self.fabric.is_global_zero:
+            self.kept.drop_doubtful()
+        self.fabric.barrier()
+        if self.kept.now.exists():
+            self.resume()
+        if not self.kept.now.exists() or self.watch.doubtful:
+            return "No state from before that was kept: start again in another folder"
+        self._save_pool("good")
+        return (
+            f"The last good state, of task {self.progress.tasks}, is kept: as a pool in {self.folder / 'good'}, and to "
+            "go on from with another rate (--resume, in Python resume=True)"
+        )
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -292,12 +320,24 @@ class MetaTuner:
                 signal.signal(number, handler)
 
 
+@torch.no_grad()
+def query_accuracy(
+    pool: SparseInterpolatedExperts, episode: Episode, head: Head | None, precision: NetworkPrecision
+) -> Tensor:
+    """The share of right answers of a pool, in evaluation mode, on an episode's query images."""
+    support, labels, query = episode.support, episode.support_labels, episode.query
+    classifier, features = fit_task(pool, support, labels, query, head=head, precision=precision)
+    return (classifier(features).argmax(1) == episode.query_labels).float().mean()
+
+
 def _numbers(result: TaskResult) -> dict[str, Tensor]:
     """What is kept of a task once its gradients are taken."""
     terms: dict[str, Any] = {f"loss/{name}": value for name, value in result.terms.items()}
     return terms | {
         "loss": result.loss,
         "accuracy": result.accuracy,
+        "accuracy/frozen": result.frozen_accuracy,
+        "feature_spread": result.feature_spread,
         "sparsity": result.sparsity,
         "merge_weights": result.merge_weights,
     }

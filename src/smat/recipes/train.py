@@ -12,15 +12,18 @@ from lightning.fabric import Fabric, seed_everything
 
 from smat import backbones
 from smat.domains import DomainConfig, open_domains
-from smat.errors import CheckpointError, ConfigError
+from smat.errors import CheckpointError, CollapseError, ConfigError
 from smat.experts import SparseInterpolatedExperts
+from smat.files import write_whole
 from smat.metatuning import MetaTuner
 from smat.metatuning.methods import method_files
+from smat.metatuning.optimizers import tunes_delta
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig, load_config
 from smat.metatuning.sources import episode_sources
 from smat.plugins import plain
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to, versions
+from smat.recipes.rate_search import find_rate
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
 
@@ -28,36 +31,41 @@ _log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
 _FREE = ("workers", "accelerator", "devices")
+_COLLAPSE = "collapse.yaml"  # there from a collapse until the run is resumed at another pace
 
 
-def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
+def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool = False) -> Path:
     """Meta-tune a backbone on several domains, and keep the best pool of experts.
 
     Writes `config.yaml`, `versions.yaml`, `log.jsonl`, TensorBoard's `tensorboard/`, the pools `best/` and `last/`, and
-    `state/`, from which a stopped run resumes to the same numbers.
+    `state/`, from which a stopped run resumes to the same numbers. Where the settings give no learning rate of the
+    update, short trials find one first: `find_lr.yaml` says what they came to, `config.yaml` has the rate.
 
     Args:
         config: settings of the run.
         out: folder of the run.
         resume: go on with the run that the folder holds.
+        find_lr: find the update's learning rate, `tuning.optimizers.delta.lr`, by short trials first, in place of one
+            that is given.
 
     Returns:
         The folder of the best pool.
 
     Raises:
-        SmatError: if settings, data or the folder do not fit, or a loss is not finite.
+        SmatError: if settings, data or the folder do not fit, a loss is not finite, or features become constant.
         KeyboardInterrupt: if it was interrupted; the state is saved first.
     """
-    folder = Path(out)
-    config = with_kept_tracks(config.resolved(), folder)
+    config, folder = config.resolved(), Path(out)
+    if find_lr:
+        config = with_rate(config, None)
     keep_freed_memory()
     leave_cores_to(config.workers)
     fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
     fabric.launch()
-    precision = config.tuning.precision
     if fabric.is_global_zero:
-        precision = resolve_precision(kept_precision(config, folder), fabric.device)
-    config = with_precision(config, fabric.broadcast(precision))  # one for all processes: each might find another
+        config = as_begun(config, folder)
+        config = with_precision(config, resolve_precision(config.tuning.precision, fabric.device))
+    config = fabric.broadcast(config)  # one for all processes: each might find another precision
     seed_everything(config.tuning.seed, verbose=False)
     domains = open_domains(config.domains, splits=config.splits, skip_bad=config.skip_bad)
     backbone = backbones.load(config.backbone, image_size=config.image_size)
@@ -72,7 +80,15 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
     backbone.spec = replace(backbone.spec, margin=config.episodes.transforms.margin)  # for whoever uses the pool
     with seeded_torch(config.tuning.seed, "initialisation"):
         pool = SparseInterpolatedExperts(backbone, config.pool)
-    train_source, validation = episode_sources(config, domains, backbone.spec.image_format)
+    image_format = backbone.spec.image_format
+    train_source, validation = episode_sources(config, domains, image_format)
+    if find_lr and not tunes_delta(pool):
+        raise ConfigError(
+            f"nothing of {type(pool.update).__name__} follows tuning.optimizers.delta.lr: leave out --find-lr (find_lr)"
+        )
+    searched = config.tuning.optimizers.delta.lr is None and tunes_delta(pool)
+    if searched:
+        config = with_rate(config, find_rate(pool, train_source, domains, image_format, config, folder, fabric))
     with TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero) as log:
         tuner = MetaTuner(
             pool,
@@ -84,11 +100,22 @@ def train(config: TrainConfig, *, out: str, resume: bool = False) -> Path:
             workers=config.workers,
             on_step=log.step,
             on_validation=log.validation,
+            on_warning=log.warning,
         )
-        if resume:
+        if searched:
+            tuner.save()  # before the rate is written: a run with a rate has a state to resume from
+            if fabric.is_global_zero:
+                _write_settings(folder, config)
+        elif resume:
             tuner.resume()
         log.start(tuner.progress.tasks)
-        tuner.run()
+        try:
+            tuner.run()
+        except CollapseError as error:
+            if fabric.is_global_zero:
+                write_whole(folder / _COLLAPSE, yaml.safe_dump(_pace(plain(config)) | {"error": str(error)}))
+            raise
+        log.end(config.tuning)
     return folder / "best"
 
 
@@ -98,6 +125,7 @@ def meta_tune(
     out: str | Path,
     method: str | None = None,
     resume: bool = False,
+    find_lr: bool = False,
     **settings: Any,
 ) -> Path:
     """Meta-tune a backbone on several domains, as `smat train` does: `train` with settings in any form.
@@ -110,34 +138,53 @@ def meta_tune(
         out: folder of the run.
         method: trained method of `smat.methods`, or a YAML file of one's own, laid over the base configuration.
         resume: whether to go on with the run that the folder holds.
+        find_lr: whether to find the learning rate of the update by short trials first, in place of one that is given;
+            without any, that is done in any case.
         **settings: settings of `TrainConfig`, laid over all of these: objects, or dicts of what changes.
 
     Returns:
         The folder of the best pool, for `SparseInterpolatedExperts.from_pretrained`.
 
     Raises:
-        SmatError: if settings, data or the folder do not fit, or a loss is not finite.
+        SmatError: if settings, data or the folder do not fit, a loss is not finite, or features become constant.
         KeyboardInterrupt: if it was interrupted; the state is saved first.
     """
     bases = [config] if isinstance(config, str | Path) else []
     method_layers = method_files(method, *bases) if method else []
     layers = [layer for layer in (config, *method_layers, settings) if layer]
-    return train(load_config(layers), out=str(out), resume=resume)
+    return train(load_config(layers), out=str(out), resume=resume, find_lr=find_lr)
 
 
-def kept_precision(config: TrainConfig, folder: Path) -> Precision:
-    """The precision that the settings say; for `auto` that of the run in the folder, where there is one."""
+def as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The settings, with what they leave open as it is in the run in the folder, where there is one.
+
+    These are the precision `auto`, a learning rate of the update that is to be found, and the rule for tracks.
+    """
     settings = folder / "config.yaml"
-    if config.tuning.precision != "auto" or not settings.exists():
-        return config.tuning.precision
-    precision = yaml.safe_load(settings.read_text())["tuning"]["precision"]
-    _log.info("precision: %s (that of the run in %s)", precision, folder)
-    return precision
+    if not settings.exists():
+        return config
+    config = with_kept_tracks(config, folder)
+    begun = yaml.safe_load(settings.read_text())["tuning"]
+    if config.tuning.precision == "auto":
+        config = with_precision(config, begun["precision"])
+        _log.info("precision: %s (that of the run in %s)", begun["precision"], folder)
+    rate = begun["optimizers"]["delta"]["lr"]
+    if config.tuning.optimizers.delta.lr is None and rate is not None:
+        config = with_rate(config, rate)
+        _log.info("learning rate: %g (that of the run in %s)", rate, folder)
+    return config
 
 
 def with_precision(config: TrainConfig, precision: Precision) -> TrainConfig:
     """The settings with another precision."""
     return replace(config, tuning=replace(config.tuning, precision=precision))
+
+
+def with_rate(config: TrainConfig, rate: float | None) -> TrainConfig:
+    """The settings with another learning rate of the update; None: to be found."""
+    optimizers = config.tuning.optimizers
+    optimizers = replace(optimizers, delta=replace(optimizers.delta, lr=rate))
+    return replace(config, tuning=replace(config.tuning, optimizers=optimizers))
 
 
 def with_kept_tracks(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -154,7 +201,7 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
     """Write the run's settings and origins, or compare them with those of the run to resume.
 
     Raises:
-        ConfigError: if the folder holds a run already, or one with other settings.
+        ConfigError: if the folder holds a run already, one with other settings, or one that these settings broke.
         CheckpointError: if there is no run to resume, or its data have changed.
     """
     settings, origins = folder / "config.yaml", folder / "versions.yaml"
@@ -164,13 +211,21 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
                 f"{folder} holds a run already: go on with it (--resume), or choose another folder (--out)"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+        _write_settings(folder, config)
         origins.write_text(yaml.safe_dump(record, sort_keys=False))
         return
     if not settings.exists():
         raise CheckpointError(f"{folder} holds no run to resume: start one without --resume")
-    before = _completed(yaml.safe_load(settings.read_text()))
-    changed = sorted(_differences(before, plain(config), _FREE))
+    before, now = _completed(yaml.safe_load(settings.read_text())), plain(config)
+    collapse = folder / _COLLAPSE
+    if collapse.exists():
+        if _pace(before) == _pace(now):
+            raise ConfigError(
+                f"the run in {folder} has broken its network with these settings, and would again: give a lower "
+                "tuning.optimizers.delta.lr, or a longer tuning.optimizers.warmup"
+            )
+        before["tuning"]["optimizers"] = _with_pace(before["tuning"]["optimizers"], now["tuning"]["optimizers"])
+    changed = sorted(_differences(before, now, _FREE))
     if changed:
         raise ConfigError(
             f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml"
@@ -179,6 +234,27 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
     if data != record["data"]:
         names = sorted(name for name in data | record["data"] if data.get(name) != record["data"].get(name))
         raise CheckpointError(f"the data of the run in {folder} have changed: {', '.join(names)}. Start a new run")
+    if collapse.exists():
+        written = yaml.safe_load(origins.read_text())
+        written.setdefault("collapses", []).append(yaml.safe_load(collapse.read_text()))
+        write_whole(origins, yaml.safe_dump(written, sort_keys=False))
+        _write_settings(folder, config)
+        collapse.unlink()
+
+
+def _write_settings(folder: Path, config: TrainConfig) -> None:
+    write_whole(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+
+
+def _pace(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those settings of a run that a resumed one may change once it has broken its network."""
+    optimizers = settings["tuning"]["optimizers"]
+    return {"delta_lr": optimizers["delta"]["lr"], "warmup": optimizers["warmup"]}
+
+
+def _with_pace(optimizers: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the optimizers with the pace of others."""
+    return optimizers | {"delta": optimizers["delta"] | {"lr": other["delta"]["lr"]}, "warmup": other["warmup"]}
 
 
 def _completed(settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from smat.metatuning import StepReport
+from smat.metatuning import StepReport, TuningConfig
+from smat.metatuning.shortfall import shortfall
 
 _SMOOTHING = 0.98  # share of the previous value in each number of the progress bar
 
@@ -41,7 +42,7 @@ class TrainingLog:
 
     def start(self, done: int) -> None:
         """Begin after so many tasks; lines that a stopped run wrote beyond them are dropped, to be written again."""
-        self._begun, self._first = time.monotonic(), done
+        self._begun, self._first, self._tasks = time.monotonic(), done, done
         self._row = self._bar.add_task("", total=self.tasks, completed=done, status="")
         if not self.active:
             return
@@ -59,16 +60,18 @@ class TrainingLog:
     def step(self, report: StepReport) -> None:
         """Log an optimizer step."""
         rate = (report.tasks - self._first) / max(1e-9, time.monotonic() - self._begun)
-        for key in ("loss", "accuracy"):
+        for key in ("loss", "accuracy", "accuracy/frozen"):
             value = report.values[key]
             before = self._smooth.get(key, value)
             self._smooth[key] = before * _SMOOTHING + value * (1 - _SMOOTHING)
         sparsity = " ".join(f"{100 * s:.0f}" for s in report.sparsity)
         status = (
-            f"acc {100 * self._smooth['accuracy']:.1f} loss {self._smooth['loss']:.2f} "
+            f"{100 * self._smooth['accuracy']:.1f} %, frozen {100 * self._smooth['accuracy/frozen']:.1f} % "
+            f"loss {self._smooth['loss']:.2f} "
             f"sparse {sparsity} % {rate:.1f} tasks/s"
         )
         self._bar.update(self._row, completed=report.tasks, status=status)
+        self._tasks = report.tasks
         self._write(report.tasks, report.values)
 
     def validation(self, tasks: int, accuracies: dict[str, float]) -> None:
@@ -77,6 +80,28 @@ class TrainingLog:
         each = ", ".join(f"{name} {100 * value:.1f}" for name, value in accuracies.items())
         self._bar.console.print(f"{tasks:>7} tasks: validation {100 * mean:.1f} %  ({each})")
         self._write(tasks, {"validation": mean} | {f"validation/{k}": v for k, v in accuracies.items()})
+
+    def warning(self, text: str) -> None:
+        """Show a warning above the progress bar, and keep it in the log."""
+        self._bar.console.print(f"Warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._lines.write(json.dumps({"tasks": self._tasks, "warning": text}) + "\n")
+        self._lines.flush()
+
+    def end(self, config: TuningConfig) -> None:
+        """Say what a finished run lacks of its sparsity, by all of its log."""
+        if not self.active or config.target_sparsity is None:
+            return
+        rows = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+        steps = [row for row in rows if "loss" in row]
+        if not steps:
+            return
+        sparsity, multipliers = (
+            [[value for key, value in row.items() if key.startswith(what)] for row in steps]
+            for what in ("sparsity/", "multiplier/")
+        )
+        lack = shortfall([row["tasks"] for row in steps], sparsity, multipliers, config.target_sparsity)
+        if lack and rows[-1].get("warning") != lack.text(config):  # a finished run that is resumed has said it
+            self.warning(lack.text(config))
 
     def _write(self, tasks: int, values: dict[str, float]) -> None:
         self._lines.write(json.dumps({"tasks": tasks, **values}) + "\n")

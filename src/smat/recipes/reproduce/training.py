@@ -20,8 +20,9 @@ from smat.metatuning.checkpoints import recover_folder
 from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
 from smat.plugins import packages_named, plain
+from smat.recipes.rate_search import RECORD
 from smat.recipes.reproduce.plan import Setting
-from smat.recipes.train import kept_precision, prepare_folder, train, with_kept_tracks, with_precision
+from smat.recipes.train import as_begun, prepare_folder, train
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Workshop:
         for name, config in configs.items():
             folder = self.folder / name
             if (folder / "config.yaml").exists():
-                config = with_kept_tracks(with_precision(config, kept_precision(config, folder)), folder)
+                config = as_begun(config, folder)
                 try:
                     prepare_folder(folder, config, record, resume=True)
                 except SmatError as error:
@@ -103,7 +104,7 @@ class Workshop:
         threads = torch.get_num_threads()
         for number, (name, config) in enumerate(configs.items(), start=1):
             folder = self.folder / name
-            begun = recover_folder(folder / "state")
+            begun = recover_folder(folder / "state") or (folder / RECORD).exists()
             if not begun:
                 shutil.rmtree(folder, ignore_errors=True)  # of a run that ended before it saved anything
             self.console.rule(f"training {number}/{len(configs)}: {name}")
