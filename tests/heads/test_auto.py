@@ -4,8 +4,7 @@ Nothing here depends on which heads are candidates, or on the numbers of the pri
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -16,9 +15,10 @@ from torch.nn.functional import normalize
 
 from feature_tasks import feature_task
 from smat.errors import ConfigError, DataError
-from smat.heads import Auto, Classifier, Head, Mixture, Prototype, Ridge, Views, auto
-from smat.heads.auto import Prior, folds, held_out_logits, likelihoods
+from smat.heads import Auto, Classifier, Head, Prototype, Ridge, Views, auto
+from smat.heads.auto import Prior, factors, folds, held_out_logits
 from smat.plugins import describe, restore
+from smat.rng import seeded_torch
 
 
 @given(st.lists(st.integers(1, 13), min_size=2, max_size=6), st.integers(2, 6), st.randoms())
@@ -79,66 +79,108 @@ def test_each_network_is_asked_by_itself() -> None:
         assert torch.equal(held, same)
 
 
-def test_likelihoods_are_means_of_log_probabilities() -> None:
-    logits = torch.randn(2, 3, 5, 4, dtype=torch.float64)
-    labels, scales = torch.tensor([0, 3, 1, 1, 2]), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    found = likelihoods(logits, labels, scales)
+PRIOR = Prior(
+    scales=(math.log(0.5), math.log(2.0)),
+    spread=0.6,
+    heads=(0.3, -0.2),
+    frozen=-0.7,
+    frozen_by_shot=0.4,
+    evidence=1.5,
+    evidence_by_images=0.25,
+)
+
+
+def some_logits(held: int) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of two heads on each of two networks, for held-out images of three classes; their labels."""
+    with seeded_torch(0, "held out"):
+        logits = 2 * torch.randn(2, 2, held, 3, dtype=torch.float64)
+        return logits.log_softmax(-1), torch.randint(3, (held,))
+
+
+def by_hand(prior: Prior, held: Tensor, labels: Tensor, shot: float) -> Tensor:
+    """The formula, a number at a time."""
+    weights, scales = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
     for network in range(2):
-        for head in range(3):
-            probabilities = (scales[head] * logits[network, head]).softmax(1)
-            expected = sum(math.log(probabilities[n, label]) for n, label in enumerate(labels.tolist())) / 5
-            assert float(found[network, head]) == pytest.approx(expected)
+        for head in range(2):
+            log_weight = prior.heads[head]
+            if network == 0:
+                log_weight += prior.frozen + prior.frozen_by_shot * math.log(shot)
+            log_scale = prior.scales[head]
+            if len(labels):
+                found = []
+                for n in range(13):
+                    step = -3 + n / 2
+                    log_s = prior.scales[head] + prior.spread * step
+                    probabilities = (math.exp(log_s) * held[network, head]).softmax(1)
+                    logs = [math.log(row[label]) for row, label in zip(probabilities.tolist(), labels, strict=True)]
+                    found.append((math.exp(sum(logs) - step**2 / 2), log_s, sum(logs) / len(logs)))
+                total = sum(belief for belief, *_ in found)
+                log_scale = sum(belief * log_s for belief, log_s, _ in found) / total
+                likelihood = sum(belief * mean for belief, _, mean in found) / total
+                log_weight += (prior.evidence + prior.evidence_by_images * math.log(len(labels))) * likelihood
+            weights[network, head], scales[network, head] = math.exp(log_weight), math.exp(log_scale)
+    return weights / weights.sum() * scales
 
 
-SMALL_PRIOR = Prior((0.5, 2.0), (0.3, -0.2), -0.7, 0.4, 1.5, 0.25)
+@pytest.mark.parametrize("held", [0, 1, 12])
+@pytest.mark.parametrize("shot", [1.0, 4.5])
+def test_factors_are_those_of_the_formula(held: int, shot: float) -> None:
+    logits, labels = some_logits(held)
+    torch.testing.assert_close(factors(PRIOR, logits, labels, shot), by_hand(PRIOR, logits, labels, shot))
 
 
-def weights_of(classifier: Mixture) -> Tensor:
-    """w, without the scales of the logits."""
-    return classifier.weights.double() / torch.tensor(auto.PRIOR.scales, dtype=torch.float64)
-
-
-def test_weights_are_those_of_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "PRIOR", SMALL_PRIOR)
-    monkeypatch.setattr(auto, "CANDIDATES", (Prototype(), Ridge()))
-    (one, labels, queries, _), (other, *_) = feature_task([4, 4, 4]), feature_task([4, 4, 4], seed=1, noise=4.0)
-    features = torch.cat([other, one], 1)
-    found = Auto(0, networks=2).fit(features, labels, 3)
-    log_weights = torch.tensor([[0.3, -0.2]] * 2, dtype=torch.float64)
-    log_weights[0] += -0.7 + 0.4 * math.log(4)
-    logits, held = held_out_logits(auto.CANDIDATES, features[None], labels, 3, 2, [0])
-    likelihood = likelihoods(logits, held, torch.tensor(SMALL_PRIOR.scales, dtype=torch.float64))
-    log_weights += (1.5 + 0.25 * math.log(12)) * likelihood
-    expected = log_weights.flatten().softmax(0).view(2, 2)
-    torch.testing.assert_close(weights_of(found), expected)
-    fitted = [[head.fit(part, labels, 3) for head in auto.CANDIDATES] for part in (other, one)]
-    both = torch.cat([queries, queries], 1)
-    terms = [
-        expected[k, h] * SMALL_PRIOR.scales[h] * fitted[k][h](queries).log_softmax(1) for k in (0, 1) for h in (0, 1)
-    ]
-    torch.testing.assert_close(found(both), torch.stack(terms).sum(0))
-
-
-@pytest.mark.parametrize("networks", [1, 2])
-@pytest.mark.parametrize("counts", [[1, 1, 1], [5, 5, 5], [1, 2, 9]])
-def test_weights_sum_to_one(networks: int, counts: Sequence[int]) -> None:
-    features, labels, *_ = feature_task(counts, dim=6 * networks)
-    weights = weights_of(Auto(0, networks).fit(features, labels, 3))
-    assert weights.shape == (networks, len(auto.CANDIDATES))
-    assert weights.min() >= 0
+@pytest.mark.parametrize("held", [0, 12])
+def test_weights_sum_to_one_over_heads_and_networks(held: int) -> None:
+    logits, labels = some_logits(held)
+    found = factors(replace(PRIOR, spread=0.0), logits, labels, 3.0)
+    weights = found / torch.tensor(PRIOR.scales, dtype=torch.float64).exp()
+    assert weights.min() > 0
     assert float(weights.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_many_held_out_images_say_how_sure_a_head_should_be(factor: float) -> None:
+    """Labels are drawn from what the head says, made surer or less sure by a factor."""
+    with seeded_torch(0, "calibration"):
+        logits = torch.randn(1, 1, 3000, 4, dtype=torch.float64)
+        labels = torch.multinomial((factor * logits[0, 0]).softmax(1), 1)[:, 0]
+    alone = replace(PRIOR, scales=(0.0,), heads=(0.0,), spread=0.7)
+    assert float(factors(alone, logits.log_softmax(-1), labels, 5.0)) == pytest.approx(factor, rel=0.15)
+
+
+@pytest.mark.parametrize("counts", [[4, 4, 4], [1, 2, 9], [1, 1, 1]])
+@pytest.mark.parametrize("passes", [0, 2])
+def test_logits_are_weighted_by_what_is_held_out(
+    counts: list[int], passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "PRIOR", PRIOR)
+    monkeypatch.setattr(auto, "CANDIDATES", (Prototype(), Ridge()))
+    (one, labels, queries, _), (other, *_) = feature_task(counts), feature_task(counts, seed=1, noise=4.0)
+    head = Auto(passes, networks=2)
+    views = [torch.cat([other, one], 1) + 0.1 * n for n in range(len(head.views.support))]
+    every = labels.repeat(len(views))
+    found = head.fit(torch.cat(views), every, 3)
+    query = [head.views.support.index(view) for view in head.views.query]
+    held = held_out_logits(auto.CANDIDATES, torch.stack(views), labels, 3, 2, query)
+    expected = factors(PRIOR, *held, len(labels) / 3)
+    torch.testing.assert_close(found.weights, expected)
+    fitted = [
+        [candidate.fit(part, every, 3) for candidate in auto.CANDIDATES] for part in torch.cat(views).chunk(2, dim=1)
+    ]
+    terms = [expected[k, h] * fitted[k][h](queries).log_softmax(1) for k in (0, 1) for h in (0, 1)]
+    torch.testing.assert_close(found(torch.cat([queries, queries], 1)), torch.stack(terms).sum(0))
 
 
 def test_the_prior_decides_where_nothing_is_held_out() -> None:
     head = Auto(0, networks=2)
     lone, many = [feature_task([1] * 4, dim=12, seed=seed) for seed in (0, 1)], feature_task([5] * 4, dim=12)
-    first, second = (weights_of(head.fit(features, labels, 4)) for features, labels, *_ in lone)
+    first, second = (head.fit(features, labels, 4).weights for features, labels, *_ in lone)
     torch.testing.assert_close(first, second)
-    torch.testing.assert_close(weights_of(head.after_tuning().fit(lone[0][0], lone[0][1], 4)), first)
+    torch.testing.assert_close(head.after_tuning().fit(lone[0][0], lone[0][1], 4).weights, first)
     other = feature_task([5] * 4, dim=12, seed=1)
-    tuned = [weights_of(head.after_tuning().fit(features, labels, 4)) for features, labels, *_ in (many, other)]
+    tuned = [head.after_tuning().fit(features, labels, 4).weights for features, labels, *_ in (many, other)]
     torch.testing.assert_close(*tuned)
-    assert not torch.allclose(weights_of(head.fit(many[0], many[1], 4)), tuned[0], atol=1e-4)
+    assert not torch.allclose(head.fit(many[0], many[1], 4).weights, tuned[0], atol=1e-4)
 
 
 def test_a_network_whose_features_are_noise_gets_less_weight() -> None:
@@ -146,11 +188,12 @@ def test_a_network_whose_features_are_noise_gets_less_weight() -> None:
     noise = torch.randn(clusters.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     head = Auto(0, networks=2)
 
-    def share(*features: Tensor) -> float:
-        return float(weights_of(head.fit(torch.cat(features, 1), labels, 3))[0].sum())
+    def share(head: Auto, *features: Tensor) -> float:
+        weights = head.fit(torch.cat(features, 1), labels, 3).weights
+        return float(weights[0].sum() / weights.sum())
 
-    prior = float(weights_of(head.after_tuning().fit(torch.cat([noise, noise], 1), labels, 3))[0].sum())
-    assert share(noise, clusters) < prior < share(clusters, noise)
+    prior = share(head.after_tuning(), noise, noise)
+    assert share(head, noise, clusters) < prior < share(head, clusters, noise)
 
 
 def test_weights_do_not_depend_on_the_order_of_classes_or_of_other_classes_images() -> None:
@@ -178,10 +221,7 @@ def test_features_come_in_its_views(passes: int) -> None:
         head.fit(features[:4], torch.tensor([0, 1, 2, 2]), 3)
 
 
-def test_views_are_no_further_images_to_hold_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The evidence grows with images, not with views of them; a lone image is not held out in another view."""
-    monkeypatch.setattr(auto, "PRIOR", SMALL_PRIOR)
-    monkeypatch.setattr(auto, "CANDIDATES", (Prototype(), Ridge()))
+def test_a_lone_image_is_not_held_out_in_another_view() -> None:
     lone, labels, *_ = feature_task([1, 1, 1])
     views = len(Views.of(2).support)
     once, thrice = Auto(0).fit(lone, labels, 3), Auto(2).fit(lone.repeat(views, 1), labels.repeat(views), 3)
@@ -200,4 +240,9 @@ def test_settings() -> None:
 
 def test_the_prior_has_numbers_for_each_candidate() -> None:
     assert len(auto.PRIOR.scales) == len(auto.PRIOR.heads) == len(auto.CANDIDATES)
-    assert min(auto.PRIOR.scales) > 0
+    assert auto.PRIOR.spread >= 0
+
+
+def test_a_prior_is_written_down_with_three_digits() -> None:
+    found = replace(PRIOR, frozen=-0.70004).rounded()
+    assert found == replace(PRIOR, scales=(-0.693, 0.693))

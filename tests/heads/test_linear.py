@@ -51,7 +51,7 @@ def test_lda_has_the_discriminants_of_the_shrunk_covariance(head: LDA, dim: int)
     images = head.shrinkage * dim
     covariance = (scatter + images * variance * torch.eye(dim, dtype=x.dtype)) / (len(x) - 3 + images)
     difference = q[:, None] - means
-    expected = -0.5 * head.scale * (difference @ torch.linalg.inv(covariance) * difference).sum(2)
+    expected = -0.5 * head.scale / dim * (difference @ torch.linalg.inv(covariance) * difference).sum(2)
     found = head.fit(features, labels, 3)
     # log-likelihoods but for what all classes share
     torch.testing.assert_close(found(queries).log_softmax(1), expected.log_softmax(1), rtol=1e-8, atol=1e-8)
