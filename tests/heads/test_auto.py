@@ -5,6 +5,7 @@ Nothing here depends on which heads are candidates, or on the numbers of the pri
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,18 +22,21 @@ from smat.plugins import describe, restore
 from smat.rng import seeded_torch
 
 
-@given(st.lists(st.integers(1, 13), min_size=2, max_size=6), st.integers(2, 6), st.randoms())
-def test_every_part_has_each_class_as_evenly_as_can_be(counts: list[int], parts: int, random) -> None:
+@given(st.lists(st.integers(1, 13), min_size=2, max_size=6), st.booleans(), st.randoms())
+def test_every_part_has_each_class_as_evenly_as_can_be(counts: list[int], many: bool, random) -> None:
+    counts = [*counts, auto.MANY] if many else counts
+    parts = auto.FEWER_FOLDS if many else auto.FOLDS
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     random.shuffle(labels)
     given_labels = torch.tensor(labels)
-    found = folds(given_labels, len(counts), parts)
+    found = folds(given_labels, len(counts))
     for label, count in enumerate(counts):
         own = found[given_labels == label]
         if count == 1:
             assert own.tolist() == [-1]  # nothing would be left of the class
             continue
         held = torch.bincount(own, minlength=parts)
+        assert len(held) == parts
         assert int(held.sum()) == count
         assert int(held.max() - held.min()) <= 1
         assert int(held.max()) < count
@@ -243,6 +247,7 @@ def test_the_prior_has_numbers_for_each_candidate() -> None:
     assert auto.PRIOR.spread >= 0
 
 
-def test_a_prior_is_written_down_with_three_digits() -> None:
-    found = replace(PRIOR, frozen=-0.70004).rounded()
-    assert found == replace(PRIOR, scales=(-0.693, 0.693))
+def test_a_prior_is_written_down_with_three_digits(tmp_path: Path) -> None:
+    replace(PRIOR, frozen=-0.70004).write(tmp_path / "prior.json")
+    assert Prior.read(tmp_path / "prior.json") == replace(PRIOR, scales=(-0.693, 0.693))
+    assert Prior.read(auto.PRIOR_FILE) == auto.PRIOR
