@@ -22,12 +22,14 @@ from smat.plugins import describe, restore
 from smat.rng import seeded_torch
 
 
-@given(st.lists(st.integers(1, 13) | st.integers(90, 110), min_size=2, max_size=6), st.randoms())
-def test_every_part_has_each_class_as_evenly_as_can_be(counts: list[int], random) -> None:
+@given(st.lists(st.integers(1, 13), min_size=2, max_size=6), st.booleans(), st.randoms())
+def test_every_part_has_each_class_as_evenly_as_can_be(counts: list[int], many: bool, random) -> None:
+    counts = [*counts, auto.MANY] if many else counts
+    parts = auto.FEWER_FOLDS if many else auto.FOLDS
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     random.shuffle(labels)
     given_labels = torch.tensor(labels)
-    found, parts = folds(given_labels, len(counts)), 5 if len(labels) <= 200 else 2
+    found = folds(given_labels, len(counts))
     for label, count in enumerate(counts):
         own = found[given_labels == label]
         if count == 1:
@@ -246,6 +248,6 @@ def test_the_prior_has_numbers_for_each_candidate() -> None:
 
 
 def test_a_prior_is_written_down_with_three_digits(tmp_path: Path) -> None:
-    found = replace(PRIOR, frozen=torch.tensor(-0.70004), heads=torch.tensor([0.3, -0.2]))
-    found.write(tmp_path / "prior.json")
-    assert Prior.read(tmp_path / "prior.json") == replace(PRIOR, frozen=-0.7, heads=(0.3, -0.2))
+    replace(PRIOR, frozen=-0.70004).write(tmp_path / "prior.json")
+    assert Prior.read(tmp_path / "prior.json") == replace(PRIOR, scales=(-0.693, 0.693))
+    assert Prior.read(auto.PRIOR_FILE) == auto.PRIOR
