@@ -124,7 +124,8 @@ class Entrant:
         if apart := [name for each in (source, *chosen_by) for name in each.tracks_apart]:
             protocol["tracks_apart"] = apart
         if self.head:
-            protocol["head"] = describe(self.head)
+            version = {"version": self.head.version} if self.head.version else {}
+            protocol["head"] = describe(self.head) | version
         if self.strengths != FULL:
             protocol["strengths"] = [str(strength) for strength in self.strengths]
         if self.tuner.trains:

@@ -1,5 +1,6 @@
 """A head that fits itself to the task: heads and networks weighed by how well they do on images that are held out."""
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -134,6 +135,7 @@ class Auto(Head):
     weigh: bool = True
 
     differentiable = False
+    version = hashlib.sha256(repr((CANDIDATES, PRIOR)).encode()).hexdigest()[:8]
 
     def __post_init__(self) -> None:
         Views.of(self.passes)  # raises for another number

@@ -38,10 +38,12 @@ class Head(Plugin, ABC):
             needs it; fine-tuning goes through class means where it is not.
         views: what passes through the network of each image. With several views of a support image, `fit` gets the
             features of all first views, then of all second ones, and so on, and the labels as often.
+        version: what its classifiers depend on beside its settings, such as learned numbers that come with it.
     """
 
     differentiable: bool = True
     views: Views = ONE_VIEW
+    version: str = ""
 
     @abstractmethod
     def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Classifier:
