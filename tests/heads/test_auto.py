@@ -200,6 +200,17 @@ def test_a_network_whose_features_are_noise_gets_less_weight() -> None:
     assert share(head, noise, clusters) < prior < share(head, clusters, noise)
 
 
+def test_a_network_with_next_to_no_weight_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels, *_ = feature_task([5, 5, 5], dim=12)
+    head = Auto(0, networks=2)
+    assert head.fit(features, labels, 3).used == [0, 1]
+    for frozen, used in ((-20.0, [1]), (20.0, [0])):
+        monkeypatch.setattr(auto, "PRIOR", replace(auto.PRIOR, frozen=frozen))
+        found = head.after_tuning().fit(features, labels, 3)
+        assert found.used == used
+        assert found.without_unused().networks == 1
+
+
 def test_weights_do_not_depend_on_the_order_of_classes_or_of_other_classes_images() -> None:
     """The order within a class does matter: it says which images are held out together."""
     features, labels, queries, _ = feature_task([4, 2, 7])

@@ -108,6 +108,8 @@ class Prior:
 
 
 CANDIDATES: tuple[Head, ...] = (Ridge(), LDA(0.2), LDA(0.5), LDA(2.0), LDA(8.0))
+NEGLIGIBLE = 0.02
+"""Share of all weights below which a network has no say, so that no image needs to pass through it."""
 PRIOR_FILE = Path(__file__).with_name("prior.json")
 PRIOR = Prior.read(PRIOR_FILE)
 
@@ -166,7 +168,9 @@ class Auto(Head):
         held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query)
         if not self.weigh:
             held, held_labels = held[:, :, :0], held_labels[:0]
-        return Mixture(fitted, factors(PRIOR, held, held_labels, images / way)).to(features)
+        weights = factors(PRIOR, held, held_labels, images / way)
+        weights[weights.sum(1) < NEGLIGIBLE * weights.sum()] = 0
+        return Mixture(fitted, weights).to(features)
 
     def for_networks(self, networks: int) -> "Auto":
         """The head for so many networks."""

@@ -93,6 +93,11 @@ class Each(Head):
         """Those of the head."""
         return self.head.views
 
+    @property
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the head."""
+        return self.head.version
+
     def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
         """The head on each network."""
         fitted = [[self.head.fit(part, labels, way)] for part in features.chunk(self.networks, dim=1)]
@@ -126,6 +131,11 @@ class InViews(Head):
     def differentiable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the head."""
         return self.head.differentiable
+
+    @property
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the head."""
+        return self.head.version
 
     @property
     def views(self) -> Views:  # pyright: ignore[reportIncompatibleVariableOverride]
