@@ -164,10 +164,10 @@ class Auto(Head):
         parts = features.double().chunk(self.networks, dim=1)
         fitted = [[head.fit(part, labels, way) for head in CANDIDATES] for part in parts]
         by_view, labels = features.double().view(views, images, -1), labels[:images]
-        query = [self.views.support.index(view) for view in self.views.query]
-        held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query)
-        if not self.weigh:
-            held, held_labels = held[:, :, :0], held_labels[:0]
+        held, held_labels = by_view.new_zeros(self.networks, len(CANDIDATES), 0, way), labels[:0]
+        if self.weigh:
+            query = [self.views.support.index(view) for view in self.views.query]
+            held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query)
         weights = factors(PRIOR, held, held_labels, images / way)
         weights[weights.sum(1) < NEGLIGIBLE * weights.sum()] = 0
         return Mixture(fitted, weights).to(features)
