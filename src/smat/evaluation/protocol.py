@@ -130,6 +130,7 @@ class EpisodeFeatures(TaskFeatures):
         self.episode, self.frozen = episode, frozen
         self.frozen_support = frozen(episode)[: len(episode.support)]
         self._merged: dict[int, Tensor] = {}
+        self._networks: dict[Hashable, FeatureNetwork] = {}
 
     def of_fixed(
         self, network: FixedFeatures, views: Views
@@ -152,14 +153,15 @@ class EpisodeFeatures(TaskFeatures):
             strengths: how far each network goes from the frozen one to the merged one.
             views: of the images.
         """
-        networks: dict[Hashable, FeatureNetwork] = {}
-        for strength in strengths:
-            if strength == NONE:
-                networks[self.frozen] = self.frozen.network
-            else:
-                vector = strength.apply(pool.pretrained, self._merged_by(pool, precision), pool.layout)
-                networks[id(pool), strength] = pool.network(vector, precision)
-        return self.of(networks, views)
+        keys = [self.frozen if strength == NONE else (id(pool), strength) for strength in strengths]
+        for key, strength in zip(keys, strengths, strict=True):
+            if key not in self._networks:
+                self._networks[key] = self.frozen.network if strength == NONE else self._at(pool, precision, strength)
+        return self.of({key: self._networks[key] for key in keys}, views)
+
+    def _at(self, pool: SparseInterpolatedExperts, precision: NetworkPrecision, strength: Strength) -> FeatureNetwork:
+        vector = strength.apply(pool.pretrained, self._merged_by(pool, precision), pool.layout)
+        return pool.network(vector, precision)
 
     def _merged_by(self, pool: SparseInterpolatedExperts, precision: NetworkPrecision) -> Tensor:
         if id(pool) not in self._merged:

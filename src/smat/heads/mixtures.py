@@ -75,7 +75,27 @@ class Average(Head):
 
 
 @dataclass(frozen=True)
-class Each(Head):
+class AroundHead(Head):
+    """What is made of another head.
+
+    Attributes:
+        head: the other head.
+    """
+
+    head: Head = Prototype()
+
+    @property
+    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the head."""
+        return self.head.version
+
+    def after_tuning(self) -> "AroundHead":
+        """With the head for a network that has been tuned."""
+        return replace(self, head=self.head.after_tuning())
+
+
+@dataclass(frozen=True)
+class Each(AroundHead):
     """Mean log-probabilities of a head on each of several networks; without it, they give a head one long feature.
 
     Attributes:
@@ -83,7 +103,6 @@ class Each(Head):
         networks: number of networks whose features come side by side.
     """
 
-    head: Head = Prototype()
     networks: int = 1
 
     differentiable = False
@@ -92,11 +111,6 @@ class Each(Head):
     def views(self) -> Views:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Those of the head."""
         return self.head.views
-
-    @property
-    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the head."""
-        return self.head.version
 
     def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
         """The head on each network."""
@@ -107,13 +121,9 @@ class Each(Head):
         """The head for so many networks."""
         return replace(self, networks=networks)
 
-    def after_tuning(self) -> "Each":
-        """With the head for a network that has been tuned."""
-        return replace(self, head=self.head.after_tuning())
-
 
 @dataclass(frozen=True)
-class InViews(Head):
+class InViews(AroundHead):
     """A head in several views of each image: more examples of each class, and an average for what is classified.
 
     Attributes:
@@ -121,7 +131,6 @@ class InViews(Head):
         passes: passes through a network that a query image takes: 1, 2 or 4.
     """
 
-    head: Head = Prototype()
     passes: int = 2
 
     def __post_init__(self) -> None:
@@ -131,11 +140,6 @@ class InViews(Head):
     def differentiable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the head."""
         return self.head.differentiable
-
-    @property
-    def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of the head."""
-        return self.head.version
 
     @property
     def views(self) -> Views:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -149,7 +153,3 @@ class InViews(Head):
     def for_networks(self, networks: int) -> "InViews":
         """The head for so many networks."""
         return replace(self, head=self.head.for_networks(networks))
-
-    def after_tuning(self) -> "InViews":
-        """With the head for a network that has been tuned."""
-        return replace(self, head=self.head.after_tuning())
