@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.markup import escape
 from smat.cli.commands import command_of
 from smat.cli.parser import build_parser, recipe_of, settings_of
 from smat.errors import SmatError, SomethingWrong
+from smat.left_out import LeftOut, collecting
 from smat.options import underscored
 
 
@@ -32,6 +34,18 @@ def _run(arguments: list[str]) -> Any:
     return recipe(**values)
 
 
+@contextmanager
+def _saying_what_was_left_out(console: Console) -> Iterator[None]:
+    """One line for each reason that something was not used for, at the end."""
+    entries: list[LeftOut] = []
+    try:
+        with collecting() as entries:
+            yield
+    finally:
+        for entry in entries:
+            console.print(f"[yellow]{escape(str(entry))}[/]", highlight=False, soft_wrap=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
@@ -45,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("smat").setLevel(logging.INFO)
     console = Console(stderr=True)
     try:
-        _run(arguments)
+        with _saying_what_was_left_out(console):
+            _run(arguments)
     except SomethingWrong as error:
         console.print(f"[bold red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
         raise SystemExit(1) from error
