@@ -66,14 +66,25 @@ class Checkpoint:
 
     def normalisation(self) -> tuple[Triple, Triple] | None:
         """Mean and standard deviation from `preprocessor_config.json` or the like, None without one."""
-        values: Mapping[str, Any] | None = self._json("preprocessor_config.json")
-        if values is None:
-            values = (self._json("processor_config.json") or {}).get("image_processor")
+        values = self._preprocessor()
         if values is None:
             return None
         if values.get("do_normalize") is False:
             return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         return _three(values.get("image_mean", IMAGENET_MEAN)), _three(values.get("image_std", IMAGENET_STD))
+
+    def crop_size(self) -> int | None:
+        """Side in pixels of the square that images are cropped to, from the same file; None where they are not."""
+        values = self._preprocessor() or {}
+        crop = values.get("crop_size") if values.get("do_center_crop", True) else None
+        sides = {crop.get("height"), crop.get("width")} if isinstance(crop, dict) else {crop}
+        (side,) = sides if len(sides) == 1 else (None,)
+        return side if type(side) is int and side > 0 else None
+
+    def _preprocessor(self) -> Mapping[str, Any] | None:
+        """What is done to images, None where no file says it."""
+        values = self._json("preprocessor_config.json")
+        return (self._json("processor_config.json") or {}).get("image_processor") if values is None else values
 
     def _json(self, file: str) -> dict[str, Any] | None:
         path = self._path(file)
