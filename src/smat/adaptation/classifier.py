@@ -22,7 +22,7 @@ from smat.adaptation.learning_rate import cross_validated_lr
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
 from smat.adaptation.settings import FineTuneConfig, LearningRate, check_learning_rate, default_grid
 from smat.adaptation.tuners import FineTuner
-from smat.backbones import BackboneSpec
+from smat.backbones import BackboneSpec, ImageOptions
 from smat.domains import load_image
 from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
@@ -51,6 +51,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: `"auto"`, `"cpu"` or `"cuda"`.
         batch_size: images that pass through the network at a time.
         margin: side of the square that images are cut to over the image size; that of the model's training by default.
+        image_size: side of the images in pixels, where the model is a backbone by name; by default that of its
+            checkpoint.
+        mean: mean of red, green and blue that such a backbone's images are normalised with, or one number; by default
+            that of its checkpoint.
+        std: standard deviation of the colours, likewise.
         head: what classifies the features: a `Head`, or its name: `"auto"` fits itself to the images; `"prototype"` is
             the nearest class mean; `"ridge"`, `"logistic"`, `"lda"`, `"knn"` and `"average"` are what they say. With
             `:1`, `:2` or `:4` after the name, an image passes through the network so many times, in as many views;
@@ -96,6 +101,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: Device = "auto",
         batch_size: int = 64,
         margin: float | None = None,
+        image_size: int | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         head: Head | str | None = "auto",
         strengths: Sequence[float] = (1.0,),
         adapt: Kind | FineTuner = "none",
@@ -112,6 +120,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.batch_size = batch_size
         self.margin = margin
+        self.image_size = image_size
+        self.mean = mean
+        self.std = std
         self.head = head
         self.strengths = strengths
         self.adapt = adapt
@@ -154,7 +165,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             )
         device = pick_device(self.device)
         precision = resolve_precision(self.precision, device)
-        pool = open_model(self.model, device, self.allow_imports)
+        pool = open_model(self.model, device, self.allow_imports, ImageOptions(self.image_size, self.mean, self.std))
         device, spec = pool.pretrained.device, pool.backbone.spec
         support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):

@@ -21,7 +21,7 @@ def image_model(model_type: str) -> type[PreTrainedModel] | None:
     Detectors are none, and neither are timm's networks within transformers: they are loaded by `timm:NAME`.
     """
     try:
-        network = MODEL_MAPPING[CONFIG_MAPPING[model_type]]
+        network: Any = MODEL_MAPPING[CONFIG_MAPPING[model_type]]
         alone = network.main_input_name == "pixel_values"
     except (KeyError, ValueError, ImportError, AttributeError):  # none, or one of a package that is missing
         return None

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from smat.backbones import Backbone, load
 from smat.domains import DomainConfig
 from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
@@ -40,6 +41,9 @@ class TrainConfig:
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
             a function or class of your own that gives a network.
         image_size: side of the backbone's images in pixels; by default that of its checkpoint.
+        mean: mean that the red, green and blue of images, in 0..1, are normalised with, or one number for all three; by
+            default that of the backbone's checkpoint.
+        std: standard deviation of the colours, likewise.
         splits: splits file for all domains; by default the one beside each.
         skip_bad: go on without images that cannot be read.
         episodes: ways, shots and images of the training tasks.
@@ -54,6 +58,8 @@ class TrainConfig:
     domains: list[str | DomainConfig]
     backbone: str = "pocket"
     image_size: int | None = None
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
     splits: str | None = None
     skip_bad: bool = False
     episodes: EpisodeConfig = EpisodeConfig()
@@ -63,6 +69,10 @@ class TrainConfig:
     workers: int = 1
     accelerator: str = "auto"
     devices: int = 1
+
+    def load_backbone(self) -> Backbone:
+        """The pre-trained network; raises as `smat.backbones.load`."""
+        return load(self.backbone, image_size=self.image_size, mean=self.mean, std=self.std)
 
     def resolved(self) -> "TrainConfig":
         """With `compat` carried out in the settings that it stands for."""

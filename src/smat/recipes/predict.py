@@ -25,6 +25,7 @@ from smat.adaptation import (
     open_model,
     pick_device,
 )
+from smat.backbones import ImageOptions
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.episodes import TransformConfig
 from smat.errors import DataError
@@ -64,6 +65,7 @@ def predict(
     support: str,
     query: str,
     output: str = "predictions.csv",
+    image_options: ImageOptions = ImageOptions(),
     margin: float | None = None,
     skip_bad: bool = False,
     head: Head | str = "auto",
@@ -87,6 +89,7 @@ def predict(
         query: folder of images to label, with those in folders within it. If these are class folders as in support,
             their names are compared with the labels, and the accuracy is printed.
         output: CSV file to write: file, label, and the probability of each class.
+        image_options: size and normalisation of the images, where the checkpoint is a backbone.
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             by default that of the checkpoint's training.
         skip_bad: go on without images that cannot be read.
@@ -120,7 +123,7 @@ def predict(
     console = Console()
     path = check_writable(output)
     names, queries = _folders(support, query)
-    pool = open_model(checkpoint, pick_device(device), allow_imports)
+    pool = open_model(checkpoint, pick_device(device), allow_imports, image_options)
     spec = pool.backbone.spec
     transforms = TransformConfig(margin=spec.margin if margin is None else margin)
     reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad)

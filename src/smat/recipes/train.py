@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 from lightning.fabric import Fabric, seed_everything
 
-from smat import backbones
 from smat.domains import DomainConfig, open_domains
 from smat.errors import CheckpointError, CollapseError, ConfigError
 from smat.experts import SparseInterpolatedExperts
@@ -68,7 +67,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
     config = fabric.broadcast(config)  # one for all processes: each might find another precision
     seed_everything(config.tuning.seed, verbose=False)
     domains = open_domains(config.domains, splits=config.splits, skip_bad=config.skip_bad)
-    backbone = backbones.load(config.backbone, image_size=config.image_size)
+    backbone = config.load_backbone()
     record = {
         "versions": versions("torch", "transformers", "lightning", "kornia", "datasets")
         | {"python": platform.python_version()},

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from smat import backbones
 from smat.adaptation import Device, ExpertTuner, FineTuner, open_model, pick_device
 from smat.backbones import BackboneSpec
 from smat.domains import open_domains
@@ -53,7 +52,7 @@ class Workshop:
 
     def open_backbone(self) -> SparseInterpolatedExperts:
         """The backbone of the base configuration, as a pool without experts."""
-        backbone = backbones.load(self.base.backbone, image_size=self.base.image_size)
+        backbone = self.base.load_backbone()
         return open_model(backbone, pick_device(self.device)).eval()
 
     def open(self, setting: Setting, seed: int) -> SparseInterpolatedExperts:
