@@ -12,6 +12,7 @@ from passes import count_passes
 from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
 from smat.heads import Ridge
+from smat.left_out import collecting
 from smat.recipes.predict import predict
 from tiny_checkpoint import save_checkpoint
 
@@ -173,3 +174,25 @@ def test_the_frozen_network_sees_support_images_once(
     support, query, noise = 3 * 2, 3 * 4, 2
     assert [text for text, _ in tables] == [tables[0][0]] * 3
     assert [passed for _, passed in tables] == [2 * support + query + extra for extra in (0, noise, noise - support)]
+
+
+@pytest.mark.parametrize("adapt", ["full", "lora", "weights", "gates"])
+def test_nothing_is_called_fine_tuned_that_was_not(
+    checkpoint: str, folders: dict[str, Any], adapt: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in Path(folders["support"]).rglob("1.png"):
+        file.unlink()
+    plain = predict(checkpoint, **folders).probabilities
+    with collecting() as entries:
+        found = predict(checkpoint, adapt=adapt, **folders).probabilities
+    np.testing.assert_array_equal(found, plain)
+    assert "fine-tuned" not in capsys.readouterr().out
+    (said,) = map(str, entries)
+    assert said.startswith(
+        "1 setting was left out: nothing was fine-tuned, since a learning rate cannot be chosen from"
+    )
+    assert "--learning-rate" in said
+    assert f"adapt {adapt}" in said
+    with collecting() as entries:
+        predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=1, **folders)
+    assert not entries

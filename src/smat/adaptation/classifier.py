@@ -18,7 +18,7 @@ from torch import Tensor
 from smat.adaptation.averaging import TaskModels, averaged
 from smat.adaptation.expert_tuners import Kind, make_tuner
 from smat.adaptation.finetune import FineTuning
-from smat.adaptation.learning_rate import cross_validated_lr
+from smat.adaptation.learning_rate import cross_validated_lr, why_untuned
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
 from smat.adaptation.settings import FineTuneConfig, LearningRate, check_learning_rate, default_grid
 from smat.adaptation.tuners import FineTuner
@@ -28,6 +28,7 @@ from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
 from smat.experts import FeatureCache, Strength, cached
 from smat.heads import Head, TaskModel, make_head, specialise
+from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
 
 
@@ -181,6 +182,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         rate = 0.0
         if tuning.tuner.trains:
             task_model, rate = self._adapted(task_model.eval(), tuning)
+            if not task_model.tuned:
+                leave_out("setting", why_untuned(tuning, self.learning_rate), [f"adapt {tuning.tuner.name}"])
         self.classes_, self.learning_rate_, self.task_model_ = classes, rate, task_model.eval()
         return self
 

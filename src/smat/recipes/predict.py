@@ -146,8 +146,8 @@ def predict(
     if reader.usable:
         _check_left(names, labelled, support)
         classifier.fit(list(labelled.values()), [names[file] for file in labelled])
-        if (tuner := make_tuner(adapt)).trains:
-            console.print(_fine_tuning(tuner, steps, classifier))
+        if classifier.task_model_.tuned:
+            console.print(_fine_tuning(make_tuner(adapt), steps, classifier))
     files, parts = [], []
     for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
         images = reader.read(queries[start : start + BATCH])
