@@ -98,7 +98,9 @@ def read_layout(folder: str | Path, *, stay_inside: bool = False) -> Layout:
     if not tops:
         raise DataError(_nothing(root, top, scan))
     said = _said_classes(top, scan)
-    splits = {id(tree): split for tree in tops if (split := split_of(tree.name)) and tree.name not in said}
+    splits: dict[int, Split] = {
+        id(tree): split for tree in tops if (split := split_of(tree.name)) and tree.name not in said
+    }
     named = [tree for tree in tops if id(tree) in splits]
     others = [tree for tree in tops if id(tree) not in splits]
     divided = [tree for tree in named if tree.populated()]
