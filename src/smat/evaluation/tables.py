@@ -110,6 +110,7 @@ CSV_HEADER = (
     "against",
     "difference",
     "difference_half_width",
+    "difference_p_holm",
     "calibration_error",
 )
 
@@ -137,6 +138,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                         comparison.against if difference else "",
                         difference.mean if difference else "",
                         difference.half_width if difference else "",
+                        "" if entry.p_value is None else entry.p_value,
                         entry.calibration_error,
                     )
                 )
