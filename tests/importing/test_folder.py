@@ -39,6 +39,18 @@ def test_class_folders_become_a_domain_for_testing(tmp_path: Path) -> None:
     assert domain.encoded(0) == (tmp_path / "birds" / "Weiß kopf" / "0.png").read_bytes()
 
 
+def test_images_of_other_formats_are_refused_by_name(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "birds", CLASSES) / "owl"
+    for name in ("a.jpe", "b.JP2"):
+        noise(1).save(folder / name, "JPEG2000" if name.endswith("2") else "JPEG")
+    (folder / "c.NEF").write_bytes(b"raw")
+    [listing] = list_sources("folder", tmp_path / "birds")
+    imported = import_domain(listing, tmp_path / "out")
+    assert imported.classes["owl"] == 3
+    [refused] = imported.refused
+    assert str(refused) == "owl/c.NEF: .nef files are a camera's raw data: convert them to JPEG or PNG"
+
+
 def test_folders_of_splits_divide_the_classes(tmp_path: Path) -> None:
     for split, classes in (("train", {"a": 2, "b": 1}), ("valid", {"c": 1}), ("test", {"d": 2})):
         write_folders(tmp_path / "x" / split, classes)

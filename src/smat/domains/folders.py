@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from smat.domains.formats import IMAGE_SUFFIXES
 from smat.errors import DataError
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """The split that a folder of this name holds."""

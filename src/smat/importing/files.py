@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from smat.domains.folders import IMAGE_SUFFIXES
+from smat.domains.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES, why_unread
 from smat.domains.imported import Refused
 from smat.importing.listing import Found, Part
 
@@ -44,12 +44,15 @@ def class_files(folder: Path, root: Path) -> tuple[list[Path], list[Refused]]:
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         for name in [*names, *links]:
             path = Path(place, name)
-            if name.startswith(".") or (name in names and path.suffix.lower() not in IMAGE_SUFFIXES):
+            suffix = path.suffix.lower() if name in names else ""
+            if name.startswith(".") or (name in names and suffix not in IMAGE_SUFFIXES | UNREAD_SUFFIXES):
                 continue
             if path.is_symlink() and not inside(root, path):
                 refused.append(Refused(shown(path, root), "it is a symbolic link that leaves the source folder"))
             elif name in links:
                 refused.append(Refused(shown(path, root), "links to folders within a class are not followed"))
+            elif suffix in UNREAD_SUFFIXES:
+                refused.append(Refused(shown(path, root), why_unread(suffix)))
             else:
                 files.append(path)
     return sorted(files, key=str), sorted(refused, key=str)  # paths as keys would cost a kilobyte each

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from smat.domains.domain import SPLITS
-from smat.domains.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS, class_folders, split_folders
+from smat.domains.folders import SPLIT_FOLDERS, class_folders, split_folders
+from smat.domains.formats import IMAGE_SUFFIXES
 from smat.domains.imported import Refused
 from smat.domains.splits import check_known, splits_beside
 from smat.errors import DataError
