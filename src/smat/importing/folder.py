@@ -4,7 +4,7 @@ from pathlib import Path
 
 from smat.domains.domain import SPLITS
 from smat.domains.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS, class_folders, split_folders
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.domains.splits import check_known, splits_beside
 from smat.errors import DataError
 from smat.importing.files import class_files, file_parts, printable, read_file_part
@@ -49,9 +49,9 @@ class Folder(Kind):
                 images.setdefault(name, []).extend(files)
                 splits.setdefault(SPLIT_FOLDERS[top.name] if divided else "test", []).append(name)
         if not images:
-            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
             raise DataError(
-                f"no class folders with images in '{root}'; give a folder that holds one for each class{wrong}"
+                f"no class folders with images in '{root}'; give a folder that holds one for each class"
+                f"{listed(refused)}"
             )
         classes = tuple(sorted(images))
         parts = [part for label, name in enumerate(classes) for part in file_parts(label, root, images[name])]
