@@ -35,7 +35,7 @@ def write_tables(comparisons: Sequence[Comparison], stem: str | Path) -> list[Pa
     )
     paths = table_paths(stem)
     for path, text in zip(paths, texts, strict=True):
-        write_whole(path, text)
+        write_whole(path, text, keep=True)
     return paths
 
 

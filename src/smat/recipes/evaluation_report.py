@@ -45,7 +45,7 @@ def write_report(
         "passes": comparison.passes,
         "rows": [_row(row) for row in rows],
     }
-    write_whole(path, json.dumps(report, indent=1) + "\n")
+    write_whole(path, json.dumps(report, indent=1) + "\n", keep=True)
 
 
 def _summary(line: Line) -> dict[str, Any]:

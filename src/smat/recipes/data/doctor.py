@@ -31,7 +31,7 @@ class DomainsWrong(SomethingWrong):
     """
 
     def __init__(self, message: str, findings: Findings) -> None:
-        super().__init__(message)
+        super().__init__(message, findings)
         self.findings = findings
 
 
