@@ -18,6 +18,7 @@ from smat.domains.columns import ColumnNames
 from smat.domains.domain import Domain, Role
 from smat.domains.hierarchy import ClassGroups
 from smat.domains.images import GREY_MODES, canvas, image_mode, load_image, why_unreadable
+from smat.domains.mirroring import never_mirrored
 from smat.domains.sources import open_table
 from smat.domains.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
 from smat.domains.tables import ImageTable
@@ -233,8 +234,8 @@ def open_domain(
         fractions: shares of train, val and test classes, which are then drawn at random.
         seed: random seed of that draw.
         flip: whether a mirrored image is still of its class. None: as an imported domain says; otherwise yes,
-            unless the images are stored as grey ones, as characters, digits and drawings mostly are. Say False
-            for colour images of signs or text.
+            unless the name is that of a known collection of characters, drawings or signs (see `mirroring`), or the
+            images are stored as grey ones. Say False for colour images of signs or text.
         role: what experiments use it for.
         skip_bad: go on without rows that have no valid label and images that cannot be read; reads every
             image once, here.
@@ -274,7 +275,7 @@ def open_domain(
     role = said_role if role is None else role
     tracks = next((given for given in (tracks, said_tracks, table.tracks) if given is not None), None)
     flip = table.flip if flip is None else flip
-    flip = not _is_grey(table) if flip is None else flip
+    flip = not (never_mirrored(name) or _is_grey(table)) if flip is None else flip
     domain = ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad, tracks=tracks)
     _leave_small(domain, min_images)
     return domain

@@ -28,7 +28,7 @@ from smat.adaptation import (
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.domains.folders import printable
 from smat.episodes import TransformConfig
-from smat.errors import DataError
+from smat.errors import DataError, Interrupted
 from smat.experts import FeatureCache
 from smat.files import check_writable, write_whole
 from smat.heads import Head
@@ -122,6 +122,7 @@ def predict(
     Raises:
         SmatError: if there are no class folders, or an empty one, no query images, images that cannot be read (all are
             listed), a checkpoint that does not fit, a setting that cannot work, or an output that cannot be written.
+        Interrupted: after an interruption, with the labels until then, which are kept in NAME.part.csv beside NAME.csv.
     """
     console = Console()
     path = check_writable(output)
@@ -151,20 +152,37 @@ def predict(
         classifier.fit(list(labelled.values()), [names[file] for file in labelled])
         if (tuner := make_tuner(adapt)).trains:
             console.print(_fine_tuning(tuner, steps, classifier))
-    files, parts = [], []
-    for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
-        images = reader.read(queries[start : start + BATCH])
-        if reader.usable and images:
-            files += list(images)
-            parts.append(classifier.predict_proba(list(images.values())))
+    done: list[tuple[list[Path], np.ndarray]] = []
+
+    def result() -> Predictions:
+        files = [file for some, _ in done for file in some]
+        return _predictions(classifier, files, np.concatenate([part for _, part in done]), Path(query))
+
+    try:
+        for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
+            images = reader.read(queries[start : start + BATCH])
+            if reader.usable and images:
+                done.append((list(images), classifier.predict_proba(list(images.values()))))
+    except KeyboardInterrupt as interruption:
+        if not done:
+            raise
+        raise _kept_in_part(result(), path, len(queries)) from interruption
     reader.report()
-    if not files:
+    if not done:
         raise DataError(f"none of the {len(queries)} images in '{query}' can be read; give images to label")
-    result = _predictions(classifier, files, np.concatenate(parts), Path(query))
-    write_whole(path, _csv(result))
-    _show(result, path, console)
-    _warn_of_known(names, files)
-    return result
+    found = result()
+    _show(found, console)
+    _warn_of_known(names, [file for some, _ in done for file in some])
+    write_whole(path, _csv(found), keep=True)
+    console.print(f"labels and probabilities of all {len(found.files)} images: {path}", soft_wrap=True, markup=False)
+    return found
+
+
+def _kept_in_part(result: Predictions, path: Path, images: int) -> Interrupted:
+    """What is done goes beside the output, which has all images or is not there."""
+    part = path.with_name(f"{path.stem}.part{path.suffix}") if path.is_file() or not path.exists() else path
+    write_whole(part, _csv(result), keep=True)
+    return Interrupted(f"The labels of {len(result.files)} of {images} images are in {part}", result)
 
 
 def _fine_tuning(tuner: FineTuner, steps: int, classifier: FewShotClassifier) -> str:
@@ -283,7 +301,7 @@ def _csv(result: Predictions) -> str:
     return table if table.isascii() else f"\ufeff{table}"
 
 
-def _show(result: Predictions, path: Path, console: Console) -> None:
+def _show(result: Predictions, console: Console) -> None:
     table = Table("file", "label", "probability")
     rows = zip(result.files, result.labels, result.probabilities.max(axis=1), strict=True)
     for _, (file, label, probability) in zip(range(_SHOWN), rows, strict=False):
@@ -302,4 +320,3 @@ def _show(result: Predictions, path: Path, console: Console) -> None:
             soft_wrap=True,
             markup=False,
         )
-    console.print(f"labels and probabilities of all {len(result.files)} images: {path}", soft_wrap=True, markup=False)
