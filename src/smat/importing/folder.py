@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from smat.domains.domain import SPLITS
 from smat.domains.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS, class_folders, split_folders
 from smat.domains.imported import Refused, listed
-from smat.domains.splits import check_known, splits_beside
+from smat.domains.splits import splits_beside
 from smat.errors import DataError
+from smat.importing.class_splits import own_splits
 from smat.importing.files import class_files, file_parts, printable, read_file_part
 from smat.importing.kind import Kind
 from smat.importing.listing import Listing
@@ -57,7 +57,7 @@ class Folder(Kind):
         parts = [part for label, name in enumerate(classes) for part in file_parts(label, root, images[name])]
         name = root.resolve().name
         beside = splits_beside(root, name)
-        by_split, note = _splits(root, name, classes, splits, beside.splits if beside else {}, bool(divided))
+        by_split, notes = own_splits(root, classes, splits if divided else {}, "folders", beside)
         return [
             Listing(
                 name=name,
@@ -67,33 +67,7 @@ class Folder(Kind):
                 read=read_file_part,
                 files=[path for name in classes for path in images[name]],
                 refused=tuple(refused),
-                notes=(note,) if note else (),
+                notes=notes,
                 tracks=beside.tracks if beside else None,
             )
         ]
-
-
-def _splits(
-    source: Path,
-    name: str,
-    classes: tuple[str, ...],
-    found: dict[str, list[str]],
-    given: dict[str, tuple[str, ...]],
-    divided: bool,
-) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Classes by split, and what to say of it; `given`: what the `splits.json` beside the folder says."""
-    total = [label for labels in found.values() for label in labels]
-    if divided and len(total) == len(set(total)):
-        return {split: tuple(found[split]) for split in SPLITS if split in found}, ""
-    joined = (
-        f"its folders {', '.join(found)} divide the images of a class, not the classes: they are joined; " * divided
-    )
-    if given:
-        check_known(given, dict.fromkeys(classes, 1), name)
-        rest = sorted({*classes} - {label for labels in given.values() for label in labels})
-        if not rest:
-            return given, f"{joined}its classes are divided as {source.resolve().parent / 'splits.json'} says"
-        joined += (
-            f"the splits.json beside it says nothing of {len(rest)} classes, such as '{rest[0]}', and is not used; "
-        )
-    return {"test": classes}, f"{joined}all classes are for testing, unless they are given other splits"
