@@ -15,7 +15,9 @@ from smat.importing.csv_lists import Csv
 from smat.importing.cub import Cub
 from smat.importing.files import inside
 from smat.importing.folder import Folder
+from smat.importing.fungi import Fungi
 from smat.importing.gtsrb import Gtsrb
+from smat.importing.ilsvrc import Ilsvrc
 from smat.importing.kind import Kind, Known
 from smat.importing.line_lists import DOMAINNET, DTD, FOOD, PETS
 from smat.importing.listing import EXPECTED, Listing
@@ -48,6 +50,8 @@ KINDS: Mapping[str, Kind] = {
         Cub(),
         Omniglot(),
         QuickDraw(),
+        Ilsvrc(),
+        Fungi(),
     )
 }
 """The kinds of the package, by name."""
