@@ -13,6 +13,7 @@ from smat.importing.cifar import Cifar
 from smat.importing.coco import Coco
 from smat.importing.csv_lists import Csv
 from smat.importing.cub import Cub
+from smat.importing.few_shot_sets import CIFAR_FS, FC100, MINI_IMAGENET, TIERED_IMAGENET
 from smat.importing.files import inside
 from smat.importing.folder import Folder
 from smat.importing.fungi import Fungi
@@ -52,6 +53,10 @@ KINDS: Mapping[str, Kind] = {
         QuickDraw(),
         Ilsvrc(),
         Fungi(),
+        MINI_IMAGENET,
+        TIERED_IMAGENET,
+        CIFAR_FS,
+        FC100,
     )
 }
 """The kinds of the package, by name."""
