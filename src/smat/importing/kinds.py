@@ -11,6 +11,7 @@ from smat.errors import ConfigError, DataError
 from smat.importing.aircraft import AIRCRAFT
 from smat.importing.cifar import Cifar
 from smat.importing.coco import Coco
+from smat.importing.cross_domain import CROP_DISEASE, EUROSAT, ChestX, Isic
 from smat.importing.csv_lists import Csv
 from smat.importing.cub import Cub
 from smat.importing.few_shot_sets import CIFAR_FS, FC100, MINI_IMAGENET, TIERED_IMAGENET
@@ -57,6 +58,10 @@ KINDS: Mapping[str, Kind] = {
         TIERED_IMAGENET,
         CIFAR_FS,
         FC100,
+        CROP_DISEASE,
+        EUROSAT,
+        Isic(),
+        ChestX(),
     )
 }
 """The kinds of the package, by name."""
