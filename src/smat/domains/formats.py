@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from PIL import Image, features
 
-# Named, because Pillow also reads formats by running other programs on them (EPS), and some without a signature (TGA), of
-# which almost any bytes could be. With the feature of Pillow that a build may lack.
+# Named, because Pillow also reads formats by running other programs on them (EPS), and some without a signature (TGA),
+# of which almost any bytes could be. With the feature of Pillow that a build may lack.
 _FORMATS = {
     "AVIF": "avif",
     "BMP": None,
