@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smat.errors import DataError
+from smat.errors import CheckpointError, DataError
 from smat.heads.features import averaged
 from smat.heads.head import Head
 from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
 from smat.heads.views import Views
+from smat.schema import read_json
 
 FOLDS, FEWER_FOLDS, MANY = 5, 2, 200
 """Parts of the support set, of which each is held out in turn; fewer of them where there are more images than `MANY`,
@@ -96,8 +97,7 @@ class Prior:
     @classmethod
     def read(cls, path: Path) -> "Prior":
         """The numbers of a file that `write` wrote."""
-        found = json.loads(path.read_text())
-        return cls(**found | {name: tuple(found[name]) for name in ("scales", "heads")})
+        return read_json(path, cls, CheckpointError, "Install smat again")
 
     def write(self, path: Path) -> None:
         """Write the numbers, which may be tensors, to three digits."""
