@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
@@ -15,23 +16,31 @@ from smat.cli.commands import command_of
 from smat.cli.parser import build_parser, recipe_of, settings_of
 from smat.errors import SmatError, SomethingWrong
 from smat.left_out import LeftOut, collecting
-from smat.options import underscored
+from smat.options import instantiated, underscored
 
 
 def _run(arguments: list[str]) -> Any:
     used, group = command_of(arguments)
     parser = build_parser(used, group)
     given = [underscored(a) for a in arguments]
-    options = parser.instantiate(parser.parse_args(given[1:] if group else given))
+    recipe = recipe_of(used) if used else None
+    kinds = [recipe, *settings_of(recipe).values()] if recipe else []
+    options = instantiated(parser, given[1:] if group else given, _config_files(given), *kinds)
     values = vars(options[options["command"]])
-    command = f"{group} {options['command']}" if group else options["command"]
-    recipe = recipe_of(command)
+    assert recipe  # without a command, the parser has ended this
     del values["config"]
     if "allow_import" in values:
         values["allow_imports"] = values.pop("allow_import")
     for name, kind in settings_of(recipe).items():
         values[name] = kind(**{f.name: values.pop(f.name) for f in fields(kind)})
     return recipe(**values)
+
+
+def _config_files(arguments: list[str]) -> list[str]:
+    """The files that settings come from."""
+    named = [value for option, value in pairwise(arguments) if option == "--config"]
+    named += [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+    return [name for name in named if "\n" not in name and not name.lstrip().startswith("{")]
 
 
 @contextmanager

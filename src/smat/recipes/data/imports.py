@@ -23,12 +23,14 @@ from smat.domains import SPLITS
 from smat.domains.imported import DESCRIPTION, Imported, Refused
 from smat.errors import DataError, Interrupted, NothingImportedError
 from smat.importing import find_kind, import_domain, list_sources
+from smat.schema import Count, Processes, checked_arguments
 
 _SHOWN = 20
 
 
+@checked_arguments
 def data_import(
-    kind: str, source: str, out: str, *, max_side: int = 256, keep: bool = False, processes: int | None = None
+    kind: str, source: str, out: str, *, max_side: Count = 256, keep: bool = False, processes: Processes | None = None
 ) -> list[Imported]:
     """Read a source's files into a folder per domain, which all commands take.
 
