@@ -7,6 +7,7 @@ from argparse import SUPPRESS, Action
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 import docstring_parser
@@ -112,6 +113,21 @@ def recipe_of(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(f"smat.recipes.{module}"), function)
 
 
+def with_settings_of_run(arguments: list[str]) -> list[str]:
+    """The arguments of `train`; a run that is resumed has its own settings where none are given as a file or method."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--out")
+    known.add_argument("--resume", action="store_true")
+    known.add_argument("--config")
+    known.add_argument("--method")
+    given, _ = known.parse_known_args(arguments)
+    settings = Path(given.out or "", "config.yaml")
+    if not given.resume or not given.out or given.config or given.method or not settings.exists():
+        return arguments
+    place = arguments.index("train") + 1
+    return [*arguments[:place], f"--config={settings}", *arguments[place:]]
+
+
 def settings_of(recipe: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of a recipe that are dataclasses of settings, whose fields are options of the command."""
     parameters = inspect.signature(recipe, eval_str=True).parameters.values()
@@ -138,6 +154,12 @@ def _add_arguments(parser: CommandParser, name: str) -> None:
     switches = {p.name: texts_of(recipe).get(p.name) for p in parameters.values() if p.default is False}
     parser.add_argument("--help_all", action=_HelpAll)
     parser.add_argument("--config", action=ConfigFile, help="YAML file of settings; those given after it override it")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=str,
+        help="JSON file for programs: the settings, what the command found, and what was left out and why",
+    )
     if name == "train":
         parser.add_argument(
             "--method",

@@ -2,9 +2,10 @@
 
 from smat.domains.catalogue import DomainConfig, open_domains
 from smat.domains.domain import SPLITS, Domain, Role, Split
-from smat.domains.folders import list_images, read_class_folders
+from smat.domains.folders import list_images
 from smat.domains.image_domain import BadImage, ImageDomain, check_images, open_domain
 from smat.domains.images import ImageSource, canvas, load_image
+from smat.domains.layout import read_class_folders
 
 __all__ = [
     "SPLITS",

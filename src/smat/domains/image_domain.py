@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,9 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from smat.domains.domain import Domain, Role
+from smat.domains.folders import printable
 from smat.domains.hierarchy import ClassGroups
 from smat.domains.images import GREY_MODES, canvas, image_mode, load_image, why_unreadable
 from smat.domains.imported import is_imported
+from smat.domains.mirroring import never_mirrored
 from smat.domains.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
 from smat.domains.tables import ImageTable, folder_table, hub_table, imported_table, parquet_table
 from smat.domains.tracks import GTSRB_TRACKS, NO_TRACKS, check_pattern, find_tracks
@@ -211,8 +212,9 @@ def open_domain(
     """A domain of stored images.
 
     The class splits are the first of these that there are: `splits` or `fractions`; the source's own, of an
-    imported domain or as `train`, `val` and `test` folders; a `splits.json` next to the source that has this
-    domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on.
+    imported domain or as `train`, `val` and `test` folders that divide the classes; a `splits.json` next to the source
+    that has this domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained
+    on.
 
     The role is the first of these that there is: `role`, that of the file `splits`, that of the `splits.json`. The
     pattern of the tracks is found likewise, and after these in an imported domain.
@@ -227,8 +229,8 @@ def open_domain(
         fractions: shares of train, val and test classes, which are then drawn at random.
         seed: random seed of that draw.
         flip: whether a mirrored image is still of its class. None: as an imported domain says; otherwise yes,
-            unless the images are stored as grey ones, as characters, digits and drawings mostly are. Say False
-            for colour images of signs or text.
+            unless the name is that of a known collection of characters, drawings or signs (see `mirroring`), or the
+            images are stored as grey ones. Say False for colour images of signs or text.
         role: what experiments use it for.
         skip_bad: go on without rows that have no valid label and images that cannot be read; reads every
             image once, here.
@@ -256,13 +258,13 @@ def open_domain(
     elif from_file and divided:
         classes = divided
     elif table.splits is not None:
-        classes = _own_splits(table)
+        classes = dict(table.splits)
     else:
         classes = divided or {"test": table.used_names()}
     role = said_role if role is None else role
     tracks = next((given for given in (tracks, said_tracks, table.tracks) if given is not None), None)
     flip = table.flip if flip is None else flip
-    flip = not _is_grey(table) if flip is None else flip
+    flip = not (never_mirrored(name) or _is_grey(table)) if flip is None else flip
     return ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad, tracks=tracks)
 
 
@@ -270,11 +272,11 @@ def _open_table(source: str | Path) -> tuple[ImageTable, Path | None, str]:
     """The table, the path where there is one, and what the domain is called unless it is given a name."""
     path = Path(source)
     if path.is_dir() and is_imported(path):
-        return imported_table(path), path, path.resolve().name
+        return imported_table(path), path, printable(path.resolve().name)
     if path.is_dir():
-        return folder_table(path), path, path.resolve().name
+        return folder_table(path), path, printable(path.resolve().name)
     if path.is_file():
-        return parquet_table(path), path, path.stem
+        return parquet_table(path), path, printable(path.stem)
     hub = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)|([\w-][\w.-]*/[\w.-]+)", str(source))
     if hub and path.suffix != ".parquet":
         origin = hub[1] or hub[2]
@@ -282,19 +284,6 @@ def _open_table(source: str | Path) -> tuple[ImageTable, Path | None, str]:
     raise DataError(
         f"there is no file or folder '{source}'; give a parquet file, a folder of class folders, or hub:owner/name"
     )
-
-
-def _own_splits(table: ImageTable) -> ClassSplits:
-    splits = dict(table.splits or {})
-    times = Counter(label for classes in splits.values() for label in classes)
-    twice = sorted(label for label, count in times.items() if count > 1)
-    if twice:
-        raise DataError(
-            f"'{table.origin}' has {len(twice)} classes in more than one of its folders {', '.join(splits)}, "
-            f"such as '{twice[0]}': they divide images, not classes. Say in a splits file (splits), or in a "
-            "configuration or Python by fractions, what each class is for: its images are then joined"
-        )
-    return splits
 
 
 def _is_grey(table: ImageTable) -> bool:

@@ -9,10 +9,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from smat.domains.formats import FORMATS
 from smat.errors import DataError
 
-# Named, because Pillow also reads formats by running other programs on them (EPS).
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray

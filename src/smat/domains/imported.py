@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -18,6 +19,7 @@ IMAGES = "images.arrow"
 DESCRIPTION = "domain.json"
 PROGRESS = "progress.jsonl"
 FORMAT = 1
+_NAMES_AND_NUMBERS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,24 @@ class Refused:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
+
+
+def by_reason(refused: Sequence[Refused]) -> dict[str, list[str]]:
+    """Places by reason; reasons that differ in names and numbers only are one, worded as the first of them."""
+    worded: dict[str, str] = {}
+    places: dict[str, list[str]] = {}
+    for entry in refused:
+        reason = worded.setdefault(_NAMES_AND_NUMBERS.sub("", entry.reason), entry.reason)
+        places.setdefault(reason, []).append(entry.place)
+    return places
+
+
+def listed(refused: Sequence[Refused]) -> str:
+    """Lines for a message: each reason with the first of its places, and how many more there are."""
+    return "".join(
+        f"\n  {places[0]}: {reason}" + f" (and {len(places) - 1:,} more like it)" * (len(places) > 1)
+        for reason, places in by_reason(refused).items()
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import glob
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from datasets import ClassLabel, Features
 from datasets.table import MemoryMappedTable
 from jaxtyping import Int
 
-from smat.domains.folders import SPLIT_FOLDERS, read_class_folders, split_folders
+from smat.domains.folders import printable, say_unused
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.imported import IMAGES, open_images, read_imported
+from smat.domains.layout import read_layout
 from smat.errors import DataError
+from smat.left_out import leave_out
 
 _ENCODED = datasets.Image(decode=False)
 
@@ -40,6 +42,7 @@ class ImageTable:
         hierarchy: which classes lie together, where the source says so.
         flip: whether a mirrored image is still of its class, where the source says so.
         tracks: pattern of the tracks in `path`, as for `read_tracks`, where the source says so.
+        renamed: real path by that in `images`, of files whose names are no UTF-8.
     """
 
     images: datasets.Dataset
@@ -52,12 +55,13 @@ class ImageTable:
     hierarchy: Hierarchy | None = None
     flip: bool | None = None
     tracks: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def encoded(self, row: int) -> bytes | Path:
         """A row's encoded image, or the file that holds it."""
         item = self._item(row)
         if item["bytes"] is None and item["path"]:
-            return (self.root or Path()) / item["path"]
+            return (self.root or Path()) / self.renamed.get(item["path"], item["path"])
         return item["bytes"] or b""
 
     def path(self, row: int) -> str | None:
@@ -153,36 +157,31 @@ def imported_table(folder: Path) -> ImageTable:
 
 
 def folder_table(root: Path) -> ImageTable:
-    """The table of a folder of class folders, or of `train`, `val` and `test` folders of class folders.
+    """The table of a folder of class folders, with or without split folders around these.
 
     Raises:
-        DataError: no images there, images outside class folders, or empty class folders.
+        DataError: as for `read_layout`.
     """
-    splits: dict[str, tuple[str, ...]] | None = None
-    paths: list[Path] = []
-    found: list[str] = []
-    if parts := split_folders(root):
-        splits = {}
-        for part in parts:
-            some, labels, names = read_class_folders(part)
-            paths += some
-            found += [names[label] for label in labels]
-            split = SPLIT_FOLDERS[part.name]
-            splits[split] = splits.get(split, ()) + tuple(names)  # `val` and `valid` may both be there
-    else:
-        paths, labels, names = read_class_folders(root)
-        found = [names[label] for label in labels]
-    relative = [path.relative_to(root).as_posix() for path in paths]
-    sizes = "\n".join(f"{name}\t{path.stat().st_size}" for name, path in zip(relative, paths, strict=True))
-    digest = hashlib.sha256(sizes.encode()).hexdigest()
-    every, codes = np.unique(np.array(found), return_inverse=True)
+    layout = read_layout(root)
+    say_unused(layout.unused)
+    if layout.divides_images:
+        reason = "they divide the images of a class, not the classes: these are joined, and are all for testing"
+        leave_out("split", reason, [printable(part.folder.name) for part in layout.parts])
+    rows = [(name, path) for part in layout.parts for name, paths in part.classes.items() for path in paths]
+    names = tuple(sorted({name for name, _ in rows}))
+    index = {name: label for label, name in enumerate(names)}
+    relative = [path.relative_to(root).as_posix() for _, path in rows]
+    sizes = "\n".join(f"{name}\t{path.stat().st_size}" for name, (_, path) in zip(relative, rows, strict=True))
+    digest = hashlib.sha256(sizes.encode("utf-8", "surrogateescape")).hexdigest()
+    renamed = {printable(name): name for name in relative if name != printable(name)}
     with _quiet():
         # The listing goes to a file as well, so that a million names cost no memory; the digest finds it.
         images = datasets.Dataset.from_generator(
-            _Listing(relative), features=Features({"image": _ENCODED}), fingerprint=digest
+            _Listing([printable(name) for name in relative]), features=Features({"image": _ENCODED}), fingerprint=digest
         )
     assert isinstance(images, datasets.Dataset)  # not streamed; for the type checker
-    return ImageTable(images, codes.astype(np.int64), tuple(every.tolist()), str(root), digest, root, splits)
+    labels = np.array([index[name] for name, _ in rows], dtype=np.int64)
+    return ImageTable(images, labels, names, str(root), digest, root, layout.splits, renamed=renamed)
 
 
 class _Listing:

@@ -228,6 +228,8 @@ class SparseInterpolatedExperts(
         for plugin in (self.config.update, self.config.routing):
             if plugin is not None:
                 digest.update(json.dumps(describe(plugin), sort_keys=True).encode())
+        if self.config.head_prior:
+            digest.update(json.dumps(self.config.head_prior, sort_keys=True).encode())
         for name, value in sorted(self.tensors().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())

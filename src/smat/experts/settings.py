@@ -71,6 +71,8 @@ class PoolConfig:
         routing: class of one's own for the router, by import path, in place of what `router` makes.
         null_expert: whether the router can also choose a null expert, which adds nothing, so that the merge weights of
             the others may sum to less than 1 (beyond the paper).
+        head_prior: numbers of the prior of `smat.heads.Auto` that were learned with this pool, in place of the
+            package's (`scripts/fit_prior.py --pool`).
     """
 
     experts: Number = 8
@@ -94,6 +96,7 @@ class PoolConfig:
     update: Update | None = field(default=None, repr=False)
     routing: Router | None = field(default=None, repr=False)
     null_expert: bool = field(default=False, repr=False)
+    head_prior: dict[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.null_expert and not self.experts:
@@ -117,8 +120,8 @@ class PoolConfig:
         return self.routes > 1 or (self.routes == 1 and not alone_is_one)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings as plain data; plug-ins and a null expert only where there are any."""
-        absent = {name for name in ("update", "routing", "null_expert") if not getattr(self, name)}
+        """All settings as plain data; plug-ins, a null expert and a prior only where there are any."""
+        absent = {name for name in ("update", "routing", "null_expert", "head_prior") if not getattr(self, name)}
         return {name: value for name, value in plain(self).items() if name not in absent}
 
     @classmethod

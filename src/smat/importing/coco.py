@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from smat.domains.images import to_rgb
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.class_splits import META_DATASET, divided
 from smat.importing.decoding import Box, cut, decoded
@@ -53,8 +53,7 @@ class Coco(Kind):
             else:
                 objects[found[0]].append(found[1])
         if not any(objects.values()):
-            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-            raise DataError(f"'{path}' has no object that can be imported; what is wrong:{wrong}")
+            raise DataError(f"'{path}' has no object that can be imported; what is wrong:{listed(refused)}")
         classes = tuple(names.values())
         splits, notes = divided(self, classes)
         return [

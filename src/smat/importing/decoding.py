@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from smat.domains.images import FORMATS, why_unreadable
+from smat.domains.formats import FORMATS
+from smat.domains.images import why_unreadable
 from smat.domains.imported import Refused
 from smat.importing.files import read_image
 

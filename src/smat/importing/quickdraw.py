@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.class_splits import META_DATASET, divided
 from smat.importing.files import inside, printable, shown
@@ -74,8 +74,7 @@ class QuickDraw(Kind):
                 refused.append(Refused(shown(path, root), f"it cannot be read: {error.strerror or error}"))
             parts += more
         if not parts:
-            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-            raise DataError(f"'{root}' has no drawings that can be imported; what is wrong:{wrong}")
+            raise DataError(f"'{root}' has no drawings that can be imported; what is wrong:{listed(refused)}")
         splits, more = divided(self, tuple(used))
         return [
             Listing(

@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from smat.domains.images import FORMATS, GREY_MODES, to_rgb, why_unreadable
+from smat.domains.formats import FORMATS
+from smat.domains.images import GREY_MODES, to_rgb, why_unreadable
 from smat.errors import DataError
 from smat.importing.files import MOST_BYTES
 

@@ -106,7 +106,7 @@ def bench_data(
     if report["process"]:
         console.print(_process_table(report))
     if path:
-        write_whole(path, json.dumps(report, indent=1) + "\n")
+        write_whole(path, json.dumps(report, indent=1) + "\n", keep=True)
     return report
 
 

@@ -95,7 +95,7 @@ def bench(
     }
     console.print(_table(report))
     if path:
-        write_whole(path, json.dumps(report, indent=1) + "\n")
+        write_whole(path, json.dumps(report, indent=1) + "\n", keep=True)
     return report
 
 

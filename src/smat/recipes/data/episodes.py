@@ -57,7 +57,7 @@ def data_episodes(
 
     source(opened)  # for its checks of the domains together
     sources = [source([domain]) for domain in opened]
-    write_whole(path, "".join(episode_lines(sources, episodes)))
+    write_whole(path, "".join(episode_lines(sources, episodes)), keep=True)
     names = ", ".join(domain.name for domain in opened)
     Console().print(f"{episodes} episodes of each of {names}: {path}", soft_wrap=True, markup=False)
     return path

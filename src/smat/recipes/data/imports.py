@@ -1,7 +1,7 @@
 """`smat data import`: image collections, as their authors distribute them, become domains on disk."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -20,9 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from smat.domains import SPLITS
-from smat.domains.imported import DESCRIPTION, Imported, Refused
+from smat.domains.imported import DESCRIPTION, Imported, by_reason
 from smat.errors import DataError, Interrupted, NothingImportedError
 from smat.importing import find_kind, import_domain, list_sources
+from smat.left_out import leave_out
 from smat.schema import Count, Processes, checked_arguments
 
 _SHOWN = 20
@@ -145,14 +146,12 @@ def _report(console: Console, domain: Imported, out: Path, how: str) -> None:
     table.add_row("refused", f"{len(domain.classes) - len(used):,}", f"{len(domain.refused):,} reasons", "")
     console.print()
     console.print(table)
-    for note in domain.notes:
+    for note in domain.notes[:_SHOWN]:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    show_refused(console, domain.refused, out / domain.name)
-
-
-def show_refused(console: Console, refused: Sequence[Refused], folder: Path) -> None:
-    """The first of what was left out, and where to find the rest."""
-    for entry in refused[:_SHOWN]:
-        console.print(f"  refused: {entry}", soft_wrap=True, markup=False, highlight=False)
-    if len(refused) > _SHOWN:
-        console.print(f"  and {len(refused) - _SHOWN:,} more: {folder / 'domain.json'}", soft_wrap=True, markup=False)
+    if len(domain.notes) > _SHOWN:
+        console.print(f"note: {len(domain.notes) - _SHOWN:,} more: {out / domain.name / DESCRIPTION}", soft_wrap=True)
+    if domain.refused:
+        where = f"refused: {len(domain.refused):,}, listed one by one in {out / domain.name / DESCRIPTION}"
+        console.print(where, soft_wrap=True, markup=False, highlight=False)
+    for reason, places in by_reason(domain.refused).items():
+        leave_out("item", reason, [f"{domain.name}: {place}" for place in places])

@@ -15,7 +15,7 @@ from smat.backbones.spec import Pixels
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeOptions, EpisodeSource
 from smat.errors import ConfigError
-from smat.files import check_writable
+from smat.files import check_writable, write_whole
 from smat.recipes.data.contact_sheet import Row, contact_sheet, letters_missing
 from smat.rng import numpy_generator
 from smat.schema import Count, Number, checked_arguments
@@ -88,7 +88,7 @@ def data_show(
             tracks=options.tracks,
         )
         sheet = _episode(source, episode, tile)
-    sheet.save(file, "PNG")
+    write_whole(file, lambda path: sheet.save(path, "PNG"), keep=True)
     console = Console()
     console.print(f"{sheet.width} x {sheet.height} pixels: {file}", soft_wrap=True, markup=False)
     missing = letters_missing("".join(domain.classes(options.split)))
