@@ -25,6 +25,7 @@ from smat.adaptation import (
     open_model,
     pick_device,
 )
+from smat.backbones.spec import Margin
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.domains.folders import printable
 from smat.episodes import TransformConfig
@@ -33,6 +34,7 @@ from smat.experts import FeatureCache
 from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
+from smat.schema import Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -63,19 +65,20 @@ class Predictions:
     unknown: tuple[str, ...] = ()
 
 
+@checked_arguments
 def predict(
     checkpoint: str,
     *,
     support: str,
     query: str,
     output: str = "predictions.csv",
-    margin: float | None = None,
+    margin: Margin | None = None,
     skip_bad: bool = False,
     head: Head | str = "auto",
-    strengths: Sequence[float] = (1.0,),
+    strengths: Sequence[Finite] = (1.0,),
     adapt: Kind | FineTuner = "none",
     learning_rate: LearningRate = "support",
-    steps: int = FineTuneConfig.steps,
+    steps: Number = FineTuneConfig.steps,
     flip: bool = True,
     precision: Precision = "auto",
     device: Device = "auto",
