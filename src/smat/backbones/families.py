@@ -3,15 +3,13 @@
 import copy
 import inspect
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
@@ -20,8 +18,9 @@ from smat.backbones.attention import with_attention
 from smat.backbones.checkpoint import Checkpoint
 from smat.backbones.image_models import adjust, find_feature, image_model
 from smat.backbones.positions import PositionRule, resize_positions
-from smat.errors import BackboneError
+from smat.errors import BackboneError, SmatError, one_line
 from smat.rng import seeded_torch
+from smat.weights import Header, bounded, check_finite
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def read_config(checkpoint: Checkpoint) -> tuple[Family, PretrainedConfig]:
         BackboneError: not an image network, one of images without three channels, or values that make no
             configuration.
     """
-    values = checkpoint.config()
+    values = _safe(checkpoint.config())
     model_type = str(values.get("model_type"))
     if "model_type" not in values and "architecture" in values:
         raise BackboneError(
@@ -123,10 +122,10 @@ def read_config(checkpoint: Checkpoint) -> tuple[Family, PretrainedConfig]:
             config = getattr(transformers, DUAL[model_type]).from_dict(values).vision_config
         else:
             config = family.network_class.config_class.from_dict(values)
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except Exception as error:  # whatever transformers does with values of another kind
         raise BackboneError(
             f"backbone {checkpoint.name!r}: transformers {transformers.__version__} cannot read its "
-            f"config.json: {error}. Fetch the file again, or use the version that wrote it"
+            f"config.json: {one_line(error)}. Fetch the file again, or use the version that wrote it"
         ) from error
     if getattr(config, "num_channels", 3) != 3:
         raise BackboneError(
@@ -174,7 +173,8 @@ def load_network(
     Raises:
         BackboneError: the weights are missing, broken, not safetensors, or do not fit the configuration.
     """
-    network, report = _read_weights(checkpoint, family, config)
+    header = checkpoint.header() or {}
+    network, report = _read_weights(checkpoint, family, config, header)
     missing = [str(name) for name in report["missing_keys"] if not str(name).endswith("mask_token")]
     feature = family.feature
     if not feature:
@@ -183,6 +183,7 @@ def load_network(
     elif not getattr(config, "vision_use_head", True):  # a SigLIP made without a pooling head
         feature = "mean"
     _check_fit(checkpoint, network, report, missing)
+    _check_numbers(checkpoint, network, header)
     own = getattr(config, "image_size", image_size)
     if family.positions is None or own == image_size:
         return network, feature
@@ -204,7 +205,7 @@ def build_network(values: dict[str, Any], image_size: int) -> tuple[Family, nn.M
     """The family and an untrained network of `describe`'s values, for images of `image_size`.
 
     Raises:
-        BackboneError: this version of smat or transformers does not know the model type.
+        BackboneError: this version of smat or transformers does not know the model type, or its values make no network.
     """
     family = family_of(str(values.get("model_type")))
     if family is None:
@@ -213,10 +214,22 @@ def build_network(values: dict[str, Any], image_size: int) -> tuple[Family, nn.M
             f"{', '.join(sorted(FAMILIES))}, and other models of transformers that take images alone. It may be from a "
             "newer version of smat or transformers"
         )
-    network = family.untrained(family.network_class.config_class.from_dict(values))
+    try:
+        network = family.untrained(family.network_class.config_class.from_dict(_safe(values)))
+    except SmatError:
+        raise
+    except Exception as error:  # whatever transformers does with values that make no network
+        raise BackboneError(
+            f"transformers {transformers.__version__} makes no network of its config: {one_line(error)}"
+        ) from error
     if not family.feature:
         adjust(network, image_size)
     return family, network
+
+
+def _safe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the name of an implementation of attention, which could be code on the hub."""
+    return {name: value for name, value in values.items() if "attn_implementation" not in name}
 
 
 def describe(network: PreTrainedModel) -> dict[str, Any]:
@@ -236,11 +249,12 @@ def _side(checkpoint: Checkpoint, what: str, value: Any) -> int:
 
 
 def _read_weights(
-    checkpoint: Checkpoint, family: Family, config: PretrainedConfig
+    checkpoint: Checkpoint, family: Family, config: PretrainedConfig, header: Header
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The network, and what transformers says of how its weights fit."""
+    too_large = BackboneError("config.json makes a network of more parameters than there are weights")
     try:
-        with _quiet():
+        with _quiet(), bounded(header, too_large) if header else nullcontext():
             network, report = family.network_class.from_pretrained(
                 checkpoint.source,
                 config=config,
@@ -249,14 +263,27 @@ def _read_weights(
                 output_loading_info=True,
                 **dict(family.arguments),
             )
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, ImportError, SafetensorError) as error:
+    except Exception as error:  # whatever transformers does with values and weights that make no network
         raise BackboneError(
-            f"the weights of backbone {checkpoint.name!r} cannot be loaded: {error}. They must be whole "
+            f"the weights of backbone {checkpoint.name!r} cannot be loaded: {one_line(error)}. They must be whole "
             "safetensors files (model.safetensors) that fit config.json; weights in another format "
             "(pytorch_model.bin) are not read: open them with transformers where you trust them, and "
             "save_pretrained writes safetensors"
         ) from error
     return with_attention(network).eval(), report
+
+
+def _check_numbers(checkpoint: Checkpoint, network: PreTrainedModel, header: Header) -> None:
+    """transformers casts weights of any type in silence, and takes NaN for a number."""
+    prefix, known = f"{network.base_model_prefix}.", dict(network.named_parameters())
+    whole = [n for n, stored in header.items() if not stored.floating and n.removeprefix(prefix) in known]
+    if whole:
+        raise BackboneError(
+            f"the weights of backbone {checkpoint.name!r} are of type {header[whole[0]].dtype} in {whole[0]}: give a "
+            "checkpoint with floating-point weights"
+        )
+    where, advice = f"backbone {checkpoint.name!r}", "Copy or download it again"
+    check_finite([*known.items(), *network.named_buffers()], where, BackboneError, advice)
 
 
 def _check_fit(

@@ -10,6 +10,7 @@ from torch import nn
 from smat.backbones.spec import BackboneSpec
 from smat.errors import BackboneError
 from smat.rng import seeded_torch
+from smat.weights import check_finite
 
 _SOURCES = {"hf-hub": "load_model_config_from_hf", "local-dir": "load_model_config_from_path"}
 """Prefixes of timm's names, and the functions of `timm.models._hub` that read what is there."""
@@ -41,6 +42,7 @@ def load_timm(name: str, image_size: int | None) -> tuple[BackboneSpec, nn.Modul
             f"the weights of backbone {name!r} do not fit its config: {missing[0]}. Either a file is damaged or "
             "belongs to another network; fetch it again"
         )
+    check_finite(network.state_dict().items(), f"backbone {name!r}", BackboneError, "Remove its file and try again")
     config = own | arguments | {"model_name": architecture}
     spec = BackboneSpec("timm", name, config, size, tuple(trained["mean"]), tuple(trained["std"]), "output")
     return spec, network

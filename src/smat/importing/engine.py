@@ -16,10 +16,10 @@ from typing import Any
 
 from smat.domains.domain import SPLITS
 from smat.domains.hierarchy import Hierarchy
-from smat.domains.imported import DESCRIPTION, Imported, Refused, read_imported, row_hash
+from smat.domains.imported import DESCRIPTION, Imported, Refused, listed, read_imported, row_hash
 from smat.errors import ConfigError, DataError, NothingImportedError
 from smat.importing.files import printable
-from smat.importing.listing import Found, Listing, Part
+from smat.importing.listing import EXPECTED, Found, Listing, Part
 from smat.importing.reduce import stored_image
 from smat.importing.writing import HASH_BYTES, PartDone, Writing, changed_options, image_batch, writable
 from smat.process import in_workers, stop_requested, versions
@@ -96,8 +96,9 @@ def import_domain(
             writing.finish(imported)
             return imported
         writing.discard()
-    shown = "".join(f"\n  {entry}" for entry in imported.refused[:20])
-    raise NothingImportedError(f"no image of '{listing.name}' can be imported; what is wrong:{shown}")
+    raise NothingImportedError(
+        f"no image of '{listing.name}' can be imported; what is wrong:{listed(imported.refused)}"
+    )
 
 
 def source_state(listing: Listing) -> str:
@@ -176,7 +177,11 @@ def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], so
         flip=listing.flip,
         sha256=writing.sha256,
         options=options,
-        source={**source, "versions": versions("pillow")},
+        source={
+            **source,
+            **({EXPECTED: dict(listing.expected)} if listing.expected else {}),
+            "versions": versions("pillow"),
+        },
         refused=tuple(refused),
         notes=listing.notes,
         tracks=listing.tracks,

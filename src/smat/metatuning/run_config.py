@@ -9,13 +9,15 @@ from typing import Any, Literal
 from jsonargparse import ArgumentError, ArgumentParser
 
 from smat.backbones import Backbone, load
-from smat.domains import DomainConfig
+from smat.backbones.spec import Pixels
+from smat.domains import DataOptions, DomainConfig
 from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
-from smat.options import readable
+from smat.options import YAML, ConfigFile, instantiated, readable
 from smat.plugins import plain
+from smat.schema import Count, Finite, Processes, checked
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class EpisodeConfig(EpisodeShape):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+@checked()
+class TrainConfig(DataOptions):
     """A meta-tuning run.
 
     Attributes:
@@ -44,8 +47,6 @@ class TrainConfig:
         mean: mean that the red, green and blue of images, in 0..1, are normalised with, or one number for all three; by
             default that of the backbone's checkpoint.
         std: standard deviation of the colours, likewise.
-        splits: splits file for all domains; by default the one beside each.
-        skip_bad: go on without images that cannot be read.
         episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
         tuning: objective, optimizers and schedule.
@@ -57,18 +58,16 @@ class TrainConfig:
 
     domains: list[str | DomainConfig]
     backbone: str = "pocket"
-    image_size: int | None = None
-    mean: float | Sequence[float] | None = None
-    std: float | Sequence[float] | None = None
-    splits: str | None = None
-    skip_bad: bool = False
+    image_size: Pixels | None = None
+    mean: Finite | Sequence[Finite] | None = None
+    std: Finite | Sequence[Finite] | None = None
     episodes: EpisodeConfig = EpisodeConfig()
     pool: PoolConfig = PoolConfig()
     tuning: TuningConfig = TuningConfig()
     compat: Literal["none", "official"] = "none"
-    workers: int = 1
+    workers: Processes = 1
     accelerator: str = "auto"
-    devices: int = 1
+    devices: Count = 1
 
     def load_backbone(self) -> Backbone:
         """The pre-trained network; raises as `smat.backbones.load`."""
@@ -92,13 +91,13 @@ def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path],
     Raises:
         ConfigError: a file that cannot be read, or settings that there are not.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
+    parser = ArgumentParser(exit_on_error=False, parser_mode=YAML)
+    parser.add_argument("--config", action=ConfigFile)
     parser.add_class_arguments(TrainConfig)
     sources = [str(c) if isinstance(c, str | Path) else json.dumps(plain(c)) for c in configs]
+    named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
     try:
-        options = parser.instantiate(parser.parse_args([*(f"--config={source}" for source in sources), *overrides]))
+        options = instantiated(parser, [*(f"--config={source}" for source in sources), *overrides], named, TrainConfig)
     except ArgumentError as error:
-        named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
         raise ConfigError(f"{' and '.join([*named, *overrides])}: {readable(str(error))}") from error
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
