@@ -2,9 +2,7 @@
 
 import copy
 import inspect
-import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +10,14 @@ import torch
 import transformers
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.utils import logging
 
 from smat.backbones.attention import with_attention
 from smat.backbones.checkpoint import Checkpoint
 from smat.backbones.image_models import adjust, find_feature, image_model
 from smat.backbones.positions import PositionRule, resize_positions
+from smat.backbones.pretrained import check_fit, check_numbers, quiet, read_weights
 from smat.errors import BackboneError, SmatError, one_line
 from smat.rng import seeded_torch
-from smat.weights import Header, bounded, check_finite
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class Family:
 
     def untrained(self, config: PretrainedConfig) -> PreTrainedModel:
         """A network with random weights, the same each time; torch's global randomness stays as it was."""
-        with seeded_torch(0, "backbone"), _quiet():
+        with seeded_torch(0, "backbone"), quiet():
             return with_attention(self.network_class(config, **dict(self.arguments)))
 
 
@@ -174,7 +171,7 @@ def load_network(
         BackboneError: the weights are missing, broken, not safetensors, or do not fit the configuration.
     """
     header = checkpoint.header() or {}
-    network, report = _read_weights(checkpoint, family, config, header)
+    network, report = read_weights(checkpoint, family.network_class, config, header, dict(family.arguments))
     missing = [str(name) for name in report["missing_keys"] if not str(name).endswith("mask_token")]
     feature = family.feature
     if not feature:
@@ -182,8 +179,8 @@ def load_network(
         feature, missing = find_feature(checkpoint.name, network, image_size, missing)
     elif not getattr(config, "vision_use_head", True):  # a SigLIP made without a pooling head
         feature = "mean"
-    _check_fit(checkpoint, network, report, missing)
-    _check_numbers(checkpoint, network, header)
+    check_fit(checkpoint, network, report, missing)
+    check_numbers(checkpoint, network, header)
     own = getattr(config, "image_size", image_size)
     if family.positions is None or own == image_size:
         return network, feature
@@ -246,88 +243,3 @@ def _side(checkpoint: Checkpoint, what: str, value: Any) -> int:
             "patches are read"
         )
     return sides[0]
-
-
-def _read_weights(
-    checkpoint: Checkpoint, family: Family, config: PretrainedConfig, header: Header
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The network, and what transformers says of how its weights fit."""
-    too_large = BackboneError("config.json makes a network of more parameters than there are weights")
-    try:
-        with _quiet(), bounded(header, too_large) if header else nullcontext():
-            network, report = family.network_class.from_pretrained(
-                checkpoint.source,
-                config=config,
-                use_safetensors=True,  # the other format is pickle, which can run code
-                dtype=torch.float32,
-                output_loading_info=True,
-                **dict(family.arguments),
-            )
-    except Exception as error:  # whatever transformers does with values and weights that make no network
-        raise BackboneError(
-            f"the weights of backbone {checkpoint.name!r} cannot be loaded: {one_line(error)}. They must be whole "
-            "safetensors files (model.safetensors) that fit config.json; weights in another format "
-            "(pytorch_model.bin) are not read: open them with transformers where you trust them, and "
-            "save_pretrained writes safetensors"
-        ) from error
-    return with_attention(network).eval(), report
-
-
-def _check_numbers(checkpoint: Checkpoint, network: PreTrainedModel, header: Header) -> None:
-    """transformers casts weights of any type in silence, and takes NaN for a number."""
-    prefix, known = f"{network.base_model_prefix}.", dict(network.named_parameters())
-    whole = [n for n, stored in header.items() if not stored.floating and n.removeprefix(prefix) in known]
-    if whole:
-        raise BackboneError(
-            f"the weights of backbone {checkpoint.name!r} are of type {header[whole[0]].dtype} in {whole[0]}: give a "
-            "checkpoint with floating-point weights"
-        )
-    where, advice = f"backbone {checkpoint.name!r}", "Copy or download it again"
-    check_finite([*known.items(), *network.named_buffers()], where, BackboneError, advice)
-
-
-def _check_fit(
-    checkpoint: Checkpoint, network: PreTrainedModel, report: dict[str, Any], missing: Collection[str]
-) -> None:
-    """transformers fills missing weights with random numbers and drops surplus layers: here both are errors.
-
-    Surplus weights of other parts (a classifier, the text half) are fine: they have names that the network
-    has not, even when the numbers of layers are disregarded.
-    """
-    own = {_without_numbers(name) for name, _ in network.named_parameters()}
-    prefix = f"{network.base_model_prefix}."
-    surplus = [n for n in report["unexpected_keys"] if _without_numbers(n.removeprefix(prefix)) in own]
-    problems = [
-        f"{len(names)} {what}, such as {sorted(map(str, names))[0]}"
-        for what, names in (
-            ("missing", missing),
-            ("in surplus", surplus),
-            ("of another shape", list(report["mismatched_keys"])),
-        )
-        if names
-    ]
-    if problems:
-        raise BackboneError(
-            f"the weights of backbone {checkpoint.name!r} do not fit its config.json: {'; '.join(problems)}. "
-            "Either a file is damaged or belongs to another network, or the weights have names that "
-            f"transformers {transformers.__version__} does not know: use the major version that saved them "
-            f"({getattr(network.config, 'transformers_version', None) or 'not recorded'})"
-        )
-
-
-def _without_numbers(name: str) -> str:
-    return re.sub(r"\d+", "#", name)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no table of missing weights: `_check_fit` says in an error what matters."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
