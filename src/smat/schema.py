@@ -290,7 +290,7 @@ def _faults(found: ValidationError, given: Any, name: str = "") -> str:
         return f"it is no JSON ({errors[0]['msg'].removeprefix('Invalid JSON: ')})"
     value = from_json(given, allow_inf_nan=True) if isinstance(given, str | bytes) and not name else given
     faults: dict[str, list[str]] = {}
-    for error in errors:
+    for error in [each for each in errors if each["type"] != "too_short"] or errors:  # an item that fails is none
         key = ".".join([*([name] if name else []), *_path(error["loc"], value, error["type"])])
         faults.setdefault(key, []).append(_fault(error))
     said = [_sentence(key, parts) for key, parts in faults.items()]
@@ -314,6 +314,8 @@ def _fault(error: Any) -> str:
     if kind == "value_error":
         said = str(error["ctx"]["error"])
         return f"is {shortened(given)}; {said}" if said.startswith("expected ") else said
+    if kind == "too_short":
+        return f"is {shortened(given)}; expected {error['ctx']['min_length']} or more of them"
     if kind == "literal_error":
         return f"is {shortened(given)}; expected {error['ctx']['expected']}"
     expected = _EXPECTED.get(kind) or _EXPECTED.get(kind.partition("_")[0])

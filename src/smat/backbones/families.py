@@ -205,9 +205,9 @@ def _side(checkpoint: Checkpoint, what: str, value: Any) -> int:
 
 
 def _read_weights(checkpoint: Checkpoint, family: Family, config: PretrainedConfig) -> PreTrainedModel:
-    header = checkpoint.header() or {}
     too_large = BackboneError("config.json makes a network of more parameters than there are weights")
     try:
+        header = checkpoint.header() or {}
         with _quiet(), bounded(header, too_large) if header else nullcontext():
             network, report = family.network_class.from_pretrained(
                 checkpoint.source,
