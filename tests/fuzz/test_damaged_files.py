@@ -156,7 +156,7 @@ def test_images(forks: Forks, files: Path, tmp_path: Path, end: str, damage: Dam
 
 
 OPTIONS = {
-    "evaluate": "episodes way shot query seed workers margin split sampler method head adapt steps grid episodes_from "
+    "evaluate": "way shot query seed workers margin split sampler method head adapt steps grid episodes_from "
     "precision learning_rate_from against tables feature_cache splits",
     "predict": "margin head strengths adapt learning_rate steps precision feature_cache skip_bad",
     "train": "domains episodes.way pool.experts pool.gates pool.update tuning.tasks tuning.optimizers.delta.lr "

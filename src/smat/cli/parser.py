@@ -33,7 +33,7 @@ class CommandParser(ArgumentParser):
     command: str = "smat"
 
     def __init__(self, *, formatter_class: type[argparse.HelpFormatter] = HelpFormatter, **settings: Any) -> None:
-        super().__init__(formatter_class=formatter_class, parser_mode=YAML, **settings)
+        super().__init__(**{"formatter_class": formatter_class, "parser_mode": YAML} | settings)
 
     def format_help(self, formatter: Any = None) -> str:
         """Help with the basic options, where they are a choice."""
