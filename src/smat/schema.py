@@ -98,14 +98,15 @@ Share = Annotated[float, Range(0, 1)]
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def read_json(path: Path, schema: type[T], error: Error, advice: str) -> T:
+def read_json(path: Path, schema: type[T], error: Error, advice: str, *, extra: Any = "forbid") -> T:
     """An object of the schema from a JSON file.
 
     Args:
         path: the file.
-        schema: dataclass, or any type that annotations can name; keys that it does not have are refused.
+        schema: dataclass, or any type that annotations can name.
         error: class of the error where the file cannot be used.
         advice: what to do then.
+        extra: what becomes of keys that the schema does not have: `forbid` or `ignore`.
 
     Raises:
         SmatError: of the class `error`: the file cannot be read, is no JSON, or does not fit the schema.
@@ -114,7 +115,7 @@ def read_json(path: Path, schema: type[T], error: Error, advice: str) -> T:
         content = read_content(path, _LARGEST)
     except Unreadable as found:
         raise error(f"'{path}' cannot be read: {found}. {advice}") from found
-    return parse_json(content, schema, f"'{path}'", error, advice)
+    return parse_json(content, schema, f"'{path}'", error, advice, extra=extra)
 
 
 def parse_json(

@@ -17,7 +17,7 @@ import smat
 from smat.cli.commands import COMMANDS, GROUPS
 from smat.cli.help import HelpFormatter
 from smat.errors import ConfigError
-from smat.options import YAML, ConfigFile, readable
+from smat.options import YAML, readable
 from smat.plugins import plain
 
 
@@ -153,7 +153,7 @@ def _add_arguments(parser: CommandParser, name: str) -> None:
     ]
     switches = {p.name: texts_of(recipe).get(p.name) for p in parameters.values() if p.default is False}
     parser.add_argument("--help_all", action=_HelpAll)
-    parser.add_argument("--config", action=ConfigFile, help="YAML file of settings; those given after it override it")
+    parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
     parser.add_argument(
         "--json",
         metavar="FILE",
