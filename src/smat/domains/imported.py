@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from smat.domains.arrow_files import DamagedStream, map_stream
 from smat.domains.hierarchy import Hierarchy
 from smat.errors import DataError
 from smat.schema import Number, read_json
@@ -19,6 +20,7 @@ IMAGES = "images.arrow"
 DESCRIPTION = "domain.json"
 PROGRESS = "progress.jsonl"
 FORMAT = 1
+_COLUMNS = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
 _NAMES_AND_NUMBERS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
 
 
@@ -131,10 +133,10 @@ def open_images(folder: Path) -> pa.Table:
     """
     path = folder / IMAGES
     try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
-            return reader.read_all()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"'{path}' is missing or damaged ({error}): delete its folder and import it again") from error
+        return map_stream(path, _COLUMNS)
+    except (FileNotFoundError, DamagedStream) as error:
+        what, why = ("missing", "") if isinstance(error, FileNotFoundError) else ("damaged", f" ({error})")
+        raise DataError(f"'{path}' is {what}: delete its folder and import it again{why}") from error
 
 
 def first_hash(classes: Sequence[str], options: Mapping[str, Any]) -> bytes:

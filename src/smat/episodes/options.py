@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from smat.backbones.spec import Margin
+from smat.domains.catalogue import DataOptions
 from smat.domains.domain import Split
 from smat.episodes.samplers import FixedSampler, Sampler, SamplerKind, VariableSampler
 from smat.episodes.tracks import TrackRule
@@ -49,20 +50,16 @@ class EpisodeShape:
 
 
 @dataclass(frozen=True)
-class PlanOptions(EpisodeShape):
+class PlanOptions(EpisodeShape, DataOptions):
     """Which episodes are drawn, and from what.
 
     Attributes:
         split: classes that episodes are drawn from: `train`, `val` or `test`.
         seed: random seed; another one gives other episodes.
-        splits: splits file for all domains; by default the one beside each.
-        skip_bad: go on without images that cannot be read.
     """
 
     split: Split = "test"
     seed: Seed = 0
-    splits: str | None = None
-    skip_bad: bool = False
 
 
 @dataclass(frozen=True)

@@ -280,7 +280,7 @@ def _check_sizes(least: int, reason: str, advice: str, classes: SplitClasses) ->
     if small:
         raise DataError(
             f"{classes.owner} has classes of fewer than {least} images ({reason}): {', '.join(small)}; "
-            f"{advice}, or leave these classes out of the split"
+            f"{advice}, or leave these classes out of the split, as min_images does (--min-images {least})"
         )
 
 

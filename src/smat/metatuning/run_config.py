@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentError, ArgumentParser
 
 from smat.backbones.spec import Pixels
-from smat.domains import DomainConfig
+from smat.domains import DataOptions, DomainConfig
 from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
@@ -34,7 +34,7 @@ class EpisodeConfig(EpisodeShape):
 
 @dataclass(frozen=True)
 @checked()
-class TrainConfig:
+class TrainConfig(DataOptions):
     """A meta-tuning run.
 
     Attributes:
@@ -43,8 +43,6 @@ class TrainConfig:
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
             a function or class of your own that gives a network.
         image_size: side of the backbone's images in pixels; by default that of its checkpoint.
-        splits: splits file for all domains; by default the one beside each.
-        skip_bad: go on without images that cannot be read.
         episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
         tuning: objective, optimizers and schedule.
@@ -57,8 +55,6 @@ class TrainConfig:
     domains: list[str | DomainConfig]
     backbone: str = "pocket"
     image_size: Pixels | None = None
-    splits: str | None = None
-    skip_bad: bool = False
     episodes: EpisodeConfig = EpisodeConfig()
     pool: PoolConfig = PoolConfig()
     tuning: TuningConfig = TuningConfig()

@@ -41,6 +41,4 @@ class EpisodeOverrides:
                 "configuration draws them at random: leave them out"
             )
         shape = {field.name: getattr(config.episodes, field.name) for field in fields(EpisodeShape)} | given
-        return EpisodeOptions(
-            **shape, splits=config.splits, skip_bad=config.skip_bad, margin=config.episodes.transforms.margin
-        )
+        return EpisodeOptions(**shape, **config.opening(), margin=config.episodes.transforms.margin)
