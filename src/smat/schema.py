@@ -15,6 +15,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
@@ -200,10 +201,14 @@ def check_setting(name: str, value: Any, annotation: Any) -> None:
 
     Args:
         name: what an error calls the setting.
-        value: what was given: plain data, or objects; a list may stand for a tuple.
+        value: what was given: plain data, numbers of NumPy, or objects; lists, tuples and ranges are alike.
         annotation: type, with ranges; see above.
     """
     adapter = _adapter(annotation)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    elif isinstance(value, range):
+        value = list(value)
     try:
         adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
     except ValidationError as found:
