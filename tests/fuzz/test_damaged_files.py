@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from damage import ODD, Damage, changed, damages
 from forks import Forks
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks with limits need Linux")
 
 # about 1,000 cases in all, or 12,000 where hypothesis looks at many
 CASES = 100 if settings.default.max_examples < 100 else 1200  # type: ignore[union-attr]
