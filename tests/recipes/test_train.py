@@ -405,5 +405,5 @@ def test_a_search_needs_no_validations_and_a_record_that_can_be_read(
     with pytest.raises(ConfigError, match="nothing of NoUpdate follows"):
         meta_tune(settings, out=tmp_path / "none", find_lr=True, pool={"experts": 0})
     record.write_text("trials: 3")
-    with pytest.raises(CheckpointError, match=r"find_lr.yaml cannot be read.*remove it"):
+    with pytest.raises(CheckpointError, match=r"find_lr.yaml' cannot be used.*remove it"):
         read_trials(tmp_path / "run")

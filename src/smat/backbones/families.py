@@ -173,8 +173,7 @@ def load_network(
     Raises:
         BackboneError: the weights are missing, broken, not safetensors, or do not fit the configuration.
     """
-    header = checkpoint.header() or {}
-    network, report = _read_weights(checkpoint, family, config, header)
+    network, report, header = _read_weights(checkpoint, family, config)
     missing = [str(name) for name in report["missing_keys"] if not str(name).endswith("mask_token")]
     feature = family.feature
     if not feature:
@@ -249,11 +248,12 @@ def _side(checkpoint: Checkpoint, what: str, value: Any) -> int:
 
 
 def _read_weights(
-    checkpoint: Checkpoint, family: Family, config: PretrainedConfig, header: Header
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The network, and what transformers says of how its weights fit."""
+    checkpoint: Checkpoint, family: Family, config: PretrainedConfig
+) -> tuple[PreTrainedModel, dict[str, Any], Header]:
+    """The network, what transformers says of how its weights fit, and the header of their file."""
     too_large = BackboneError("config.json makes a network of more parameters than there are weights")
     try:
+        header = checkpoint.header() or {}
         with _quiet(), bounded(header, too_large) if header else nullcontext():
             network, report = family.network_class.from_pretrained(
                 checkpoint.source,
@@ -270,7 +270,7 @@ def _read_weights(
             "(pytorch_model.bin) are not read: open them with transformers where you trust them, and "
             "save_pretrained writes safetensors"
         ) from error
-    return with_attention(network).eval(), report
+    return with_attention(network).eval(), report, header
 
 
 def _check_numbers(checkpoint: Checkpoint, network: PreTrainedModel, header: Header) -> None:

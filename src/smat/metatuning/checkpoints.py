@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch.optim import Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from smat.errors import CheckpointError
 from smat.schema import read_json
@@ -16,6 +16,11 @@ from smat.weights import read_weights
 
 _TENSOR = "__tensor__"
 _STATE, _TENSORS = "state.json", "state.safetensors"
+_KEPT: dict[type[Optimizer], tuple[str, ...]] = {
+    SGD: ("momentum_buffer",),
+    AdamW: ("step", "exp_avg", "exp_avg_sq"),
+}
+"""What optimizers keep of a parameter."""
 _ANEW = "Start the run anew, in another folder"
 
 
@@ -119,9 +124,9 @@ def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) ->
     if not isinstance(numbers, dict) or not set(numbers) <= set(range(len(parameters))):
         raise CheckpointError(f"the state of optimizer {name} is not of its {len(parameters)} parameters")
     for index, values in numbers.items():
-        shapes = {(), tuple(parameters[index].shape)}  # steps are counted in a tensor without dimensions
-        tensors = values.values() if isinstance(values, dict) else [None]
-        if any(value is not None and tuple(getattr(value, "shape", (-1,))) not in shapes for value in tensors):
+        shapes = {key: () if key == "step" else tuple(parameters[index].shape) for key in _KEPT[type(optimizer)]}
+        found = {key: tuple(value.shape) for key, value in values.items() if value is not None}
+        if found and found != shapes:  # a parameter that has had no gradient yet has no numbers
             raise CheckpointError(f"the state of optimizer {name} does not fit its parameter {index}")
     optimizer.load_state_dict({"state": numbers, "param_groups": ours["param_groups"]})
 

@@ -15,7 +15,7 @@ from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
-from smat.options import YAML, ConfigFile, instantiated, readable
+from smat.options import YAML, instantiated, readable
 from smat.plugins import plain
 from smat.schema import Count, Finite, Processes, checked
 
@@ -92,7 +92,7 @@ def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path],
         ConfigError: a file that cannot be read, or settings that there are not.
     """
     parser = ArgumentParser(exit_on_error=False, parser_mode=YAML)
-    parser.add_argument("--config", action=ConfigFile)
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(TrainConfig)
     sources = [str(c) if isinstance(c, str | Path) else json.dumps(plain(c)) for c in configs]
     named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
