@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smat.domains.domain import Domain, Role
+from smat.domains.grey import RangeOption
 from smat.domains.image_domain import open_domain
+from smat.domains.opening import MAX_PIXELS
 from smat.domains.pocket import POCKET_ID, POCKET_OOD, pocket_domains
 from smat.errors import ConfigError, DataError
 
@@ -27,6 +29,8 @@ class DomainConfig:
         tracks: pattern of the tracks (several images of one object) in the names of images: a regular expression whose
             first group is the track within its class, such as `(\\d+)_\\d+`; or `none`. By default what the splits file
             or the import says, or the names of GTSRB where all images have such.
+        range: values that are black and white in grey images of more than 8 bits, such as `[0, 4095]`, or `auto`, from
+            all of them; by default that of all domains.
     """
 
     source: str
@@ -37,6 +41,7 @@ class DomainConfig:
     role: Role | None = None
     weight: float = 1.0
     tracks: str | None = None
+    range: RangeOption = None
 
 
 def open_domains(
@@ -45,6 +50,8 @@ def open_domains(
     splits: str | None = None,
     skip_bad: bool = False,
     pocket_image_size: int = 32,
+    range: RangeOption = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Domain]:
     """Open domains by their sources.
 
@@ -54,6 +61,8 @@ def open_domains(
         splits: splits file for all domains that do not say otherwise.
         skip_bad: go on without images that cannot be read.
         pocket_image_size: side of the pocket domains' images, in pixels.
+        range: as for `open_domain`, of all domains that do not say otherwise; `"auto"` is found for each by itself.
+        max_pixels: most pixels that an image is decoded to.
 
     Raises:
         DataError: one of them cannot be opened.
@@ -74,6 +83,8 @@ def open_domains(
                 role=entry.role,
                 skip_bad=skip_bad,
                 tracks=entry.tracks,
+                range=range if entry.range is None else entry.range,
+                max_pixels=max_pixels,
             )
             opened = [domain]
         for domain in opened:
@@ -93,7 +104,9 @@ def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
             f"there are no pocket domains {entry.source!r}: choose pocket, pocket-id, pocket-ood, or one as "
             f"pocket:NAME of {', '.join(POCKET_ID + POCKET_OOD)}"
         )
-    fixed = [name for name in ("name", "splits", "fractions", "flip", "tracks") if getattr(entry, name) is not None]
+    fixed = [
+        name for name in ("name", "splits", "fractions", "flip", "tracks", "range") if getattr(entry, name) is not None
+    ]
     if fixed:
         raise ConfigError(f"{entry.source} has its own {' and '.join(fixed)}: leave out what is said of them")
     domains = [domain for domain in pocket_domains(image_size=image_size) if domain.name in groups[entry.source]]

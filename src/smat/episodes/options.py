@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from smat.domains.domain import Split
+from smat.domains.grey import RangeOption
+from smat.domains.opening import MAX_PIXELS
 from smat.episodes.samplers import FixedSampler, Sampler, SamplerKind, VariableSampler
 from smat.episodes.tracks import TrackRule
 from smat.episodes.transforms import TransformConfig
@@ -54,12 +56,18 @@ class PlanOptions(EpisodeShape):
         seed: random seed; another one gives other episodes.
         splits: splits file for all domains; by default the one beside each.
         skip_bad: go on without images that cannot be read.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
+            it cannot be read.
+        max_pixels: most pixels that an image is decoded to.
     """
 
     split: Split = "test"
     seed: int = 0
     splits: str | None = None
     skip_bad: bool = False
+    range: RangeOption = None
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)

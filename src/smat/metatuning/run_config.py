@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from smat.domains import DomainConfig
+from smat.domains import MAX_PIXELS, DomainConfig, RangeOption
 from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
@@ -42,6 +42,10 @@ class TrainConfig:
         image_size: side of the backbone's images in pixels; by default that of its checkpoint.
         splits: splits file for all domains; by default the one beside each.
         skip_bad: go on without images that cannot be read.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
+            it cannot be read.
+        max_pixels: most pixels that an image is decoded to.
         episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
         tuning: objective, optimizers and schedule.
@@ -56,6 +60,8 @@ class TrainConfig:
     image_size: int | None = None
     splits: str | None = None
     skip_bad: bool = False
+    range: RangeOption = None
+    max_pixels: int = MAX_PIXELS
     episodes: EpisodeConfig = EpisodeConfig()
     pool: PoolConfig = PoolConfig()
     tuning: TuningConfig = TuningConfig()

@@ -134,7 +134,9 @@ def evaluate(
     if tables:
         table_paths(tables)
     checkpoints, domains = named_checkpoints(checkpoint, domains)
-    opened = open_domains(domains, splits=options.splits, skip_bad=options.skip_bad)
+    opened = open_domains(
+        domains, splits=options.splits, skip_bad=options.skip_bad, range=options.range, max_pixels=options.max_pixels
+    )
     drawn, plans = _from_file(episodes_from, options, opened) if episodes_from else (options, None)
     counts = _counts(episodes, episodes_from, opened, plans)
     most = max(counts.values())

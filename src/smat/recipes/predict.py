@@ -1,5 +1,6 @@
 """`smat predict`: label a folder of images from a folder of labelled ones."""
 
+import builtins
 import csv
 import io
 import logging
@@ -25,7 +26,16 @@ from smat.adaptation import (
     open_model,
     pick_device,
 )
-from smat.domains import canvas, list_images, load_image, read_class_folders
+from smat.domains import (
+    MAX_PIXELS,
+    GreyRange,
+    RangeOption,
+    canvas,
+    find_range,
+    list_images,
+    load_image,
+    read_class_folders,
+)
 from smat.episodes import TransformConfig
 from smat.errors import DataError
 from smat.experts import FeatureCache
@@ -75,6 +85,8 @@ def predict(
     precision: Precision = "auto",
     device: Device = "auto",
     feature_cache: str | None = None,
+    range: RangeOption = None,
+    max_pixels: int = MAX_PIXELS,
     allow_imports: Collection[str] = (),
 ) -> Predictions:
     """Label images, given a few labelled ones of each class, and write the labels as CSV.
@@ -108,6 +120,10 @@ def predict(
         device: device to compute on: `auto`, `cpu` or `cuda`.
         feature_cache: folder of a cache of features of the frozen network: images that were seen before, in whatever
             command, do not pass through it again.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of both folders; images of 8 bits have no other range. By default as each says,
+            or it cannot be read.
+        max_pixels: most pixels that an image is decoded to.
         allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
 
     Returns:
@@ -123,7 +139,8 @@ def predict(
     pool = open_model(checkpoint, pick_device(device), allow_imports)
     spec = pool.backbone.spec
     transforms = TransformConfig(margin=spec.margin if margin is None else margin)
-    reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad)
+    grey_range = find_range(range, [*names, *queries], max_pixels)
+    reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad, grey_range, max_pixels)
     classifier = FewShotClassifier(
         pool,
         precision=precision,
@@ -146,8 +163,9 @@ def predict(
         if (tuner := make_tuner(adapt)).trains:
             console.print(_fine_tuning(tuner, steps, classifier))
     files, parts = [], []
-    for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
-        images = reader.read(queries[start : start + BATCH])
+    batches = [queries[start : start + BATCH] for start in builtins.range(0, len(queries), BATCH)]
+    for batch in track(batches, "labelling", console=console, transient=True):
+        images = reader.read(batch)
         if reader.usable and images:
             files += list(images)
             parts.append(classifier.predict_proba(list(images.values())))
@@ -185,8 +203,9 @@ def _folders(support: str, query: str) -> tuple[dict[Path, str], list[Path]]:
 class _Reader:
     """Reads images as small squares and remembers those that cannot be read."""
 
-    def __init__(self, side: int, skip_bad: bool) -> None:
+    def __init__(self, side: int, skip_bad: bool, grey_range: GreyRange | None, max_pixels: int) -> None:
         self.side, self.skip_bad = side, skip_bad
+        self.grey_range, self.max_pixels = grey_range, max_pixels
         self.bad: list[str] = []
 
     @property
@@ -199,7 +218,8 @@ class _Reader:
         images: dict[Path, np.ndarray] = {}
         for file in files:
             try:
-                images[file] = canvas(load_image(file, self.side), self.side).permute(1, 2, 0).numpy()
+                image = load_image(file, self.side, range=self.grey_range, max_pixels=self.max_pixels)
+                images[file] = canvas(image, self.side).permute(1, 2, 0).numpy()
             except DataError as error:
                 self.bad.append(f"  {error}")
         return images

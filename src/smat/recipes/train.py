@@ -30,7 +30,7 @@ from smat.rng import seeded_torch
 _log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
-_FREE = ("workers", "accelerator", "devices")
+_FREE = ("workers", "accelerator", "devices", "max_pixels")
 _COLLAPSE = "collapse.yaml"  # there from a collapse until the run is resumed at another pace
 
 
@@ -67,7 +67,9 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         config = with_precision(config, resolve_precision(config.tuning.precision, fabric.device))
     config = fabric.broadcast(config)  # one for all processes: each might find another precision
     seed_everything(config.tuning.seed, verbose=False)
-    domains = open_domains(config.domains, splits=config.splits, skip_bad=config.skip_bad)
+    domains = open_domains(
+        config.domains, splits=config.splits, skip_bad=config.skip_bad, range=config.range, max_pixels=config.max_pixels
+    )
     backbone = backbones.load(config.backbone, image_size=config.image_size)
     record = {
         "versions": versions("torch", "transformers", "lightning", "kornia", "datasets")

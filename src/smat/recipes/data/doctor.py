@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from smat.domains import ImageDomain, open_domain
+from smat.domains import MAX_PIXELS, ImageDomain, RangeOption, open_domain
 from smat.domains.imported import Imported, content_hash, is_imported, read_imported
 from smat.errors import DataError, SomethingWrong
 from smat.importing import Known, expected_counts
@@ -52,7 +52,9 @@ class DomainsWrong(SomethingWrong):
         self.findings = findings
 
 
-def data_doctor(path: str, *, processes: int | None = None) -> Findings:
+def data_doctor(
+    path: str, *, processes: int | None = None, range: RangeOption = None, max_pixels: int = MAX_PIXELS
+) -> Findings:
     """Read every image of a domain, and say what is wrong and how to mend it.
 
     Compares counts with those of the source, looks for images that cannot be read, for the same image twice, for tracks
@@ -65,6 +67,9 @@ def data_doctor(path: str, *, processes: int | None = None) -> Findings:
         path: an imported domain or parquet file, or a folder of these; or a folder of class folders.
         processes: number of processes that read images; as many as there are processor cores by default; 0: only this
             one.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, or `auto`: from all such
+            images of a domain.
+        max_pixels: most pixels that an image is decoded to.
 
     Returns:
         What was found, where nothing is wrong.
@@ -76,7 +81,7 @@ def data_doctor(path: str, *, processes: int | None = None) -> Findings:
     console = Console()
     findings: Findings = {}
     for place in _domains(Path(path)):
-        findings[place.name] = _diagnose(place, processes, console)
+        findings[place.name] = _diagnose(place, processes, range, max_pixels, console)
         console.print(_table(place, findings[place.name]))
     wrong = sum(finding.status == "wrong" for domain in findings.values() for finding in domain)
     if wrong:
@@ -92,15 +97,17 @@ def _domains(path: Path) -> list[Path]:
     return within or [path]
 
 
-def _diagnose(path: Path, processes: int | None, console: Console) -> list[Finding]:
+def _diagnose(
+    path: Path, processes: int | None, range: RangeOption, max_pixels: int, console: Console
+) -> list[Finding]:
     if not path.exists():
         raise DataError(f"there is no '{path}'; give an imported domain, a parquet file or a folder of class folders")
     try:
-        domain = open_domain(path)
+        domain = open_domain(path, range=range, max_pixels=max_pixels)
         imported = read_imported(path) if path.is_dir() and is_imported(path) else None
     except DataError as error:
         return [Finding("opening", "wrong", str(error), "see what it says")]
-    seen = examine(path, sum(domain.counts().values()), processes, console)
+    seen = examine(path, domain, processes, console)
     findings = [
         *_counts(domain, imported),
         _order(domain),

@@ -45,7 +45,9 @@ def data_episodes(
         raise ConfigError(f"episodes is {episodes}; give 1 or more (600 are usual)")
     path = check_writable(output)
     sampler = replace(options, hierarchy=options.hierarchy and not flat).build_sampler()
-    opened = open_domains(domains, splits=options.splits, skip_bad=options.skip_bad)
+    opened = open_domains(
+        domains, splits=options.splits, skip_bad=options.skip_bad, range=options.range, max_pixels=options.max_pixels
+    )
 
     def source(members: Sequence[Domain]) -> EpisodeSource:
         any_format = ImageFormat(1)  # which images an episode has does not depend on how they are shown

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from smat.domains import SPLITS
+from smat.domains import MAX_PIXELS, SPLITS, RangeOption
 from smat.domains.imported import DESCRIPTION, Imported, Refused
 from smat.errors import DataError, Interrupted, NothingImportedError
 from smat.importing import find_kind, import_domain, list_sources
@@ -28,12 +28,20 @@ _SHOWN = 20
 
 
 def data_import(
-    kind: str, source: str, out: str, *, max_side: int = 256, keep: bool = False, processes: int | None = None
+    kind: str,
+    source: str,
+    out: str,
+    *,
+    max_side: int = 256,
+    keep: bool = False,
+    processes: int | None = None,
+    range: RangeOption = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Imported]:
     """Read a source's files into a folder per domain, which all commands take.
 
-    Images keep their bytes unless they are larger than `max_side`; what cannot be read is left out and listed. After an
-    interruption the same command goes on where it was; when all is done, it does nothing.
+    Images keep their bytes unless they are larger than `max_side` or of more than 8 bits; what cannot be read is left
+    out and listed. After an interruption the same command goes on where it was; when all is done, it does nothing.
 
     Example: smat data import cifar downloads/cifar-100-python data/
 
@@ -47,6 +55,10 @@ def data_import(
         keep: leave images as large as they are.
         processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
             this one.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
+            it is refused.
+        max_pixels: most pixels that an image is decoded to.
 
     Returns:
         What was imported, one entry per domain.
@@ -75,6 +87,8 @@ def data_import(
                         keep=keep,
                         processes=processes,
                         progress=_follow(bar, task),
+                        range=range,
+                        max_pixels=max_pixels,
                     )
                 )
                 bar.update(task, completed=sum(part.images for part in listing.parts))

@@ -67,7 +67,9 @@ def data_show(
         if value < least:
             raise ConfigError(f"{name} is {value}; give {least} or more")
     file = check_writable(output)
-    domains = open_domains([path], splits=options.splits, skip_bad=options.skip_bad)
+    domains = open_domains(
+        [path], splits=options.splits, skip_bad=options.skip_bad, range=options.range, max_pixels=options.max_pixels
+    )
     if len(domains) > 1:
         raise ConfigError(f"'{path}' is {len(domains)} domains; give one: {', '.join(d.name for d in domains)}")
     (domain,) = domains

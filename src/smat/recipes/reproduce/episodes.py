@@ -40,5 +40,10 @@ class EpisodeOverrides:
             )
         shape = {field.name: getattr(config.episodes, field.name) for field in fields(EpisodeShape)} | given
         return EpisodeOptions(
-            **shape, splits=config.splits, skip_bad=config.skip_bad, margin=config.episodes.transforms.margin
+            **shape,
+            splits=config.splits,
+            skip_bad=config.skip_bad,
+            range=config.range,
+            max_pixels=config.max_pixels,
+            margin=config.episodes.transforms.margin,
         )

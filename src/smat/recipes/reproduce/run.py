@@ -144,7 +144,13 @@ def reproduce(
     config = load_config([base])
     workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
     drawn = options.options(config)
-    opened = open_domains(domains or config.domains, splits=drawn.splits, skip_bad=drawn.skip_bad)
+    opened = open_domains(
+        domains or config.domains,
+        splits=drawn.splits,
+        skip_bad=drawn.skip_bad,
+        range=drawn.range,
+        max_pixels=drawn.max_pixels,
+    )
     every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])
