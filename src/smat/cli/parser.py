@@ -17,7 +17,7 @@ import smat
 from smat.cli.commands import COMMANDS, GROUPS
 from smat.cli.help import HelpFormatter
 from smat.errors import ConfigError
-from smat.options import YAML, readable
+from smat.options import YAML, paired, readable
 from smat.plugins import plain
 
 
@@ -49,6 +49,10 @@ class CommandParser(ArgumentParser):
             return super().format_help(formatter)
         finally:
             self._action_groups = groups
+
+    def parse_args(self, args: Sequence[str] | None = None, *others: Any, **settings: Any) -> Any:
+        """Parse arguments, in which an option of two numbers has them one after the other."""
+        return super().parse_args(None if args is None else paired(args), *others, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a `ConfigError`."""

@@ -30,7 +30,7 @@ from smat.schema import check_settings, read_yaml
 _log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
-_FREE = ("workers", "accelerator", "devices", "verify")
+_FREE = ("workers", "accelerator", "devices", "verify", "max_pixels")
 _ANEW = "Start a new run in another folder"
 _COLLAPSE = "collapse.yaml"  # there from a collapse until the run is resumed at another pace
 
