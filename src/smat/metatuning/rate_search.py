@@ -19,7 +19,8 @@ from smat.episodes import EpisodeSource, episode_loader
 from smat.errors import CollapseError, ConfigError, NonFiniteError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.settings import TuningConfig
-from smat.metatuning.tuner import MetaTuner, query_accuracy
+from smat.metatuning.tuner import MetaTuner
+from smat.metatuning.validation import query_accuracy
 from smat.precision import resolve_precision
 from smat.statistics import Interval, interval, paired_difference
 

@@ -48,7 +48,8 @@ class TrainConfig:
         compat: `official` takes the settings of the authors' code wherever they differ from ours.
         workers: number of processes that make episodes.
         accelerator: device to train on: `auto`, `cpu` or `cuda`.
-        devices: number of devices, which take one task each at a time.
+        devices: number of devices, which take one task each at a time; by default 1, or one for each process that
+            torchrun or SLURM has started.
     """
 
     domains: list[str | DomainConfig]
@@ -62,7 +63,7 @@ class TrainConfig:
     compat: Literal["none", "official"] = "none"
     workers: int = 1
     accelerator: str = "auto"
-    devices: int = 1
+    devices: int | None = None
 
     def resolved(self) -> "TrainConfig":
         """With `compat` carried out in the settings that it stands for."""

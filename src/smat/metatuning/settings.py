@@ -92,9 +92,11 @@ class Progress:
         best_accuracy: the best validation accuracy so far, -1 before the first.
         best_tasks: number of tasks when it was reached.
         waited: number of validations since then.
+        validated: number of tasks at the last validation.
     """
 
     tasks: int = 0
     best_accuracy: float = -1.0
     best_tasks: int = 0
     waited: int = 0
+    validated: int = 0
