@@ -96,7 +96,7 @@ def _items(loader: DataLoader) -> Iterator[Any]:
         except StopIteration:
             return
         except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
-            if not _is_of_a_lost_worker(error):
+            if not (loader.num_workers and _is_of_a_lost_worker(error)):
                 raise
             found = str(error) or type(error).__name__
             raise WorkerError(

@@ -236,7 +236,7 @@ class _Trial(MetaTuner):
     def _share_done(self, tasks: int) -> float:
         return min(tasks / self.config.tasks, self.config.optimizers.warmup)
 
-    def save(self) -> None:
+    def _write_state(self) -> None:
         """Nothing is kept."""
 
     def _save_pool(self, name: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from smat.domains.pocket import pocket_domains
-from smat.errors import ConfigError
+from smat.errors import ConfigError, Interrupted
 from smat.files import writing
 from smat.metatuning.run_config import TrainConfig, load_config
 from smat.recipes.evaluate import evaluate
@@ -36,6 +36,7 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
 
     Raises:
         ConfigError: if the folder holds a finished quickstart, or one with other settings.
+        Interrupted: after an interruption; the same call goes on from there.
     """
     console, folder = Console(), Path(out)
     if (folder / "predictions.csv").exists():
@@ -50,7 +51,10 @@ def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episod
         "predictions": folder / "predictions.csv",
     }
     console.rule("1/3  meta-tune on six families of images")
-    train(shipped_config("pocket", *overrides), out=str(folder / "training"), resume=True)
+    try:
+        train(shipped_config("pocket", *overrides), out=str(folder / "training"), resume=True)
+    except KeyboardInterrupt as interruption:
+        raise Interrupted("What is tuned is kept: the same command goes on from there") from interruption
 
     console.rule("2/3  classify tasks of unseen classes, in those families and in five out-of-distribution ones")
     evaluate(
