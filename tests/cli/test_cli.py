@@ -94,6 +94,7 @@ def test_options_are_written_with_dashes_or_underscores(option: str, capsys: pyt
     ("arguments", "message"),
     [
         (["evaluate", "pocket"], "the following arguments are required: domains"),
+        (["train", "--resume", "--out"], "--out"),
         (["train", "--config", "nothing.yaml"], "--config: File does not exist"),
         (["train", "--domains", "[a]", "--out", "b", "--tuning.target_sparsty", "1"], "arguments: --tuning.target-sp"),
         (["train", "--config", "{pool: {expert: 2}}", "--out", "b"], "there is no setting 'pool.expert'"),

@@ -119,12 +119,15 @@ def recipe_of(name: str) -> Callable[..., Any]:
 
 def with_settings_of_run(arguments: list[str]) -> list[str]:
     """The arguments of `train`; a run that is resumed has its own settings where none are given as a file or method."""
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     known.add_argument("--out")
     known.add_argument("--resume", action="store_true")
     known.add_argument("--config")
     known.add_argument("--method")
-    given, _ = known.parse_known_args(arguments)
+    try:
+        given, _ = known.parse_known_args(arguments)
+    except argparse.ArgumentError:  # which the command's own parser says better
+        return arguments
     settings = Path(given.out or "", "config.yaml")
     if not given.resume or not given.out or given.config or given.method or not settings.exists():
         return arguments

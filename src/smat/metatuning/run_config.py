@@ -53,7 +53,8 @@ class TrainConfig(DataOptions):
         compat: `official` takes the settings of the authors' code wherever they differ from ours.
         workers: number of processes that make episodes.
         accelerator: device to train on: `auto`, `cpu` or `cuda`.
-        devices: number of devices, which take one task each at a time.
+        devices: number of devices, which take one task each at a time; by default 1, or one for each process that
+            torchrun or SLURM has started.
     """
 
     domains: list[str | DomainConfig]
@@ -67,7 +68,7 @@ class TrainConfig(DataOptions):
     compat: Literal["none", "official"] = "none"
     workers: Processes = 1
     accelerator: str = "auto"
-    devices: Count = 1
+    devices: Count | None = None
 
     def load_backbone(self) -> Backbone:
         """The pre-trained network; raises as `smat.backbones.load`."""

@@ -195,9 +195,11 @@ def predict(
     if not done:
         raise DataError(f"none of the {len(queries)} images in '{query}' can be read; give images to label")
     found = result()
-    _show(found, console)
-    _warn_of_known(names, [file for some, _ in done for file in some])
-    write_whole(path, _csv(found), keep=True)
+    try:
+        _show(found, console)
+        _warn_of_known(names, [file for some, _ in done for file in some])
+    finally:  # whatever becomes of the screen
+        write_whole(path, _csv(found), keep=True)
     console.print(f"labels and probabilities of all {len(found.files)} images: {path}", soft_wrap=True, markup=False)
     return found
 
