@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deep_images import RAMP, in_bits, png
 from passes import count_passes
 from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
@@ -46,6 +47,23 @@ def folders(tmp_path: Path) -> dict[str, Any]:
         "output": str(tmp_path / "out" / "labels.csv"),
         "device": "cpu",
     }
+
+
+def test_deep_images_of_both_folders_are_on_one_range(checkpoint: str, tmp_path: Path) -> None:
+    for place, share in enumerate((RAMP / 255, RAMP / 2550)):
+        for folder, bits in (("support", 10), ("query", 12)):
+            path = tmp_path / folder / f"class{place}" / "a.png"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(png(in_bits(12, share if bits == 12 else share / 4)))
+    settings = {"support": str(tmp_path / "support"), "query": str(tmp_path / "query"), "device": "cpu"}
+    settings["output"] = str(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"4 images cannot be read:(.|\n)*--range LOW HIGH"):
+        predict(checkpoint, **settings)
+    assert predict(checkpoint, range="auto", **settings).probabilities.tolist() == pytest.approx(
+        predict(checkpoint, range=(0, 4095), **settings).probabilities
+    )
+    with pytest.raises(DataError, match="it has 8 x 8 pixels, more than 63"):
+        predict(checkpoint, max_pixels=63, **settings)
 
 
 def test_labels_and_probabilities_of_every_query(

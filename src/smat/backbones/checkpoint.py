@@ -80,8 +80,9 @@ class Checkpoint:
             return None
         try:
             known = _Preprocessor.__dataclass_fields__
-            said = from_plain({key: values[key] for key in known if key in values}, _Preprocessor, file, BackboneError)
-        except (SmatError, TypeError) as error:
+            given = {key: values[key] for key in known if values.get(key) is not None}
+            said = from_plain(given, _Preprocessor, file, BackboneError)
+        except (SmatError, AttributeError) as error:
             raise BackboneError(f"backbone {self.name!r}: {error}; fetch the file again") from error
         if said.do_normalize is False:
             return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -94,7 +95,10 @@ class Checkpoint:
             BackboneError: a file is damaged.
         """
         folder = Path(self.source)
-        paths = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [self._path("model.safetensors")]
+        try:
+            paths = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [self._path("model.safetensors")]
+        except BackboneError:  # not there, or in several files: transformers finds them, or says that there are none
+            return None
         headers = [read_header(path, BackboneError, "Copy or download it again") for path in paths if path]
         return {name: stored for header in headers for name, stored in header.items()} or None
 

@@ -170,8 +170,7 @@ def load_network(
     Raises:
         BackboneError: the weights are missing, broken, not safetensors, or do not fit the configuration.
     """
-    header = checkpoint.header() or {}
-    network, report = read_weights(checkpoint, family.network_class, config, header, dict(family.arguments))
+    network, report, header = read_weights(checkpoint, family.network_class, config, dict(family.arguments))
     missing = [str(name) for name in report["missing_keys"] if not str(name).endswith("mask_token")]
     feature = family.feature
     if not feature:

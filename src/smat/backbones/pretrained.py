@@ -20,12 +20,12 @@ def read_weights(
     checkpoint: Checkpoint,
     network_class: Any,
     config: PretrainedConfig,
-    header: Header,
     arguments: Mapping[str, Any],
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The network, and what transformers says of how its weights fit."""
+) -> tuple[PreTrainedModel, dict[str, Any], Header]:
+    """The network, what transformers says of how its weights fit, and the header of their file."""
     too_large = BackboneError("config.json makes a network of more parameters than there are weights")
     try:
+        header = checkpoint.header() or {}
         with quiet(), bounded(header, too_large) if header else nullcontext():
             network, report = network_class.from_pretrained(
                 checkpoint.source,
@@ -42,7 +42,7 @@ def read_weights(
             "(pytorch_model.bin) are not read: open them with transformers where you trust them, and "
             "save_pretrained writes safetensors"
         ) from error
-    return with_attention(network).eval(), report
+    return with_attention(network).eval(), report, header
 
 
 def check_numbers(checkpoint: Checkpoint, network: PreTrainedModel, header: Header) -> None:

@@ -15,7 +15,7 @@ from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
-from smat.options import YAML, ConfigFile, instantiated, readable
+from smat.options import YAML, instantiated, readable
 from smat.plugins import plain
 from smat.schema import Count, Finite, Processes, checked
 
@@ -53,7 +53,8 @@ class TrainConfig(DataOptions):
         compat: `official` takes the settings of the authors' code wherever they differ from ours.
         workers: number of processes that make episodes.
         accelerator: device to train on: `auto`, `cpu` or `cuda`.
-        devices: number of devices, which take one task each at a time.
+        devices: number of devices, which take one task each at a time; by default 1, or one for each process that
+            torchrun or SLURM has started.
     """
 
     domains: list[str | DomainConfig]
@@ -67,7 +68,7 @@ class TrainConfig(DataOptions):
     compat: Literal["none", "official"] = "none"
     workers: Processes = 1
     accelerator: str = "auto"
-    devices: Count = 1
+    devices: Count | None = None
 
     def load_backbone(self) -> Backbone:
         """The pre-trained network; raises as `smat.backbones.load`."""
@@ -92,7 +93,7 @@ def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path],
         ConfigError: a file that cannot be read, or settings that there are not.
     """
     parser = ArgumentParser(exit_on_error=False, parser_mode=YAML)
-    parser.add_argument("--config", action=ConfigFile)
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(TrainConfig)
     sources = [str(c) if isinstance(c, str | Path) else json.dumps(plain(c)) for c in configs]
     named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
