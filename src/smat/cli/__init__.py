@@ -69,7 +69,7 @@ def _carry_out(arguments: list[str], console: Console) -> None:
         with collecting() as report.left_out:
             _run(arguments, report)
     except BaseException as error:
-        report.error = str(error) or type(error).__name__
+        report.error = str(error) or ("stopped" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
         report.complete = isinstance(error, SomethingWrong)
         report.result = getattr(error, "result", None)
         _say_what_was_left_out(report, console)

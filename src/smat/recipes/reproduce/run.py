@@ -184,11 +184,13 @@ def reproduce(
             )
             for tuner in tuners
         ]
-        show_results(comparisons, tuners, settings, console)
-        paths = write_tables(comparisons, folder / (name or what))
-        for comparison, tuner in zip(comparisons, tuners, strict=True) if what in _FIGURES else ():
-            paths.append(folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}.png")
-            draw_curves(comparison, columns, paths[-1])
+        try:
+            show_results(comparisons, tuners, settings, console)
+        finally:  # whatever becomes of the screen
+            paths = write_tables(comparisons, folder / (name or what))
+            for comparison, tuner in zip(comparisons, tuners, strict=True) if what in _FIGURES else ():
+                paths.append(folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}.png")
+                draw_curves(comparison, columns, paths[-1])
         console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
         return comparisons
 
