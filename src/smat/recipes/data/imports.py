@@ -29,7 +29,14 @@ _SHOWN = 20
 
 
 def data_import(
-    kind: str, source: str, out: str, *, max_side: int = 256, keep: bool = False, processes: int | None = None
+    kind: str,
+    source: str,
+    out: str,
+    *,
+    max_side: int = 256,
+    keep: bool = False,
+    min_images: int = 1,
+    processes: int | None = None,
 ) -> list[Imported]:
     """Read a source's files into a folder per domain, which all commands take.
 
@@ -46,6 +53,7 @@ def data_import(
         out: folder in which a folder is made for each domain.
         max_side: longest side in pixels; larger images are made smaller once, as JPEG of quality 95.
         keep: leave images as large as they are.
+        min_images: number of images that a class must have; smaller ones are in no split.
         processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
             this one.
 
@@ -74,6 +82,7 @@ def data_import(
                         out,
                         max_side=max_side,
                         keep=keep,
+                        min_images=min_images,
                         processes=processes,
                         progress=_follow(bar, task),
                     )
