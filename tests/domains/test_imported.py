@@ -110,7 +110,7 @@ def test_the_refused_are_remembered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "domain.json").write_text("{"), "cannot be used .* delete the folder"),
+        (lambda folder: (folder / "domain.json").write_text("{"), r"cannot be used.* Delete the folder"),
         (lambda folder: (folder / "domain.json").write_text('{"format": 9}'), "cannot be used"),
         (lambda folder: (folder / "domain.json").write_text("[]"), "cannot be used"),
         (lambda folder: (folder / "images.arrow").unlink(), "is missing"),

@@ -9,6 +9,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import NoReturn
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from smat.cli.report import Report
 from smat.errors import SmatError, SomethingWrong
 from smat.files import check_writable
 from smat.left_out import collecting
-from smat.options import underscored
+from smat.options import instantiated, underscored
 from smat.signals import StopSignals
 
 _UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
@@ -32,10 +33,13 @@ def _run(arguments: list[str], report: Report) -> None:
     given = [underscored(a) for a in arguments]
     if used == "train":
         given = with_settings_of_run(given)
-    options = parser.instantiate(parser.parse_args(given[1:] if group else given))
+    recipe = recipe_of(used) if used else None
+    kinds = [recipe, *settings_of(recipe).values()] if recipe else []
+    options = instantiated(parser, given[1:] if group else given, _config_files(given), *kinds)
     values = vars(options[options["command"]])
-    report.command = f"{group} {options['command']}" if group else options["command"]
-    recipe = recipe_of(report.command)
+    assert used, "without a command, the parser has ended this"
+    assert recipe
+    report.command = used
     del values["config"]
     if file := values.pop("json"):
         report.path = check_writable(file, "--json")
@@ -46,6 +50,13 @@ def _run(arguments: list[str], report: Report) -> None:
     report.settings = values
     report.result = recipe(**values)
     report.complete = True
+
+
+def _config_files(arguments: list[str]) -> list[str]:
+    """The files that settings come from."""
+    named = [value for option, value in pairwise(arguments) if option == "--config"]
+    named += [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+    return [name for name in named if "\n" not in name and not name.lstrip().startswith("{")]
 
 
 def _carry_out(arguments: list[str], console: Console) -> None:

@@ -17,7 +17,7 @@ import smat
 from smat.cli.commands import COMMANDS, GROUPS
 from smat.cli.help import HelpFormatter
 from smat.errors import ConfigError
-from smat.options import readable
+from smat.options import YAML, ConfigFile, readable
 from smat.plugins import plain
 
 
@@ -33,7 +33,7 @@ class CommandParser(ArgumentParser):
     command: str = "smat"
 
     def __init__(self, *, formatter_class: type[argparse.HelpFormatter] = HelpFormatter, **settings: Any) -> None:
-        super().__init__(formatter_class=formatter_class, **settings)
+        super().__init__(formatter_class=formatter_class, parser_mode=YAML, **settings)
 
     def format_help(self, formatter: Any = None) -> str:
         """Help with the basic options, where they are a choice."""
@@ -153,7 +153,7 @@ def _add_arguments(parser: CommandParser, name: str) -> None:
     ]
     switches = {p.name: texts_of(recipe).get(p.name) for p in parameters.values() if p.default is False}
     parser.add_argument("--help_all", action=_HelpAll)
-    parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
+    parser.add_argument("--config", action=ConfigFile, help="YAML file of settings; those given after it override it")
     parser.add_argument(
         "--json",
         metavar="FILE",

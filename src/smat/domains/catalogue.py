@@ -10,11 +10,13 @@ from smat.domains.domain import Domain, Role
 from smat.domains.image_domain import open_domain
 from smat.domains.pocket import POCKET_ID, POCKET_OOD, pocket_domains
 from smat.errors import ConfigError, DataError
+from smat.schema import Count, NotNegative, Share, checked
 
 _POCKET = "pocket"
 
 
 @dataclass(frozen=True)
+@checked("domains")
 class DomainConfig:
     """A domain with settings of its own.
 
@@ -40,14 +42,14 @@ class DomainConfig:
     source: str
     name: str | None = None
     splits: str | None = None
-    fractions: tuple[float, float, float] | None = None
+    fractions: tuple[Share, Share, Share] | None = None
     flip: bool | None = None
     role: Role | None = None
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     tracks: str | None = None
     image_column: str | None = None
     label_column: str | None = None
-    min_images: int | None = None
+    min_images: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class DataOptions:
     skip_bad: bool = False
     image_column: str | None = None
     label_column: str | None = None
-    min_images: int = 1
+    min_images: Count = 1
     verify: bool = False
 
     def opening(self) -> dict[str, Any]:

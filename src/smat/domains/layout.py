@@ -67,15 +67,17 @@ class Layout:
     @property
     def splits(self) -> dict[str, tuple[str, ...]] | None:
         """Classes of each split; None where there are no split folders, or where they divide the images of a class."""
-        return None if self.divides_images else self._by_split() or None
+        return None if self.divides_images else self.by_split or None
 
     @property
     def divides_images(self) -> bool:
         """Whether split folders have classes in common: they divide images, not classes."""
-        owners = Counter(name for names in self._by_split().values() for name in names)
+        owners = Counter(name for names in self.by_split.values() for name in names)
         return any(count > 1 for count in owners.values())
 
-    def _by_split(self) -> dict[str, tuple[str, ...]]:
+    @property
+    def by_split(self) -> dict[str, tuple[str, ...]]:
+        """Classes that have images in each split folder."""
         found = {s: [name for part in self.parts if part.split == s for name in part.classes] for s in SPLITS}
         return {split: tuple(dict.fromkeys(names)) for split, names in found.items() if names}
 

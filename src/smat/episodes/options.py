@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
+from smat.backbones.spec import Margin
 from smat.domains.catalogue import DataOptions
 from smat.domains.domain import Split
 from smat.episodes.samplers import FixedSampler, Sampler, SamplerKind, VariableSampler
 from smat.episodes.tracks import TrackRule
 from smat.episodes.transforms import TransformConfig
+from smat.schema import Count, Seed, checked
 
 
 @dataclass(frozen=True)
+@checked()
 class EpisodeShape:
     """How many classes and images an episode has.
 
@@ -27,9 +30,9 @@ class EpisodeShape:
     """
 
     sampler: SamplerKind | Sampler = "fixed"
-    way: int = 5
-    shot: int = 5
-    query: int = 15
+    way: Count = 5
+    shot: Count = 5
+    query: Count = 15
     hierarchy: bool = True
     tracks: TrackRule | None = None
 
@@ -56,7 +59,7 @@ class PlanOptions(EpisodeShape, DataOptions):
     """
 
     split: Split = "test"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class EpisodeOptions(PlanOptions):
             by default that of the checkpoint's training (8/7 without one).
     """
 
-    margin: float | None = None
+    margin: Margin | None = None
 
     def transforms(self, default: float = TransformConfig.margin) -> TransformConfig:
         """How images are cut: with this margin, or that of the checkpoint where none is given."""

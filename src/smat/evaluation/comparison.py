@@ -1,6 +1,5 @@
 """From results to a comparison: domains against methods, with averages, ranks and paired differences."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from scipy.stats import rankdata
 
 from smat.errors import ConfigError, DataError
 from smat.evaluation.cells import Cell
+from smat.schema import read_json
 from smat.statistics import Interval, average, calibration_error, holm, interval, paired_difference
 
 AVERAGES = {"id": "ID average", "ood": "OOD average", "validation": "validation average", "": "average"}
@@ -206,7 +206,7 @@ def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[s
         ConfigError: if there is no such file, or it has another form.
     """
     try:
-        tables = json.loads(Path(path).read_text())
+        tables = read_json(Path(path), dict, ConfigError, "Give paper_tables.json")
         if table == "table2" and adapt == "none":
             rows = {role: {entry["method"]: entry[role] for entry in tables["table2"]} for role in ("id", "ood")}
         elif table == "table1":
@@ -218,7 +218,7 @@ def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[s
             role: {name.removesuffix(end): value / 100 for name, value in row.items() if _kind(name) == adapt}
             for role, row in rows.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"paper {str(path)!r} does not have the tables of the paper ({error!r}): give paper_tables.json"
         ) from error

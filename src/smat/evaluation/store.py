@@ -11,6 +11,7 @@ from pathlib import Path
 from smat.errors import CheckpointError
 from smat.evaluation.cells import Cell, CellKey
 from smat.files import check_writable, writing
+from smat.schema import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -35,14 +36,9 @@ class Store:
         content = self.path.read_bytes() if self.path.exists() else b""
         *lines, torn = content.split(b"\n")
         for number, line in enumerate(lines, start=1):
-            try:
-                values = json.loads(line)
-                self._keep(Cell(**values | {"key": CellKey(**values["key"])}))
-            except (ValueError, TypeError, KeyError) as error:
-                raise CheckpointError(
-                    f"line {number} of {self.path} is damaged ({error}): delete that line, and its result will be "
-                    "computed again"
-                ) from error
+            where = f"line {number} of '{self.path}' is damaged, and"
+            advice = "Please delete that line, and its result will be computed again"
+            self._keep(parse_json(line, Cell, where, CheckpointError, advice))
         if torn:
             _log.warning("%s ends within a line: that result is dropped, and computed again", self.path)
             os.truncate(self.path, len(content) - len(torn))

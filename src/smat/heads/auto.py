@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smat.errors import ConfigError, DataError
+from smat.errors import CheckpointError, ConfigError, DataError, one_line
 from smat.heads.features import averaged
 from smat.heads.head import Head
 from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
 from smat.heads.views import Views
+from smat.schema import read_json
 
 FOLDS, FEWER_FOLDS, MANY = 5, 2, 200
 """Parts of the support set, of which each is held out in turn; fewer of them where there are more images than `MANY`,
@@ -105,12 +106,15 @@ class Prior:
             ConfigError: numbers that are missing, too many, or none.
         """
         names, heads = [each.name for each in fields(cls)], len(CANDIDATES)
-        found = {name: np.asarray(value) for name, value in numbers.items()}
+        try:
+            found = {name: np.asarray(value) for name, value in numbers.items()}
+        except (ValueError, TypeError, AttributeError) as error:  # lists of several lengths, or no numbers by name
+            raise ConfigError(f"the prior of a head is {one_line(numbers)}; numbers by name are needed") from error
         shapes = {name: (heads,) if name in ("scales", "heads") else () for name in names}
         numeric = all(value.dtype.kind in "fi" and np.isfinite(value).all() for value in found.values())
         if not numeric or {name: value.shape for name, value in found.items()} != shapes:
             raise ConfigError(
-                f"the prior of a head is {dict(numbers)}; finite numbers are needed for {', '.join(names)}, "
+                f"the prior of a head is {one_line(dict(numbers))}; finite numbers are needed for {', '.join(names)}, "
                 f"{heads} each for scales and heads"
             )
         values: dict[str, Any] = {name: tuple(v.tolist()) if v.ndim else v.item() for name, v in found.items()}
@@ -119,7 +123,7 @@ class Prior:
     @classmethod
     def read(cls, path: Path) -> "Prior":
         """The numbers of a file that `write` wrote."""
-        return cls.of(json.loads(path.read_text()))
+        return cls.of(read_json(path, dict, CheckpointError, "Install smat again"))
 
     def numbers(self) -> dict[str, Any]:
         """The numbers, which may be tensors, to three digits, as plain data."""

@@ -40,8 +40,8 @@ class Coco(Kind):
         tables = _tables(root, path)
         refused: list[Refused] = []
         place = shown(path, root)
-        names = _by_id(tables["categories"], "name", f"{place}, category", refused)
-        files = _by_id(tables["images"], "file_name", f"{place}, image", refused)
+        names = by_id(tables["categories"], "name", f"{place}, category", refused)
+        files = by_id(tables["images"], "file_name", f"{place}, image", refused)
         if len(set(names.values())) < len(names):
             raise DataError(f"'{path}' has two categories of one name: download it again")
         objects: dict[int, list[Object]] = {category: [] for category in names}
@@ -108,7 +108,7 @@ def _slim(item: dict[str, Any]) -> dict[str, Any]:
     return {key: item[key] for key in _KEPT if key in item}
 
 
-def _by_id(entries: list[Any], key: str, place: str, refused: list[Refused]) -> dict[int, str]:
+def by_id(entries: list[Any], key: str, place: str, refused: list[Refused]) -> dict[int, str]:
     """A text of each entry by its number; what is wrong is added to `refused`."""
     found: dict[int, str] = {}
     for position, entry in enumerate(entries):

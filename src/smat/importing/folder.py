@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from smat.domains.folders import printable
-from smat.domains.layout import Layout, read_layout
-from smat.domains.splits import check_known, splits_beside
+from smat.domains.layout import read_layout
+from smat.domains.splits import splits_beside
+from smat.importing.class_splits import own_splits
 from smat.importing.files import file_parts, read_file_part, refused
 from smat.importing.kind import Kind
 from smat.importing.listing import Listing
@@ -28,7 +29,7 @@ class Folder(Kind):
         classes = tuple(images)
         name = printable(root.resolve().name)
         beside = splits_beside(root, name)
-        by_split, note = _splits(root, name, layout, beside.splits if beside else {})
+        by_split, notes = own_splits(root, classes, layout.by_split, "folders", beside)
         return [
             Listing(
                 name=name,
@@ -38,28 +39,7 @@ class Folder(Kind):
                 read=read_file_part,
                 files=[path for paths in images.values() for path in paths],
                 refused=tuple(refused(layout.unused)),
-                notes=(note,) if note else (),
+                notes=notes,
                 tracks=beside.tracks if beside else None,
             )
         ]
-
-
-def _splits(
-    source: Path, name: str, layout: Layout, given: dict[str, tuple[str, ...]]
-) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Classes by split, and what to say of it; `given`: what the `splits.json` beside the folder says."""
-    if layout.splits is not None:
-        return layout.splits, ""
-    classes = tuple(layout.images)
-    folders = ", ".join(printable(part.folder.name) for part in layout.parts)
-    joined = f"its folders {folders} divide the images of a class, not the classes: they are joined; "
-    joined *= layout.divides_images
-    if given:
-        check_known(given, dict.fromkeys(classes, 1), name)
-        rest = sorted({*classes} - {label for labels in given.values() for label in labels})
-        if not rest:
-            return given, f"{joined}its classes are divided as {source.resolve().parent / 'splits.json'} says"
-        joined += (
-            f"the splits.json beside it says nothing of {len(rest)} classes, such as '{rest[0]}', and is not used; "
-        )
-    return {"test": classes}, f"{joined}all classes are for testing, unless they are given other splits"

@@ -11,10 +11,15 @@ from smat.errors import ConfigError, DataError
 from smat.importing.aircraft import AIRCRAFT
 from smat.importing.cifar import Cifar
 from smat.importing.coco import Coco
+from smat.importing.cross_domain import CROP_DISEASE, EUROSAT, ChestX, Isic
+from smat.importing.csv_lists import Csv
 from smat.importing.cub import Cub
+from smat.importing.few_shot_sets import CIFAR_FS, FC100, MINI_IMAGENET, TIERED_IMAGENET
 from smat.importing.files import inside
 from smat.importing.folder import Folder
+from smat.importing.fungi import Fungi
 from smat.importing.gtsrb import Gtsrb
+from smat.importing.ilsvrc import Ilsvrc
 from smat.importing.kind import Kind, Known
 from smat.importing.line_lists import DOMAINNET, DTD, FOOD, PETS
 from smat.importing.listing import EXPECTED, Listing
@@ -32,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
         MetaDataset(),
         MetaDatasetH5(),
         Folder(),
+        Csv(),
         Cifar(),
         Mnist(),
         Gtsrb(),
@@ -46,6 +52,16 @@ KINDS: Mapping[str, Kind] = {
         Cub(),
         Omniglot(),
         QuickDraw(),
+        Ilsvrc(),
+        Fungi(),
+        MINI_IMAGENET,
+        TIERED_IMAGENET,
+        CIFAR_FS,
+        FC100,
+        CROP_DISEASE,
+        EUROSAT,
+        Isic(),
+        ChestX(),
     )
 }
 """The kinds of the package, by name."""
@@ -89,9 +105,10 @@ def list_sources(kind: str | Kind, source: str | Path) -> list[Listing]:
     """
     kind = find_kind(kind) if isinstance(kind, str) else kind
     source = Path(source)
-    if not source.is_dir():
+    one_file = kind.takes_file and source.is_file()
+    if not one_file and not source.is_dir():
         raise DataError(f"there is no folder '{source}'; for {kind.name}, give one with {kind.files}")
-    listings: Any = kind.list_domains(_root(kind, source))
+    listings: Any = kind.list_domains(source if one_file else _root(kind, source))
     if not isinstance(listings, list) or not listings or not all(isinstance(one, Listing) for one in listings):
         raise ConfigError(f"{import_path(type(kind))}.list_domains gives {listings!r:.80}; expected a list of Listing")
     return [
@@ -150,7 +167,7 @@ def _flip(kind: Kind, listing: Listing) -> bool | None:
 def _origin(kind: Kind, source: Path, domain: str) -> dict[str, Any]:
     """What an import remembers of its source: of a kind of one's own also the numbers, since its code may be gone."""
     folder = source.resolve().name
-    if KINDS.get(kind.name) is kind:
+    if type(KINDS.get(kind.name)) is type(kind):
         return {"kind": kind.name, "folder": folder}
     known = _known(kind, letters(domain))
     return {"kind": import_path(type(kind)), "folder": folder} | ({"known": asdict(known)} if known else {})

@@ -8,7 +8,7 @@ from pathlib import Path
 from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.files import inside, printable
-from smat.importing.kind import Kind, Known
+from smat.importing.kind import Kind
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.specs import SPECIFICATION, Specification, read_specification
 from smat.importing.tfrecords import image_and_label, read_run, survey
@@ -20,10 +20,6 @@ class MetaDataset(Kind):
     name = "metadataset"
     summary = "Meta-Dataset as its official conversion writes it"
     files = "dataset_spec.json and 0.tfrecords, 1.tfrecords, … in a folder, or in a folder for each data set"
-    known = (
-        Known(("ilsvrc2012", "ilsvrc", "imagenet"), "ILSVRC-2012", 1000, splits=(712, 158, 130)),
-        Known(("fungi",), "FGVCx Fungi", 1394, 89_760, splits=(994, 200, 200)),
-    )
 
     def list_domains(self, root: Path) -> list[Listing]:
         """A domain per dataset."""

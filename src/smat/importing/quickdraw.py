@@ -15,6 +15,7 @@ from smat.importing.class_splits import META_DATASET, divided
 from smat.importing.files import inside, printable, shown
 from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
+from smat.importing.stored import array_header
 
 _PREFIXES = ("full_numpy_bitmap_", "full_simplified_", "full_raw_")  # of files saved in a browser
 _PART = 1000
@@ -96,9 +97,7 @@ def _bitmap_parts(label: int, root: Path, path: Path, refused: list[Refused]) ->
     with path.open("rb") as file:
         # A damaged header makes NumPy's parser raise almost anything.
         try:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, by_column, kind = read(file)
+            shape, by_column, kind = array_header(file)
         except Exception as error:
             refused.append(Refused(place, f"it is no NumPy file: {error or type(error).__name__}"))
             return []

@@ -34,6 +34,7 @@ from smat.recipes.entries import common_format, enter, named_checkpoints
 from smat.recipes.episode_progress import episode_progress, follow
 from smat.recipes.evaluation_report import write_report
 from smat.recipes.result_tables import result_title, show_results
+from smat.schema import Count, NotNegative, Number, Processes, checked_arguments
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Evaluation:
     rows: list[EpisodeRow]
 
 
+@checked_arguments
 def evaluate(
     checkpoint: str | Path | Mapping[str, str | Path],
     domains: list[str],
@@ -62,14 +64,14 @@ def evaluate(
     head: Head | str = "auto",
     adapt: Kind | FineTuner = "none",
     learning_rate_from: Rule = "validation",
-    steps: int = FineTuneConfig.steps,
-    grid: Sequence[float] | None = None,
-    episodes: int | None = None,
+    steps: Number = FineTuneConfig.steps,
+    grid: Sequence[NotNegative] | None = None,
+    episodes: Count | None = None,
     options: EpisodeOptions = EpisodeOptions(),
     episodes_from: str | None = None,
     precision: Precision = "auto",
     device: Device = "auto",
-    workers: int = 1,
+    workers: Processes = 1,
     output: str | None = None,
     tables: str | None = None,
     feature_cache: str | None = None,

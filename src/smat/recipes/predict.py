@@ -22,6 +22,7 @@ from smat.adaptation import (
     open_model,
     pick_device,
 )
+from smat.backbones.spec import Margin
 from smat.domains import canvas, list_images, load_image, read_class_folders
 from smat.domains.folders import printable
 from smat.domains.wordnet import wordnet_names
@@ -32,6 +33,7 @@ from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
 from smat.recipes.predictions import Predictions, csv_table, predictions_of
+from smat.schema import Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +41,20 @@ BATCH = 64
 _SHOWN = 10  # rows of the table on screen
 
 
+@checked_arguments
 def predict(
     checkpoint: str,
     *,
     support: str,
     query: str,
     output: str = "predictions.csv",
-    margin: float | None = None,
+    margin: Margin | None = None,
     skip_bad: bool = False,
     head: Head | str = "auto",
-    strengths: Sequence[float] = (1.0,),
+    strengths: Sequence[Finite] = (1.0,),
     adapt: Kind | FineTuner = "none",
     learning_rate: LearningRate = "support",
-    steps: int = FineTuneConfig.steps,
+    steps: Number = FineTuneConfig.steps,
     flip: bool = True,
     precision: Precision = "auto",
     device: Device = "auto",

@@ -11,13 +11,15 @@ from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeSource, PlanOptions, episode_lines
 from smat.errors import ConfigError
 from smat.files import check_writable, write_whole
+from smat.schema import Count, checked_arguments
 
 
+@checked_arguments
 def data_episodes(
     domains: list[str],
     *,
     output: str,
-    episodes: int = 600,
+    episodes: Count = 600,
     flat: bool = False,
     options: PlanOptions = PlanOptions(),
 ) -> Path:

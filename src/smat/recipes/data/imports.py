@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,22 +22,31 @@ from rich.text import Text
 
 from smat.domains import SPLITS
 from smat.domains.imported import DESCRIPTION, Imported, by_reason
-from smat.errors import DataError, Interrupted, NothingImportedError
-from smat.importing import find_kind, import_domain, list_sources
+from smat.errors import ConfigError, DataError, Interrupted, NothingImportedError
+from smat.importing import Kind, find_kind, import_domain, list_sources
+from smat.importing.csv_lists import Csv
 from smat.left_out import leave_out
+from smat.options import dashed
+from smat.schema import Count, Processes, checked_arguments
 
 _SHOWN = 20
 
 
+@checked_arguments
 def data_import(
     kind: str,
     source: str,
     out: str,
     *,
-    max_side: int = 256,
+    max_side: Count = 256,
     keep: bool = False,
-    min_images: int = 1,
-    processes: int | None = None,
+    min_images: Count = 1,
+    processes: Processes | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    image_folder: str | None = None,
+    suffix: str | None = None,
 ) -> list[Imported]:
     """Read a source's files into a folder per domain, which all commands take.
 
@@ -46,26 +56,35 @@ def data_import(
     Example: smat data import cifar downloads/cifar-100-python data/
 
     Args:
-        kind: metadataset, metadataset-h5, folder, cifar, mnist, gtsrb, coco, domainnet, pets, cars, food, flowers, dtd,
-            aircraft, cub, omniglot or quickdraw (docs/data.md walks through each), or the import path of a kind of your
+        kind: metadataset, metadataset-h5, folder, csv, cifar, mnist, gtsrb, coco, domainnet, pets, cars, food, flowers,
+            dtd, aircraft, cub, omniglot, quickdraw, ilsvrc, fungi, miniimagenet, tieredimagenet, cifar-fs, fc100,
+            cropdisease, eurosat, isic or chestx (docs/data.md walks through each), or the import path of a kind of your
             own, such as my_lab.kinds.Plankton.
-        source: folder of the source's files, unpacked.
+        source: folder of the source's files, unpacked; of kind csv also the CSV file.
         out: folder in which a folder is made for each domain.
         max_side: longest side in pixels; larger images are made smaller once, as JPEG of quality 95.
         keep: leave images as large as they are.
         min_images: number of images that a class must have; smaller ones are in no split.
         processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
             this one.
+        image_column: of kind csv, column of the images' paths; `file` by default.
+        label_column: of kind csv, column of the class names; `label` by default.
+        split_column: of kind csv, column that says train, val or test; `split` by default, if there is one.
+        image_folder: of kind csv, folder of the images; that of the CSV file by default.
+        suffix: of kind csv, ending that the paths in the CSV file lack, such as .jpg.
 
     Returns:
         What was imported, one entry per domain.
 
     Raises:
-        SmatError: nothing can be imported, or a domain's folder cannot be written to or has another import.
+        SmatError: nothing can be imported, a domain's folder cannot be written to or has another import, or an option
+            is of another kind.
     """
     console = Console()
+    columns = {"image_column": image_column, "label_column": label_column, "split_column": split_column}
+    columns |= {"image_folder": image_folder, "suffix": suffix}
     with console.status(f"finding the classes and images of '{escape(source)}'"):
-        found = find_kind(kind)
+        found = _with_options(find_kind(kind), {name: value for name, value in columns.items() if value is not None})
         listings = list_sources(found, source)
     console.print(found.summary, markup=False)
     processes = (os.cpu_count() or 1) if processes is None else processes
@@ -106,6 +125,17 @@ def data_import(
         highlight=False,
     )
     return imported
+
+
+def _with_options(kind: Kind, given: dict[str, str]) -> Kind:
+    """The kind with options of its own.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if given and not isinstance(kind, Csv):
+        raise ConfigError(f"--{dashed(next(iter(given)))} is an option of kind csv, not of {kind.name}: leave it out")
+    return replace(kind, **given) if isinstance(kind, Csv) else kind
 
 
 class _Speed(ProgressColumn):
