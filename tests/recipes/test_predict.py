@@ -186,7 +186,7 @@ def test_labelled_images_are_those_of_the_training_folder(checkpoint: str, folde
         result = predict(checkpoint, **folders)
     assert result.classes == tuple(COLOURS)
     np.testing.assert_array_equal(result.probabilities, expected)
-    assert [[*entry.names] for entry in left_out] == [["Test"]]
+    assert [[*entry.names] for entry in left_out] == [[str(support / "Test")]]
 
 
 def test_all_unreadable_images_are_listed_or_left_out(
