@@ -1,10 +1,12 @@
 """Files and settings become objects, or one error that names file, key, what was found and what was expected."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 from smat.errors import CheckpointError, ConfigError, DataError
@@ -129,7 +131,8 @@ def test_alternatives_are_told_together() -> None:
     ("annotation", "good", "bad"),
     [
         (Count, [1, 2**31 - 1], [0, -1, 2**31, 1.0, "1", None, True]),
-        (Number, [0], [-1]),
+        (Number, [0, np.int64(3)], [-1, np.int64(-3), np.float64(1.0)]),
+        (Sequence[Number], [[1], (1,), range(3)], [[-1], 1]),
         (Share, [0, 0.5, 1.0], [-0.1, 1.1, float("nan")]),
         (Positive, [1e-9, 3], [0.0, float("inf"), float("nan")]),
         (NotNegative, [0.0], [-1e-9]),

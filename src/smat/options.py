@@ -1,12 +1,14 @@
 """Settings from YAML files and the command line: their names as they are shown, their checks, and what is wrong."""
 
+import math
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
 
 from smat.errors import ConfigError, SmatError, one_line
 from smat.plugins import import_object
@@ -46,19 +48,6 @@ def _load(text: str) -> Any:
 set_loader(YAML, _load, (yaml.YAMLError,))
 
 
-class ConfigFile(ActionConfigFile):
-    """Takes settings from a YAML file that can be read in little time."""
-
-    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Check the file, then read it; raises a `ConfigError` that names it."""
-        if Path(values).is_file():
-            try:
-                yaml_text(Path(values))
-            except Unreadable as error:
-                raise ConfigError(f"'{values}' cannot be used: {error}. Give a YAML file of settings") from error
-        super().__call__(parser, cfg, values, option_string)
-
-
 def instantiated(parser: ArgumentParser, arguments: Sequence[str], sources: Sequence[str], *kinds: Any) -> Namespace:
     """What a command or a configuration is given, checked, with the objects that it names.
 
@@ -77,6 +66,12 @@ def instantiated(parser: ArgumentParser, arguments: Sequence[str], sources: Sequ
     def shown(path: str) -> str:
         return f"{' and '.join(sources)}: {path}" if sources and f"--{path}" not in given else f"--{dashed(path)}"
 
+    for source in sources:
+        if os.path.isfile(source):
+            try:
+                yaml_text(Path(source))
+            except Unreadable as error:
+                raise ConfigError(f"'{source}' cannot be used: {error}. Give a YAML file of settings") from error
     try:
         options = parser.parse_args(list(arguments))
         settings = options.get(options.get("command") or "", options)
@@ -99,6 +94,23 @@ def underscored(argument: str) -> str:
     """An argument of the command line with the underscores that settings have, where it is an option."""
     name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
+
+
+def paired(arguments: Sequence[str]) -> list[str]:
+    """Arguments of the command line, where `--range LOW HIGH` has its two numbers as one value."""
+    rest, given = list(arguments), []
+    while rest:
+        if rest[0] == "--range" and len(rest) > 2 and _is_number(rest[1]) and _is_number(rest[2]):
+            rest[:3] = [f"--range=[{rest[1]},{rest[2]}]"]
+        given.append(rest.pop(0))
+    return given
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def readable(message: str) -> str:

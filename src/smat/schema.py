@@ -15,6 +15,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
@@ -98,14 +99,15 @@ Share = Annotated[float, Range(0, 1)]
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def read_json(path: Path, schema: type[T], error: Error, advice: str) -> T:
+def read_json(path: Path, schema: type[T], error: Error, advice: str, *, extra: Any = "forbid") -> T:
     """An object of the schema from a JSON file.
 
     Args:
         path: the file.
-        schema: dataclass, or any type that annotations can name; keys that it does not have are refused.
+        schema: dataclass, or any type that annotations can name.
         error: class of the error where the file cannot be used.
         advice: what to do then.
+        extra: what becomes of keys that the schema does not have: `forbid` or `ignore`.
 
     Raises:
         SmatError: of the class `error`: the file cannot be read, is no JSON, or does not fit the schema.
@@ -114,7 +116,7 @@ def read_json(path: Path, schema: type[T], error: Error, advice: str) -> T:
         content = read_content(path, _LARGEST)
     except Unreadable as found:
         raise error(f"'{path}' cannot be read: {found}. {advice}") from found
-    return parse_json(content, schema, f"'{path}'", error, advice)
+    return parse_json(content, schema, f"'{path}'", error, advice, extra=extra)
 
 
 def parse_json(
@@ -199,10 +201,14 @@ def check_setting(name: str, value: Any, annotation: Any) -> None:
 
     Args:
         name: what an error calls the setting.
-        value: what was given: plain data, or objects; a list may stand for a tuple.
+        value: what was given: plain data, numbers of NumPy, or objects; lists, tuples and ranges are alike.
         annotation: type, with ranges; see above.
     """
     adapter = _adapter(annotation)
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    elif isinstance(value, range):
+        value = list(value)
     try:
         adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
     except ValidationError as found:
@@ -290,7 +296,7 @@ def _faults(found: ValidationError, given: Any, name: str = "") -> str:
         return f"it is no JSON ({errors[0]['msg'].removeprefix('Invalid JSON: ')})"
     value = from_json(given, allow_inf_nan=True) if isinstance(given, str | bytes) and not name else given
     faults: dict[str, list[str]] = {}
-    for error in errors:
+    for error in [each for each in errors if each["type"] != "too_short"] or errors:  # an item that fails is none
         key = ".".join([*([name] if name else []), *_path(error["loc"], value, error["type"])])
         faults.setdefault(key, []).append(_fault(error))
     said = [_sentence(key, parts) for key, parts in faults.items()]
@@ -314,6 +320,8 @@ def _fault(error: Any) -> str:
     if kind == "value_error":
         said = str(error["ctx"]["error"])
         return f"is {shortened(given)}; {said}" if said.startswith("expected ") else said
+    if kind == "too_short":
+        return f"is {shortened(given)}; expected {error['ctx']['min_length']} or more of them"
     if kind == "literal_error":
         return f"is {shortened(given)}; expected {error['ctx']['expected']}"
     expected = _EXPECTED.get(kind) or _EXPECTED.get(kind.partition("_")[0])

@@ -73,5 +73,5 @@ def test_the_default_takes_less_than_half_as_many_fits_as_a_choice() -> None:
     fits = len(default_grid("average")) * FineTuneConfig.seeds
     assert fits == 6
     assert default_grid("support") == default_grid(1e-3) == FineTuneConfig.grid
-    with pytest.raises(ConfigError, match="seeds is 0; give 1 or more"):
+    with pytest.raises(ConfigError, match="seeds is 0; expected 1 or more"):
         FineTuneConfig(seeds=0)

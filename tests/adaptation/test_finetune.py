@@ -208,16 +208,16 @@ def test_mistakes_say_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"grid": ()}, r"grid is \(\); give one learning rate or more"),
-        ({"grid": (0.0, -1e-3)}, "learning rate -0.001"),
-        ({"grid": (float("inf"),)}, "learning rate inf"),
-        ({"steps": -1}, "steps is -1; give 0 or more"),
+        ({"grid": ()}, r"grid is \(\); expected 1 or more of them"),
+        ({"grid": (0.0, -1e-3)}, r"grid\.1 is -0.001; expected 0 or more"),
+        ({"grid": (float("inf"),)}, r"grid\.0 is inf; expected 0 or more$"),
+        ({"steps": -1}, "steps is -1; expected 0 or more"),
         ({"augment": 1.5}, "augment is 1.5"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"rank": 0}, "rank is 0"),
         ({"alpha": 0}, "alpha is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"folds": 1}, "folds is 1; give 2 or more"),
+        ({"folds": 1}, "folds is 1; expected 2 or more"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict, match: str) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from damage import ODD, Damage, changed, damages
 from forks import Forks
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks with limits need Linux")
 
 # about 1,000 cases in all, or 12,000 where hypothesis looks at many
 CASES = 100 if settings.default.max_examples < 100 else 1200  # type: ignore[union-attr]
@@ -156,7 +159,7 @@ def test_images(forks: Forks, files: Path, tmp_path: Path, end: str, damage: Dam
 
 
 OPTIONS = {
-    "evaluate": "episodes way shot query seed workers margin split sampler method head adapt steps grid episodes_from "
+    "evaluate": "way shot query seed workers margin split sampler method head adapt steps grid episodes_from "
     "precision learning_rate_from against tables feature_cache splits",
     "predict": "margin head strengths adapt learning_rate steps precision feature_cache skip_bad",
     "train": "domains episodes.way pool.experts pool.gates pool.update tuning.tasks tuning.optimizers.delta.lr "

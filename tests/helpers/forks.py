@@ -14,6 +14,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,12 @@ class Forks:
         self._process.communicate()
 
 
-def _serve(targets: Any) -> None:
+def _serve(name: str, folder: Path) -> None:
     """Answer each line of the input, a target and its arguments, with how it ended."""
     answers = os.fdopen(os.dup(1), "w")  # what targets print goes elsewhere
     os.dup2(2, 1)
+    targets = import_module(name)
+    targets.prepare(folder)
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         target, arguments = json.loads(line)
@@ -122,8 +125,4 @@ def _do(function: Callable[..., None], arguments: dict[str, Any], output: int) -
 
 
 if __name__ == "__main__":
-    from importlib import import_module
-
-    module = import_module(sys.argv[1])
-    module.prepare(Path(sys.argv[2]))
-    _serve(module)
+    _serve(sys.argv[1], Path(sys.argv[2]))

@@ -18,7 +18,7 @@ AVERAGED = (1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True)
-@checked("fine-tuning")
+@checked()
 class FineTuneConfig:
     """Fine-tuning as Hu et al. (2022) do it, and LoRA (Hu et al. 2021) with the paper's settings.
 

@@ -1,5 +1,6 @@
 """The command line: one function of `smat.recipes` for each command."""
 
+import argparse
 import io
 import logging
 import os
@@ -9,7 +10,6 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import fields
-from itertools import pairwise
 from typing import NoReturn
 
 from rich.console import Console
@@ -54,9 +54,13 @@ def _run(arguments: list[str], report: Report) -> None:
 
 def _config_files(arguments: list[str]) -> list[str]:
     """The files that settings come from."""
-    named = [value for option, value in pairwise(arguments) if option == "--config"]
-    named += [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
-    return [name for name in named if "\n" not in name and not name.lstrip().startswith("{")]
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    known.add_argument("--config", "--method", dest="files", action="append", default=[])
+    try:
+        given, _ = known.parse_known_args(arguments)
+    except argparse.ArgumentError:  # an option without its value, which the parser says in turn
+        return []
+    return [name for name in given.files if os.path.isfile(name)]
 
 
 def _carry_out(arguments: list[str], console: Console) -> None:
@@ -114,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(console, "[bold red]Error:[/] ", str(error))
         raise SystemExit(2) from error
     except KeyboardInterrupt as interruption:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if stop.asked:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more changes nothing while Python ends
         _say(console, "", f"\nStopped. {interruption}".rstrip())
         raise SystemExit(128 + (stop.asked or signal.SIGINT)) from interruption
     except Exception as error:

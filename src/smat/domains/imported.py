@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
@@ -94,13 +94,12 @@ class Imported:
         return sum(self.classes.values())
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Description(Imported):
-    """The keys of `domain.json`."""
+@dataclass(frozen=True)
+class _Finished:
+    """What `domain.json` says besides of an import that is finished."""
 
     format: Literal[1]
     complete: Literal[True]
-    images: Number
 
 
 def is_imported(folder: Path) -> bool:
@@ -121,8 +120,9 @@ def read_imported(folder: Path) -> Imported:
             if (folder / PROGRESS).is_file()
             else f"'{folder}' is no imported domain: it has no {DESCRIPTION}"
         )
-    said = read_json(path, _Description, DataError, "Delete the folder and import it again")
-    return Imported(**{field.name: getattr(said, field.name) for field in fields(Imported)})
+    advice = "Delete the folder and import it again"
+    read_json(path, _Finished, DataError, advice, extra="ignore")
+    return read_json(path, Imported, DataError, advice, extra="ignore")
 
 
 def open_images(folder: Path) -> pa.Table:

@@ -78,7 +78,7 @@ class Cell:
     def of(
         cls,
         key: CellKey,
-        role: str,
+        role: Role,
         rows: Sequence[EpisodeRow],
         contender: str,
         rates: Sequence[float] = (),

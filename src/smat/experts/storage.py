@@ -21,6 +21,7 @@ import smat
 from smat.backbones import Backbone, BackboneSpec, build
 from smat.errors import BackboneError, CheckpointError, SmatError
 from smat.experts.settings import PoolConfig
+from smat.files import write_whole
 from smat.flat import Layout
 from smat.schema import from_plain, read_json, shortened
 from smat.weights import Header, bounded, misfits, read_header, read_weights
@@ -48,6 +49,9 @@ def write_pool(
             or several, `[n, params]`, stored as `NAME.0/PARAMETER` and so on.
         layout: names and shapes of the network's parameters.
         buffers: of the network.
+
+    Raises:
+        ConfigError: they cannot be written, as on a full disk.
     """
     stored = {f"buffers/{name}": value for name, value in buffers.items()}
     for key, value in tensors.items():
@@ -57,9 +61,10 @@ def write_pool(
         rows = [(key, value)] if value.ndim == 1 else [(f"{key}.{m}", row) for m, row in enumerate(value)]
         for name, row in rows:
             stored |= {f"{name}/{parameter}": view for parameter, view in layout.views(row).items()}
-    save_file({key: value.contiguous().cpu() for key, value in stored.items()}, folder / WEIGHTS)
+    plain = {key: value.contiguous().cpu() for key, value in stored.items()}
+    write_whole(folder / WEIGHTS, lambda file: save_file(plain, file))
     head = {"format": FORMAT, "smat_version": smat.__version__}
-    (folder / CONFIG).write_text(json.dumps(head | dict(config), indent=2) + "\n")
+    write_whole(folder / CONFIG, json.dumps(head | dict(config), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ class StoredPool:
         try:
             backbone = module or build(spec, allow_imports=allow_imports)
         except SmatError as error:
-            raise CheckpointError(f"{self.name} cannot be loaded: {error}") from error
+            where = "backbone.config: " if spec.kind == "transformers" else ""
+            raise CheckpointError(f"{self.name} cannot be loaded: {where}{error}") from error
         buffers = dict(backbone.named_buffers())
         for key, value in self._part("buffers").items():
             fits = key in buffers and buffers[key].shape == value.shape
@@ -177,8 +183,8 @@ def read_pool(name: str, allow_imports: Collection[str] = (), **download: Any) -
 def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None:
     """Raise a `SmatError` for settings of a network, experts or a router that are not those of the weights.
 
-    All of it is made without memory. Networks and routers of the user's own are left to `build_backbone` and to
-    whoever loads the tensors.
+    All of it is made without memory, where that is possible. Networks and routers of the user's own are left to
+    `build_backbone` and to whoever loads the tensors.
     """
     rows = [int(found[1]) + 1 for name in header if (found := _ROW.match(name))]
     most = max([*rows, *(stored.shape[0] for stored in header.values() if stored.shape)], default=0)
@@ -189,8 +195,8 @@ def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None
     with torch.device("meta"), bounded(header, _too_large("backbone.config", spec.config)):
         try:
             backbone = build(spec)
-        except BackboneError as error:
-            raise CheckpointError(f"backbone.config: {error}") from error
+        except BackboneError:  # some networks do not work without memory, and `build_backbone` says what others lack
+            return
         expected = {f"pretrained/{key}": value for key, value in backbone.named_parameters()}
         expected |= {f"buffers/{key}": value for key, value in backbone.named_buffers() if f"buffers/{key}" in header}
         if wrong := misfits(header, expected):
