@@ -1,5 +1,6 @@
 """The command line: which command runs with what, exit statuses, and messages."""
 
+import io
 import json
 import signal
 import subprocess
@@ -276,3 +277,12 @@ def test_the_current_folder_is_looked_in_last(
     main(["bench", "a"])
     assert sys.path[-1] == str(tmp_path)
     assert sys.path.count(str(tmp_path)) == 1
+
+
+def test_a_name_that_the_screen_cannot_show_is_shown_in_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", screen)
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    print("海 caf\udce9", file=screen)
+    assert screen.buffer.getvalue().endswith(b"\\u6d77 caf\\udce9\n")

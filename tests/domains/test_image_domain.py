@@ -110,8 +110,8 @@ def test_a_splits_file_beside_the_data_can_say_the_role_alone(parquet: Path) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "cannot be read as JSON"),
-        ("[1]", "holds a list"),
+        ("{", "it is no JSON"),
+        ("[1]", "expected settings by name"),
         ('{"small": ["c0"]}', "no class split"),
         ('{"small": {"train": "c0"}}', "no class split"),
         ('{"small": {"role": "both", "test": ["c0"]}}', "no class split"),

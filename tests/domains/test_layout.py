@@ -66,7 +66,7 @@ def test_split_folders_with_the_same_classes_divide_images(tmp_path: Path, train
     assert (names, labels) == (["a", "b"], [0, 0, 1])
     assert {path.parts[-3] for path in paths} == {train}
     assert f"the labelled images are those of '{train}'" in str(left_out[0])
-    assert [*left_out[0].names] == [test]
+    assert [*left_out[0].names] == [f"{tmp_path / 'set' / test}"]
 
 
 def test_split_folders_with_other_classes_divide_classes(tmp_path: Path) -> None:
@@ -193,7 +193,9 @@ def test_everything_that_is_not_used_is_said_by_its_reason(tmp_path: Path) -> No
     assert "leaves the source" in reasons(inside)["c"]
     with collecting() as left_out:
         assert len(list_images(root)) == 4
+        assert len(read_class_folders(root)[0]) == 5
     assert {entry.what for entry in left_out} == {"file", "folder"}
+    assert str(root / "notes.txt") in {name for entry in left_out for name in entry.names}
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +210,14 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
     layout = read_layout(root)
     assert sizes(layout) == SIX
     assert reasons(layout)["secret"] == "it cannot be read: Permission denied"
+
+
+def test_folders_of_links_to_folders_have_no_images(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "link").symlink_to(flat(tmp_path / f"elsewhere {name}"))
+    with pytest.raises(DataError, match=r"no class folders with images(.|\n)*a/link: links to folders"):
+        read_layout(tmp_path / "set")
 
 
 def test_two_names_that_are_written_alike_are_refused(tmp_path: Path) -> None:

@@ -109,6 +109,20 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert import_domain(listing, tmp_path / "out").classes == {"a": 3, "b": 1, "caf\\xe9": 1}
 
 
+def test_small_classes_are_in_no_split(tmp_path: Path) -> None:
+    [listing] = list_sources("folder", write_folders(tmp_path / "birds", CLASSES))
+    imported = import_domain(listing, tmp_path / "out", min_images=2)
+    assert imported.splits == {"test": ("Weiß kopf", "海鷗")}
+    assert [str(entry).partition(",")[0] for entry in imported.refused] == [
+        "class 'owl': fewer than 2 images of this class"
+    ]
+    assert open_domain(tmp_path / "out" / "birds").splits == imported.splits
+    with pytest.raises(DataError, match="min_images 2"):
+        import_domain(listing, tmp_path / "out", min_images=3)
+    with pytest.raises(DataError, match="no image of 'birds' can be imported"):
+        import_domain(listing, tmp_path / "other", min_images=4)
+
+
 def test_files_that_change_while_they_are_imported_are_refused(tmp_path: Path) -> None:
     root = write_folders(tmp_path / "x", {"a": 4})
     [listing] = list_sources("folder", root)

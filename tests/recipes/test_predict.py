@@ -180,6 +180,19 @@ def test_names_beyond_ascii_are_marked_as_utf8(checkpoint: str, folders: dict[st
     assert content.decode("utf-8-sig").startswith("file,label,green,red [dark],海鷗\n")
 
 
+def test_numbers_of_wordnet_get_words_from_the_file_beside_them(
+    checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    support, query = Path(folders["support"]), Path(folders["query"])
+    (support / "blue").rename(support / "n01440764")
+    (query / "holiday").rename(query / "n01440764")
+    (support.parent / "words.txt").write_text("n00001740\tentity\nn01440764\ttench, Tinca tinca\n")
+    result = predict(checkpoint, **folders)
+    assert result.classes == ("green", "red [dark]", "tench (n01440764)")
+    assert (result.accuracy, result.scored) == (1 / 3, 12)
+    assert "words for 1 numbers of WordNet" in capsys.readouterr().out
+
+
 def test_labelled_images_are_those_of_the_training_folder(checkpoint: str, folders: dict[str, Any]) -> None:
     support = Path(folders["support"])
     expected = predict(checkpoint, **folders).probabilities
@@ -191,7 +204,7 @@ def test_labelled_images_are_those_of_the_training_folder(checkpoint: str, folde
         result = predict(checkpoint, **folders)
     assert result.classes == tuple(COLOURS)
     np.testing.assert_array_equal(result.probabilities, expected)
-    assert [[*entry.names] for entry in left_out] == [["Test"]]
+    assert [[*entry.names] for entry in left_out] == [[str(support / "Test")]]
 
 
 def test_all_unreadable_images_are_listed_or_left_out(

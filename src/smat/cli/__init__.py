@@ -1,6 +1,7 @@
 """The command line: one function of `smat.recipes` for each command."""
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -103,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.append(os.getcwd())  # last, so that it hides nothing; worker processes get the path from this one
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("smat").setLevel(logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the screen cannot show is no reason to end
     console = Console(stderr=True)
     stop = StopSignals(raising=True)
     try:

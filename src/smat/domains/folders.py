@@ -37,11 +37,11 @@ class Unused:
     reason: str
 
 
-def say_unused(unused: Sequence[Unused]) -> None:
-    """Leave these out with a word."""
+def say_unused(unused: Sequence[Unused], root: Path) -> None:
+    """Leave these out with a word; `root`: the folder that their names start from."""
     names: dict[tuple[str, str], list[str]] = {}
     for entry in unused:
-        names.setdefault((entry.what, entry.reason), []).append(entry.name)
+        names.setdefault((entry.what, entry.reason), []).append(printable(f"{root}/{entry.name}"))
     for (what, reason), some in names.items():
         leave_out(what, reason, some)
 
@@ -127,7 +127,7 @@ class Scan:
         around = (*around, (status.st_dev, status.st_ino))
         for entry in entries:
             path = folder / entry.name
-            is_folder = os.path.isdir(path)
+            is_folder = path.is_dir() if entry.is_symlink() else entry.is_dir()
             reason = self._folder_reason(path, around) if is_folder else self._file_reason(path, entry)
             if reason:
                 self.leave("folder" if is_folder else "file", path, reason)
@@ -165,9 +165,11 @@ class Scan:
             return HIDDEN
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             return why_unread(path.suffix.lower())
-        if entry.is_symlink() and not path.exists():
+        if not entry.is_symlink():
+            return "" if entry.is_file() else "it is no file"
+        if not path.exists():
             return "it is a symbolic link that points nowhere"
-        if self.stay_inside and entry.is_symlink() and not inside(self.root, path):
+        if self.stay_inside and not inside(self.root, path):
             return LEAVES
         return "" if path.is_file() else "it is no file"
 
@@ -182,7 +184,7 @@ def list_images(folder: str | Path) -> list[Path]:
     scan = Scan(root)
     tree = scan.tree(root)
     scan.leave_links(tree)
-    say_unused(scan.unused)
+    say_unused(scan.unused, root)
     return list(tree.files())
 
 

@@ -121,6 +121,8 @@ def read_layout(folder: str | Path, *, stay_inside: bool = False) -> Layout:
     else:
         _check_labelled(root, others, scan)
         parts = [Part(top.path, None, _classes(others, top, scan))]
+    if not any(part.classes for part in parts):
+        raise DataError(_nothing(root, top, scan))
     return Layout(root, tuple(parts), tuple(scan.unused))
 
 
@@ -146,7 +148,7 @@ def read_class_folders(folder: str | Path) -> tuple[list[Path], list[int], list[
     used, first = Layout(layout.root, tuple(parts), layout.unused), parts[0].folder.name
     others = [part.folder for part in layout.parts if part not in parts]
     reason = f"the labelled images are those of '{first}'; to use others, give the folder itself"
-    say_unused([*layout.unused, *(Unused("folder", printable(path.name), reason) for path in others)])
+    say_unused([*layout.unused, *(Unused("folder", printable(path.name), reason) for path in others)], layout.root)
     images = used.images
     labels = [label for label, paths in enumerate(images.values()) for _ in paths]
     return [path for paths in images.values() for path in paths], labels, list(images)
@@ -231,7 +233,7 @@ def _check_labelled(root: Path, classes: list[Tree], scan: Scan) -> None:
         beside = f" beside {', '.join(sorted(tables)[:4])}, which may have the labels" if tables else ""
         raise DataError(
             f"'{root}' has its images in {_names(classes)}{beside}, not in a folder for each class; give a folder that "
-            "has these, or import it as what it is (smat data import --help lists the kinds)"
+            "has these, or import it as what it is: smat data import --help lists the kinds, among them csv"
         )
 
 

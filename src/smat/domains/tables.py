@@ -129,7 +129,7 @@ def folder_table(root: Path) -> ImageTable:
         DataError: as for `read_layout`.
     """
     layout = read_layout(root)
-    say_unused(layout.unused)
+    say_unused(layout.unused, root)
     if layout.divides_images:
         reason = "they divide the images of a class, not the classes: these are joined, and are all for testing"
         leave_out("split", reason, [printable(part.folder.name) for part in layout.parts])

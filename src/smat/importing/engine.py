@@ -37,6 +37,7 @@ def import_domain(
     *,
     max_side: int = 256,
     keep: bool = False,
+    min_images: int = 1,
     processes: int = 0,
     progress: Callable[[int], None] | None = None,
     range: RangeOption = None,
@@ -52,6 +53,7 @@ def import_domain(
         out: folder in which the domain's folder is made.
         max_side: longest side of an image in pixels; larger ones are made smaller once.
         keep: leave images as large as they are.
+        min_images: classes with fewer images are in no split.
         processes: number of processes that read and decode; 0: only this one.
         progress: function that gets the number of images of all finished parts, first at the start.
         range: values that are black and white in grey images of more than 8 bits, which are stored in 8; `"auto"`: from
@@ -73,6 +75,8 @@ def import_domain(
     _check(listing, processes)
     folder = Path(out) / listing.name
     options: dict[str, Any] = {"keep": True} if keep else {"max_side": max_side}
+    if min_images > 1:
+        options["min_images"] = min_images
     told = find_range(range, ()) if range != "auto" else None
     if range is not None:
         options["range"] = [told.low, told.high] if told else range
@@ -109,7 +113,7 @@ def import_domain(
                     "kept: run the same import again, with fewer --processes if it happens again"
                 ) from error
         imported = _describe(listing, writing, options, {**listing.origin, "state": state}, decoding.range)
-        if imported.images:
+        if imported.splits:
             writing.finish(imported)
             return imported
         writing.discard()
@@ -188,10 +192,16 @@ def _describe(
         counts[listing.classes[part.label]] += done.images
         refused += done.refused
     empty = "no image of this class could be imported: it is left out of the splits"
-    refused += [Refused(f"class '{name}'", empty) for name, count in counts.items() if not count]
+    least = options.get("min_images", 1)
+    small = (
+        f"fewer than {least} images of this class, which is what --min-images asks for: it is left out of the splits"
+    )
+    refused += [
+        Refused(f"class '{name}'", small if count else empty) for name, count in counts.items() if count < least
+    ]
 
     def present(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(name for name in names if counts.get(name))
+        return tuple(name for name in names if counts.get(name, 0) >= least)
 
     hierarchy = listing.hierarchy
     if hierarchy:

@@ -1,12 +1,9 @@
 """`smat predict`: label a folder of images from a folder of labelled ones."""
 
 import builtins
-import csv
-import io
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,41 +36,20 @@ from smat.domains import (
     read_class_folders,
 )
 from smat.domains.folders import printable
+from smat.domains.wordnet import wordnet_names
 from smat.episodes import TransformConfig
 from smat.errors import DataError, Interrupted
 from smat.experts import FeatureCache
 from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
+from smat.recipes.predictions import Predictions, csv_table, predictions_of
 from smat.schema import Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
 
 BATCH = 64
 _SHOWN = 10  # rows of the table on screen
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What `predict` found; images that were left out are not in it.
-
-    Attributes:
-        classes: class names, sorted.
-        files: query images, relative to their folder; names that are no UTF-8 are written as in `caf\\xe9.png`.
-        labels: most probable class of each image.
-        probabilities: probability of each class, `[images, classes]`.
-        accuracy: share of right labels among the query images in folders that name a class; None: there are none.
-        scored: number of these images.
-        unknown: folders of the others, where there is an accuracy.
-    """
-
-    classes: tuple[str, ...]
-    files: tuple[str, ...]
-    labels: tuple[str, ...]
-    probabilities: np.ndarray
-    accuracy: float | None
-    scored: int = 0
-    unknown: tuple[str, ...] = ()
 
 
 @checked_arguments
@@ -149,6 +125,10 @@ def predict(
     console = Console()
     path = check_writable(output)
     names, queries = _folders(support, query)
+    words, source = wordnet_names(Path(support), names.values())
+    names = {file: words.get(name, name) for file, name in names.items()}
+    if source:
+        console.print(f"words for {len(words)} numbers of WordNet: {source}", soft_wrap=True, markup=False)
     pool = open_model(checkpoint, pick_device(device), allow_imports, image_options)
     spec = pool.backbone.spec
     transforms = TransformConfig(margin=spec.margin if margin is None else margin)
@@ -179,7 +159,7 @@ def predict(
 
     def result() -> Predictions:
         files = [file for some, _ in done for file in some]
-        return _predictions(classifier, files, np.concatenate([part for _, part in done]), Path(query))
+        return predictions_of(classifier, files, np.concatenate([part for _, part in done]), Path(query), words)
 
     try:
         batches = [queries[start : start + BATCH] for start in builtins.range(0, len(queries), BATCH)]
@@ -199,7 +179,7 @@ def predict(
         _show(found, console)
         _warn_of_known(names, [file for some, _ in done for file in some])
     finally:  # whatever becomes of the screen
-        write_whole(path, _csv(found), keep=True)
+        write_whole(path, csv_table(found), keep=True)
     console.print(f"labels and probabilities of all {len(found.files)} images: {path}", soft_wrap=True, markup=False)
     return found
 
@@ -207,7 +187,7 @@ def predict(
 def _kept_in_part(result: Predictions, path: Path, images: int) -> Interrupted:
     """What is done goes beside the output, which has all images or is not there."""
     part = path.with_name(f"{path.stem}.part{path.suffix}") if path.is_file() or not path.exists() else path
-    write_whole(part, _csv(result), keep=True)
+    write_whole(part, csv_table(result), keep=True)
     return Interrupted(f"The labels of {len(result.files)} of {images} images are in {part}", result)
 
 
@@ -279,31 +259,10 @@ def _check_left(names: dict[Path, str], labelled: dict[Path, np.ndarray], suppor
         )
 
 
-def _predictions(
-    classifier: FewShotClassifier, files: Sequence[Path], probabilities: np.ndarray, root: Path
-) -> Predictions:
-    classes = tuple(str(name) for name in classifier.classes_)
-    labels = tuple(classes[index] for index in probabilities.argmax(axis=1))
-    names = [file.relative_to(root) for file in files]
-    folders = [[printable(part) for part in name.parent.parts] for name in names]
-    said = [next((folder for folder in inner if folder in classes), None) for inner in folders]
-    right = [name == label for name, label in zip(said, labels, strict=True) if name is not None]
-    unknown = {inner[0] if inner else "." for inner, name in zip(folders, said, strict=True) if name is None}
-    return Predictions(
-        classes=classes,
-        files=tuple(printable(name.as_posix()) for name in names),
-        labels=labels,
-        probabilities=probabilities,
-        accuracy=sum(right) / len(right) if right else None,
-        scored=len(right),
-        unknown=tuple(sorted(unknown)) if right else (),
-    )
-
-
 def _warn_of_known(support: Collection[Path], queries: Collection[Path]) -> None:
     """Say when images to label are among the labelled ones, as the same file."""
-    known = {(status.st_dev, status.st_ino) for status in (file.stat() for file in support)}
-    same = [file for file in queries if ((status := file.stat()).st_dev, status.st_ino) in known]
+    known = {file_id for file in support if (file_id := _file_id(file))}
+    same = [file for file in queries if _file_id(file) in known]
     if same:
         logger.warning(
             "%d of the %d images to label are labelled images too, such as '%s': an accuracy with these says nothing "
@@ -314,19 +273,13 @@ def _warn_of_known(support: Collection[Path], queries: Collection[Path]) -> None
         )
 
 
-def _csv(result: Predictions) -> str:
-    """The table as CSV. Excel takes a file for UTF-8 only by a mark at its start, so names beyond ASCII bring one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = {name: name for name in result.classes}
-    for name in {"file", "label"} & {*columns}:
-        while columns[name] in ("file", "label", *result.classes):
-            columns[name] += " (class)"
-    writer.writerow(["file", "label", *columns.values()])
-    for file, label, row in zip(result.files, result.labels, result.probabilities, strict=True):
-        writer.writerow([file, label, *(f"{p:.6f}" for p in row)])
-    table = text.getvalue()
-    return table if table.isascii() else f"\ufeff{table}"
+def _file_id(file: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, whatever its path; None: it is gone."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _show(result: Predictions, console: Console) -> None:

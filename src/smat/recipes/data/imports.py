@@ -40,6 +40,7 @@ def data_import(
     *,
     max_side: Count = 256,
     keep: bool = False,
+    min_images: Count = 1,
     processes: Processes | None = None,
     range: RangeOption = None,
     max_pixels: Count = MAX_PIXELS,
@@ -65,6 +66,7 @@ def data_import(
         out: folder in which a folder is made for each domain.
         max_side: longest side in pixels; larger images are made smaller once, as JPEG of quality 95.
         keep: leave images as large as they are.
+        min_images: number of images that a class must have; smaller ones are in no split.
         processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
             this one.
         range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
@@ -105,6 +107,7 @@ def data_import(
                         out,
                         max_side=max_side,
                         keep=keep,
+                        min_images=min_images,
                         processes=processes,
                         progress=_follow(bar, task),
                         range=range,
