@@ -22,8 +22,8 @@ def truth_of(images: dict[str, bytes], classes: list[str]) -> Truth:
     return {name: (label, images[name]) for name, label in zip(images, classes, strict=True)}
 
 
-def only(source: Path, **options: str) -> Listing:
-    [listing] = list_sources(Csv(**options), source)
+def only(source: Path) -> Listing:
+    [listing] = list_sources(Csv(), source)
     return listing
 
 

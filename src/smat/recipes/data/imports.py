@@ -175,7 +175,7 @@ def _report(console: Console, domain: Imported, out: Path, how: str) -> None:
         counts = [domain.classes[name] for name in domain.splits[split]]
         spread = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
         table.add_row(split, f"{len(counts):,}", f"{sum(counts):,}", spread)
-    table.add_row("refused", f"{len(domain.classes) - len(used):,}", f"{len(domain.refused):,} reasons", "")
+    table.add_row("refused", f"{len(domain.classes) - len(used):,}", f"{len(domain.refused):,} items", "")
     console.print()
     console.print(table)
     for note in domain.notes[:_SHOWN]:
