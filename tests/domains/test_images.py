@@ -54,11 +54,6 @@ def test_sixteen_bits_are_scaled(form: str) -> None:
     assert pixels(load_image(deep))[0, :, 1].tolist() == [0, 1, 128, 255]
 
 
-def test_a_dark_sixteen_bit_image_stays_dark() -> None:
-    dark = Image.fromarray(np.full((2, 2), 200, dtype=np.uint16))
-    assert pixels(load_image(encode(dark))).max() == 1
-
-
 def test_float_images() -> None:
     shares = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     assert pixels(load_image(shares))[0, :, 0].tolist() == [0, 128, 255]
@@ -114,12 +109,6 @@ def test_unreadable_bytes(content: bytes) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png"):
         load_image(tmp_path / "gone.png")
-
-
-def test_decompression_bombs_are_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="decompression bomb"):
-        load_image(encode(noise(4)))
 
 
 def test_large_jpegs_are_decoded_smaller_but_large_enough() -> None:

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from deep_images import RAMP, in_bits, png, tiff
 from made import listing_of
 from small_images import encode, noise
 from smat.domains import open_domain
+from smat.domains.grey import GreyRange
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.imported import Refused, read_imported
 from smat.errors import ConfigError, DataError
@@ -53,16 +55,50 @@ def bomb(side: int) -> bytes:
 
 def test_bombs_are_refused_and_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("it is decoded"))
-    for side in (60_000, 9_500):  # above and below the size at which Pillow itself gives up
+    for side in (60_000, 19_000):  # above and below the size at which Pillow itself gives up
         content = bomb(side)
         assert 15_000 < len(content) < 21_000
         for max_side in (256, None):
-            with pytest.raises(DataError, match="not decoded, since it has too many pixels"):
+            with pytest.raises(DataError, match=f"it has {side} x {side} pixels, more than 357,913,941"):
                 stored_image(content, max_side)
+    with pytest.raises(DataError, match="more than 100: make it smaller"):
+        stored_image(encode(noise(0)), 256, max_pixels=100)
     lazy = Image.new("1", (1, 1))
     monkeypatch.setattr(lazy, "_size", (60_000, 60_000))
-    with pytest.raises(DataError, match="too many pixels"):
+    with pytest.raises(DataError, match="it has 60000 x 60000 pixels"):
         stored_image(lazy, 256)
+
+
+def test_large_photographs_are_decoded_at_a_fraction() -> None:
+    content = encode(smooth(640, 480), "JPEG")
+    small = opened(stored_image(content, 40, max_pixels=160 * 120))
+    assert (small.format, small.size) == ("JPEG", (40, 30))
+    with pytest.raises(DataError, match="it has 640 x 480 pixels, more than 19,200"):
+        stored_image(content, None, max_pixels=160 * 120)
+
+
+@pytest.mark.parametrize("max_side", [None, 8, 300])
+def test_deep_images_are_stored_in_eight_bits(max_side: int | None) -> None:
+    twelve = GreyRange(0, 4095)
+    for content, told in ((png(in_bits(12)), twelve), (tiff(in_bits(12)), twelve), (png(in_bits(16)), None)):
+        stored = opened(stored_image(content, max_side, range=told))
+        assert (stored.format, stored.mode) == ("PNG", "L")
+        assert np.abs(np.asarray(stored) - RAMP).max() <= 1
+    smaller = opened(stored_image(png(in_bits(12)), 4, range=twelve))
+    assert (smaller.format, smaller.mode, smaller.size) == ("JPEG", "L", (4, 4))
+    assert abs(np.asarray(smaller).mean() - RAMP.mean()) < 2
+    with pytest.raises(DataError, match=r"not known which value is white: .*--range 0 4095"):
+        stored_image(png(in_bits(12)), max_side)
+    colours = opened(stored_image(png(np.dstack([in_bits(16)] * 3)), max_side))
+    assert (colours.format, colours.mode) == ("PNG", "RGB")
+
+
+def test_checksums_are_verified() -> None:
+    content = bytearray(encode(noise(0)))
+    content[len(content) // 2] ^= 1
+    for max_side in (4, 300, None):
+        with pytest.raises(DataError, match="the checksum of its IDAT data is wrong"):
+            stored_image(bytes(content), max_side)
 
 
 def opened(content: bytes) -> Image.Image:
@@ -82,7 +118,7 @@ def test_cut_images_are_refused(form: str) -> None:
     content = encode(noise(0, (300, 200)), form)
     for kept in (0, 10, len(content) // 2):
         for max_side in (100, 400, None):
-            with pytest.raises(DataError, match=r"no bytes|cannot be decoded"):
+            with pytest.raises(DataError, match=r"no bytes|cannot be decoded|cut short"):
                 stored_image(content[:kept], max_side)
 
 

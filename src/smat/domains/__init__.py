@@ -1,14 +1,16 @@
 """Collections of images by class: from files, folders, imports and the hub, or made on the spot."""
 
-from smat.domains.catalogue import DomainConfig, open_domains
+from smat.domains.catalogue import DataOptions, DomainConfig, open_domains
 from smat.domains.domain import SPLITS, Domain, Role, Split
-from smat.domains.folders import list_images, read_class_folders
+from smat.domains.folders import list_images
 from smat.domains.image_domain import BadImage, ImageDomain, check_images, open_domain
 from smat.domains.images import ImageSource, canvas, load_image
+from smat.domains.layout import read_class_folders
 
 __all__ = [
     "SPLITS",
     "BadImage",
+    "DataOptions",
     "Domain",
     "DomainConfig",
     "ImageDomain",

@@ -1,17 +1,22 @@
 """Domains by name, as given on the command line and in configurations."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from smat.domains.domain import Domain, Role
 from smat.domains.image_domain import open_domain
 from smat.domains.pocket import POCKET_ID, POCKET_OOD, pocket_domains
 from smat.errors import ConfigError, DataError
+from smat.schema import Count, NotNegative, Share, checked
 
 _POCKET = "pocket"
 
 
 @dataclass(frozen=True)
+@checked("domains")
 class DomainConfig:
     """A domain with settings of its own.
 
@@ -27,16 +32,50 @@ class DomainConfig:
         tracks: pattern of the tracks (several images of one object) in the names of images: a regular expression whose
             first group is the track within its class, such as `(\\d+)_\\d+`; or `none`. By default what the splits file
             or the import says, or the names of GTSRB where all images have such.
+        image_column: image column of a parquet file or hub data set; by default what is declared as images, or is
+            called `image` or `img`.
+        label_column: label column of a parquet file or hub data set; by default `label`, what is declared as class
+            labels, `labels` or `class`.
+        min_images: number of images that a class must have, or it is left out with a word.
     """
 
     source: str
     name: str | None = None
     splits: str | None = None
-    fractions: tuple[float, float, float] | None = None
+    fractions: tuple[Share, Share, Share] | None = None
     flip: bool | None = None
     role: Role | None = None
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     tracks: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    min_images: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How domains are opened that do not say otherwise.
+
+    Attributes:
+        splits: splits file for all domains; by default the one beside each.
+        skip_bad: go on without images that cannot be read.
+        image_column: image column of parquet files and hub data sets; by default what is declared as images, or is
+            called `image` or `img`.
+        label_column: label column of these; by default `label`, what is declared as class labels, `labels` or `class`.
+        min_images: number of images that a class must have; smaller ones are left out, and counted at the end.
+        verify: compare the content of each domain with its hash first, also where that takes reading all of it.
+    """
+
+    splits: str | None = None
+    skip_bad: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
+    min_images: int = 1
+    verify: bool = False
+
+    def opening(self) -> dict[str, Any]:
+        """These settings, as the arguments of `open_domains`."""
+        return {field.name: getattr(self, field.name) for field in fields(DataOptions)}
 
 
 def open_domains(
@@ -44,6 +83,10 @@ def open_domains(
     *,
     splits: str | None = None,
     skip_bad: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    min_images: int = 1,
+    verify: bool = False,
     pocket_image_size: int = 32,
 ) -> list[Domain]:
     """Open domains by their sources.
@@ -53,6 +96,10 @@ def open_domains(
             `pocket-ood` or `pocket:NAME`.
         splits: splits file for all domains that do not say otherwise.
         skip_bad: go on without images that cannot be read.
+        image_column: image column of the parquet files and hub data sets that do not say otherwise.
+        label_column: label column of these.
+        min_images: number of images that a class must have, in all domains that do not say otherwise.
+        verify: compare the content of each with its hash, also where that takes reading it all.
         pocket_image_size: side of the pocket domains' images, in pixels.
 
     Raises:
@@ -62,7 +109,7 @@ def open_domains(
     domains: list[Domain] = []
     for source in sources:
         entry = DomainConfig(source) if isinstance(source, str) else source
-        if entry.source.split(":")[0].split("-")[0] == _POCKET:
+        if _is_pocket(entry.source):
             opened = _pocket(entry, pocket_image_size)
         else:
             domain = open_domain(
@@ -74,12 +121,21 @@ def open_domains(
                 role=entry.role,
                 skip_bad=skip_bad,
                 tracks=entry.tracks,
+                image_column=entry.image_column or image_column,
+                label_column=entry.label_column or label_column,
+                min_images=min_images if entry.min_images is None else entry.min_images,
+                verify=verify,
             )
             opened = [domain]
         for domain in opened:
             domain.weight = entry.weight
         domains += opened
     return domains
+
+
+def _is_pocket(source: str) -> bool:
+    """Whether a source is called like the pocket domains, and is no path: `pocket-photos/` may be a folder."""
+    return re.split("[:-]", source)[0] == _POCKET and not Path(source).exists()
 
 
 def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
@@ -93,7 +149,8 @@ def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
             f"there are no pocket domains {entry.source!r}: choose pocket, pocket-id, pocket-ood, or one as "
             f"pocket:NAME of {', '.join(POCKET_ID + POCKET_OOD)}"
         )
-    fixed = [name for name in ("name", "splits", "fractions", "flip", "tracks") if getattr(entry, name) is not None]
+    own = ("name", "splits", "fractions", "flip", "tracks", "image_column", "label_column", "min_images")
+    fixed = [name for name in own if getattr(entry, name) is not None]
     if fixed:
         raise ConfigError(f"{entry.source} has its own {' and '.join(fixed)}: leave out what is said of them")
     domains = [domain for domain in pocket_domains(image_size=image_size) if domain.name in groups[entry.source]]

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from smat.domains.domain import SPLITS
-from smat.domains.folders import IMAGE_SUFFIXES, SPLIT_FOLDERS
+from smat.domains.formats import IMAGE_SUFFIXES
 from smat.domains.imported import Refused
+from smat.domains.layout import split_of
 from smat.domains.splits import splits_beside
 from smat.errors import DataError
 from smat.importing.class_splits import own_splits
@@ -93,7 +94,7 @@ class Csv(Kind):
         image = record.cells[self.image_column].replace("\\", "/")
         path = PurePosixPath(self.image_folder, f"{image}{self.suffix}").as_posix() if image else ""
         said = of_file or record.cells.get(self.split_column)
-        return path, record.cells[self.label_column], said and SPLIT_FOLDERS.get(said.lower(), said)
+        return path, record.cells[self.label_column], said and (split_of(said) or said)
 
     def _problem(self, root: Path, image: str, label: str, split: str | None) -> str:
         """Why a row is not used; empty if there is no reason."""
@@ -113,7 +114,7 @@ class Csv(Kind):
 def _tables(root: Path) -> dict[Path, str]:
     """The tables in a folder: one, or those of the splits."""
     found = sorted(path for suffix in _SUFFIXES for path in root.glob(f"*.{suffix}"))
-    of_split = {path: SPLIT_FOLDERS[path.stem.lower()] for path in found if path.stem.lower() in SPLIT_FOLDERS}
+    of_split = {path: split for path in found if (split := split_of(path.stem))}
     if len(found) == 1:
         return {found[0]: of_split.get(found[0], "")}
     if len(set(of_split.values())) == len(of_split) == len(found):

@@ -1,13 +1,12 @@
 """Images of a source that are decoded on the way in, because only a part of them is wanted or they are changed."""
 
-import io
-import warnings
 from pathlib import Path
 
 from PIL import Image
 
-from smat.domains.images import FORMATS, why_unreadable
+from smat.domains.images import upright, why_unreadable
 from smat.domains.imported import Refused
+from smat.domains.opening import MAX_PIXELS, opened, shrink
 from smat.importing.files import read_image
 
 Box = tuple[int, int, int, int]
@@ -15,18 +14,16 @@ Box = tuple[int, int, int, int]
 
 
 def decoded(root: Path, path: Path) -> Image.Image | Refused:
-    """The pixels of an image file of the source `root`, as they are stored: not turned as its EXIF data say."""
+    """The pixels of an image file of the source `root`, not turned as its EXIF data say, and of 8 bits."""
     found = read_image(root, path)
     if isinstance(found, Refused):
         return found
     assert isinstance(found.image, bytes)  # as `read_image` gives it; for the type checker
     # Damaged files make Pillow and its codecs raise almost anything; whatever it is, the image is of no use.
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(found.image), formats=FORMATS)
-            image.load()
-            return image
+        with opened(found.image) as image:
+            shrink(image, None, MAX_PIXELS)
+            return upright(image, turn=False)
     except MemoryError:
         raise
     except Exception as error:

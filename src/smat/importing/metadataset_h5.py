@@ -8,9 +8,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from PIL import Image
 
 from smat.domains.imported import Refused
+from smat.domains.opening import MAX_PIXELS
 from smat.errors import DataError
 from smat.importing.files import PART, inside, printable
 from smat.importing.kind import Kind
@@ -116,7 +116,7 @@ def _pixels_and_label(file: h5py.File, name: str) -> tuple[np.ndarray, int]:
     pixels = _member(group, "image", h5py.Dataset)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise _Wrong(f"its 'image' is {pixels.shape} {pixels.dtype}; it should be [height, width, 3] uint8")
-    if pixels.size > 3 * (Image.MAX_IMAGE_PIXELS or np.inf):
+    if pixels.size > 3 * MAX_PIXELS:
         raise _Wrong(f"its 'image' has {pixels.shape[0]} x {pixels.shape[1]} pixels, too many to be meant")
     label = _member(group, "label", h5py.Dataset)
     if label.dtype.kind not in "iu" or label.size != 1:

@@ -14,6 +14,7 @@ from smat.errors import DataError, SomethingWrong
 from smat.importing import expected_counts
 from smat.recipes.data.counts import Finding, count_findings
 from smat.recipes.data.examination import Examination, examine
+from smat.schema import Processes, checked_arguments
 
 _COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}
 _SMALL = 8  # pixels
@@ -31,11 +32,12 @@ class DomainsWrong(SomethingWrong):
     """
 
     def __init__(self, message: str, findings: Findings) -> None:
-        super().__init__(message)
+        super().__init__(message, findings)
         self.findings = findings
 
 
-def data_doctor(path: str, *, processes: int | None = None) -> Findings:
+@checked_arguments
+def data_doctor(path: str, *, processes: Processes | None = None) -> Findings:
     """Read every image of a domain, and say what is wrong and how to mend it.
 
     Compares counts with those of the source, looks for images that cannot be read, for the same image twice, for tracks

@@ -27,18 +27,20 @@ from smat.importing import Kind, find_kind, import_domain, list_sources
 from smat.importing.csv_lists import Csv
 from smat.left_out import leave_out
 from smat.options import dashed
+from smat.schema import Count, Processes, checked_arguments
 
 _SHOWN = 20
 
 
+@checked_arguments
 def data_import(
     kind: str,
     source: str,
     out: str,
     *,
-    max_side: int = 256,
+    max_side: Count = 256,
     keep: bool = False,
-    processes: int | None = None,
+    processes: Processes | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
