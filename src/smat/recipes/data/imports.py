@@ -23,8 +23,7 @@ from rich.text import Text
 from smat.domains import SPLITS
 from smat.domains.imported import DESCRIPTION, Imported, by_reason
 from smat.errors import ConfigError, DataError, Interrupted, NothingImportedError
-from smat.importing import Kind, find_kind, import_domain, list_sources
-from smat.importing.csv_lists import Csv
+from smat.importing import Csv, Kind, find_kind, import_domain, list_sources
 from smat.left_out import leave_out
 from smat.options import dashed
 from smat.schema import Count, Processes, checked_arguments
