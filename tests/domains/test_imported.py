@@ -10,7 +10,7 @@ from made import listing_of
 from small_images import encode, noise
 from smat.domains import open_domain
 from smat.domains.hierarchy import Hierarchy
-from smat.domains.imported import Refused, content_hash, open_images, read_imported
+from smat.domains.imported import Refused, by_reason, content_hash, listed, open_images, read_imported
 from smat.errors import DataError
 from smat.importing import import_domain
 from smat.importing.writing import write_imported
@@ -36,6 +36,26 @@ def birds(tmp_path: Path) -> Path:
     )
     import_domain(listing, tmp_path / "out")
     return tmp_path / "out" / "birds"
+
+
+def test_what_was_refused_is_told_by_reason() -> None:
+    entries = [Refused(f"list, line {i}", f"its class '{i}' is none; there are 0 to 9") for i in range(3)]
+    entries.insert(1, Refused("a.jpg", "it has no bytes"))
+    assert by_reason(entries) == {
+        "its class '0' is none; there are 0 to 9": ["list, line 0", "list, line 1", "list, line 2"],
+        "it has no bytes": ["a.jpg"],
+    }
+    assert listed(entries) == (
+        "\n  list, line 0: its class '0' is none; there are 0 to 9 (and 2 more like it)\n  a.jpg: it has no bytes"
+    )
+
+
+def test_very_many_reasons_are_not_all_told() -> None:
+    entries = [Refused(f"{i}", "reason " + "x" * i) for i in range(30)] + [Refused("again", "reason " + "x" * 29)]
+    told = by_reason(entries)
+    assert len(told) == 21
+    assert told["reason " + "x" * 29] == ["29", "again"]
+    assert len(told["10 other reasons"]) == 10
 
 
 def test_an_imported_domain_opens_as_a_domain(birds: Path) -> None:

@@ -22,8 +22,8 @@ def truth_of(images: dict[str, bytes], classes: list[str]) -> Truth:
     return {name: (label, images[name]) for name, label in zip(images, classes, strict=True)}
 
 
-def only(source: Path, **options: str) -> Listing:
-    [listing] = list_sources(Csv(**options), source)
+def only(source: Path) -> Listing:
+    [listing] = list_sources(Csv(), source)
     return listing
 
 
@@ -83,8 +83,8 @@ def test_what_is_wrong_with_a_row_is_said_by_its_line(tmp_path: Path) -> None:
     assert found == {"a.jpg": ("owl", images["a.jpg"]), "b.jpg": ("gull", images["b.jpg"])}
     assert said(refused).splitlines() == [
         "birds.csv, line 9: it has 3 columns; the first line has 2",
-        "birds.csv, line 14: it has characters that are no text in UTF-8",
-        "birds.csv, line 15: it has characters that are no text in UTF-8",
+        "birds.csv, line 14: it has characters that are no text in UTF-8: save the file as CSV in UTF-8",
+        "birds.csv, line 15: it has characters that are no text in UTF-8: save the file as CSV in UTF-8",
         "birds.csv, line 3: there is no file 'gone.jpg'",
         "birds.csv, line 4: there is no file 'b', but one with .jpg: give --suffix .jpg",
         "birds.csv, line 5: its 'label' is empty",
@@ -93,6 +93,22 @@ def test_what_is_wrong_with_a_row_is_said_by_its_line(tmp_path: Path) -> None:
         "birds.csv, line 8: '../a.jpg' leaves the source folder",
         "d.jpg: it is of several classes: 'owl' in birds.csv, line 11 and 'gull' in birds.csv, line 12",
     ]
+
+
+def test_whole_paths_of_images_in_the_folder_are_used_and_others_refused(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "birds", ["a.jpg", "b.jpg"])
+    make_images(tmp_path, ["c.jpg"])
+    rows = [f"{tmp_path / 'birds' / 'a.jpg'},owl", f"{tmp_path / 'c.jpg'},owl", "..\\c.jpg,owl", ".\\b.jpg,owl"]
+    write(tmp_path / "birds", {"birds.csv": "\n".join(["file,label", *rows])})
+    found, refused = read_all(only(tmp_path / "birds"))
+    assert found == truth_of(images, ["owl", "owl"])
+    assert said(refused).count("leaves the source folder") == 2
+
+
+def test_a_table_in_utf_16_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "birds.csv").write_bytes("file,label\na.jpg,owl\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"is in UTF-16: save it as CSV in UTF-8"):
+        only(tmp_path)
 
 
 def test_images_without_an_ending_are_read_as_what_they_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def test_what_python_2_writes(tmp_path: Path) -> None:
     assert np.array_equal(found[b"data"].values(path), IMAGES)
     assert found[b"labels"] == [1, 2, 300]
     assert found[b"names"] == {b"ant": 3}
+
+
+def test_dictionaries_of_other_kinds_are_plain_ones(tmp_path: Path) -> None:
+    ordered, default = OrderedDict(ant=[1]), defaultdict(list, bee=[2])
+    assert read(tmp_path / "x.pkl", pickle.dumps([ordered, default])) == [{"ant": [1]}, {"bee": [2]}]
+    python2 = b"\x80\x02ccollections\nOrderedDict\n](]U\x03antK\x07eea\x85R."
+    assert read(tmp_path / "x.pkl", python2.replace(b"](]", b"](](").replace(b"eea", b"ee")) == {b"ant": 7}
 
 
 class Calls:

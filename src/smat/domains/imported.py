@@ -21,6 +21,7 @@ DESCRIPTION = "domain.json"
 PROGRESS = "progress.jsonl"
 FORMAT = 1
 _COLUMNS = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
+_MOST_REASONS = 20  # that are told apart
 _NAMES_AND_NUMBERS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
 
 
@@ -41,12 +42,18 @@ class Refused:
 
 
 def by_reason(refused: Sequence[Refused]) -> dict[str, list[str]]:
-    """Places by reason; reasons that differ in names and numbers only are one, worded as the first of them."""
+    """Places by reason; reasons that differ in names and numbers only are one, worded as the first of them.
+
+    Where there are very many reasons, the rarest are one.
+    """
     worded: dict[str, str] = {}
     places: dict[str, list[str]] = {}
     for entry in refused:
         reason = worded.setdefault(_NAMES_AND_NUMBERS.sub("", entry.reason), entry.reason)
         places.setdefault(reason, []).append(entry.place)
+    rare = sorted(places, key=lambda reason: -len(places[reason]))[_MOST_REASONS:]
+    if rare:
+        places[f"{len(rare)} other reasons"] = [place for reason in rare for place in places.pop(reason)]
     return places
 
 

@@ -2,10 +2,12 @@
 
 `list_sources` says which domains a source has, and `import_domain` writes one to a folder, which `open_domain` opens. A
 kind of source of one's own is a subclass of `Kind`; `make_listing` makes a listing from rows that say an image and its
-class, and `class_files`, `read_lines` and `unparsed` help to find these.
+class, and `class_files`, `read_lines` and `unparsed` help to find these. `Csv` is the kind of tables, with the names of
+their columns.
 """
 
 from smat.domains.imported import Imported, Refused
+from smat.importing.csv_lists import Csv
 from smat.importing.engine import import_domain
 from smat.importing.files import class_files
 from smat.importing.kind import Kind, Known
@@ -15,6 +17,7 @@ from smat.importing.lists import Row, make_listing, read_lines, unparsed
 
 __all__ = [
     "KINDS",
+    "Csv",
     "Found",
     "Imported",
     "Kind",

@@ -73,7 +73,7 @@ class Csv(Kind):
             records, wrong = read_table(root, path, (self.image_column, self.label_column), f"; {options}")
             refused += wrong
             for record in records:
-                image, label, split = self._said(record, of_file)
+                image, label, split = self._said(root, record, of_file)
                 problem = self._problem(root, image, label, split) or _twice(places, image, label)
                 if problem:
                     refused.append(Refused(record.place, problem))
@@ -89,12 +89,14 @@ class Csv(Kind):
         by_split, notes = own_splits(source, classes, ordered, "splits", splits_beside(source, name))
         return replace(listing, splits=by_split, notes=notes)
 
-    def _said(self, record: Record, of_file: str) -> tuple[str, str, str | None]:
-        """Path, class and split of a row; None: there are no splits."""
+    def _said(self, root: Path, record: Record, of_file: str) -> tuple[str, str, str | None]:
+        """Path from the root on, class and split of a row; None: there are no splits."""
         image = record.cells[self.image_column].replace("\\", "/")
-        path = PurePosixPath(self.image_folder, f"{image}{self.suffix}").as_posix() if image else ""
+        path = PurePosixPath(self.image_folder, f"{image}{self.suffix}") if image else PurePosixPath()
+        if path.is_absolute() and path.is_relative_to(root.resolve()):
+            path = path.relative_to(root.resolve())
         said = of_file or record.cells.get(self.split_column)
-        return path, record.cells[self.label_column], said and (split_of(said) or said)
+        return path.as_posix() if image else "", record.cells[self.label_column], said and (split_of(said) or said)
 
     def _problem(self, root: Path, image: str, label: str, split: str | None) -> str:
         """Why a row is not used; empty if there is no reason."""

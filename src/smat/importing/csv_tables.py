@@ -1,5 +1,6 @@
 """Tables in CSV files: their rows by the names in the first line."""
 
+import codecs
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,10 @@ def read_table(root: Path, path: Path, columns: Sequence[str], advice: str = "")
     Raises:
         DataError: the file cannot be read, or lacks a column.
     """
-    text = read_bytes(root, path).decode("utf-8-sig", "surrogateescape")
+    content = read_bytes(root, path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"'{path}' is in UTF-16: save it as CSV in UTF-8")
+    text = content.decode("utf-8-sig", "surrogateescape")
     delimiter, header = _header(text, columns)
     lacking = [name for name in columns if name not in header]
     twice = [name for name in columns if header.count(name) > 1]
@@ -61,7 +65,9 @@ def read_table(root: Path, path: Path, columns: Sequence[str], advice: str = "")
             if len(row) != len(header):
                 refused.append(Refused(place, f"it has {len(row)} columns; the first line has {len(header)}"))
             elif not all(is_text(cell.strip()) for cell in row if cell.strip()):
-                refused.append(Refused(place, "it has characters that are no text in UTF-8"))
+                refused.append(
+                    Refused(place, "it has characters that are no text in UTF-8: save the file as CSV in UTF-8")
+                )
             else:
                 records.append(Record(place, dict(zip(header, map(str.strip, row), strict=True))))
     except csv.Error as error:

@@ -7,6 +7,7 @@ and nothing is read into memory that the file does not have. `pickles` does the 
 import math
 import pickle
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -116,6 +117,21 @@ class _Encoded:
         return short
 
 
+class _Dictionary:
+    """A dictionary with an order or with default values, as a plain one."""
+
+    def __new__(cls, entries: Any = (), *_: Any) -> Any:
+        pairs = entries if isinstance(entries, list) else []  # otherwise what makes a default value
+        if not all(isinstance(pair, list | tuple) and len(pair) == 2 and is_key(pair[0]) for pair in pairs):
+            raise ValueError("a dictionary whose keys are no names or numbers")
+        return dict(pairs)
+
+
+def is_key(value: Any) -> bool:
+    """Whether something may be the key of a dictionary: tuples in tuples without end would crash Python."""
+    return isinstance(value, str | bytes | int)
+
+
 _STANDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "_reconstruct": (Array, ("numpy.core.multiarray", "numpy._core.multiarray")),
     "_frombuffer": (Array, ("numpy.core.numeric", "numpy._core.numeric")),
@@ -123,6 +139,9 @@ _STANDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "ndarray": (Array, ("numpy",)),
     "dtype": (_Type, ("numpy",)),
     "encode": (_Encoded, ("_codecs",)),
+    "OrderedDict": (_Dictionary, ("collections",)),
+    "defaultdict": (_Dictionary, ("collections",)),
+    "list": (_Dictionary, ("builtins", "__builtin__")),  # only of default values, of which there are none
 }
 # fmt: off
 _AS_THEY_ARE = (
@@ -172,6 +191,8 @@ class _Content:
 class _Reader(pickle._Unpickler):
     """Python's own reader, without its instructions for anything but plain data, and with long contents left alone."""
 
+    stack: list[Any]  # as Python's reader makes them
+    read: Callable[[int], bytes]
     dispatch: ClassVar[dict[int, Any]] = {code(name): pickle._Unpickler.dispatch[code(name)] for name in _AS_THEY_ARE}
 
     def __init__(self, content: _Content) -> None:
@@ -196,9 +217,9 @@ class _Reader(pickle._Unpickler):
         self.read(8)
 
     def set_items(self, items: list[Any]) -> None:
-        """Entries of a dictionary, keys and values in turn. Tuples without end as a key would crash Python."""
+        """Entries of a dictionary, keys and values in turn."""
         keys = items[::2]
-        if type(self.stack[-1]) is not dict or not all(isinstance(key, str | bytes | int) for key in keys):
+        if type(self.stack[-1]) is not dict or not all(map(is_key, keys)):
             raise ValueError("a dictionary whose keys are no names or numbers")
         self.stack[-1].update(zip(keys, items[1::2], strict=True))
 

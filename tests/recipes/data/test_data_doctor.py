@@ -120,7 +120,7 @@ def test_counts_are_compared_with_those_of_the_source(source: Path, tmp_path: Pa
     text = text_of(as_kind, "counts", "cub")
     assert "CU Birds 200-2011 has 200 classes" in text
     assert "has 11,788 images" in text
-    assert "(2, 0, 2) training, validation and test classes; Meta-Dataset has (140, 30, 30)" in text
+    assert "(2, 0, 2) training, validation and test classes; (140, 30, 30) by Meta-Dataset" in text
 
 
 def test_too_few_images_of_what_the_source_says_are_wrong_and_notes_are_shown(source: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def _differences(known: Known, domain: ImageDomain, counts: dict[str, int], with
             text.append(f"{len(other)} classes have not {known.each:,} images, such as '{name}' with {counts[name]:,}")
     split = tuple(len(domain.splits.get(part, ())) for part in ("train", "val", "test"))
     if with_splits and known.splits is not None and split[:2] != (0, 0) and split != known.splits:
-        text.append(f"{split} training, validation and test classes; {known.divided_by} has {known.splits}")
+        text.append(f"{split} training, validation and test classes; {known.splits} by {known.divided_by}")
     return text
 
 

@@ -23,8 +23,7 @@ from rich.text import Text
 from smat.domains import MAX_PIXELS, SPLITS, RangeOption
 from smat.domains.imported import DESCRIPTION, Imported, by_reason
 from smat.errors import ConfigError, DataError, Interrupted, NothingImportedError
-from smat.importing import Kind, find_kind, import_domain, list_sources
-from smat.importing.csv_lists import Csv
+from smat.importing import Csv, Kind, find_kind, import_domain, list_sources
 from smat.left_out import leave_out
 from smat.options import dashed
 from smat.schema import Count, Processes, checked_arguments
@@ -188,7 +187,7 @@ def _report(console: Console, domain: Imported, out: Path, how: str) -> None:
         counts = [domain.classes[name] for name in domain.splits[split]]
         spread = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{counts[0]}"
         table.add_row(split, f"{len(counts):,}", f"{sum(counts):,}", spread)
-    table.add_row("refused", f"{len(domain.classes) - len(used):,}", f"{len(domain.refused):,} reasons", "")
+    table.add_row("refused", f"{len(domain.classes) - len(used):,}", f"{len(domain.refused):,} items", "")
     console.print()
     console.print(table)
     for note in domain.notes[:_SHOWN]:
