@@ -1,6 +1,6 @@
-"""Learn the prior of `smat.heads.Auto` from tasks, and write it to `src/smat/heads/prior.json`.
+"""Learn the prior of `smat.heads.Auto` from tasks, and write it to `src/smat/heads/prior.json`, or into a pool.
 
-    python scripts/fit_prior.py TASKS [TASKS ...]
+    python scripts/fit_prior.py TASKS [TASKS ...] [--pool CHECKPOINT]
 
 TASKS are made by the same script from a checkpoint and domains, of classes that its training did not see:
 
@@ -14,6 +14,7 @@ about how sure the probabilities are.
 
 import argparse
 from collections.abc import Hashable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -115,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", help="files of tasks; with --collect CHECKPOINT SPLIT DOMAIN ...")
     parser.add_argument("--collect", metavar="TASKS", help="file to write tasks to")
+    parser.add_argument("--pool", metavar="CHECKPOINT", help="local pool whose own prior it becomes")
     parser.add_argument("--shot", type=int, default=5, help="images per class; 0 for Meta-Dataset's rule")
     parser.add_argument("--episodes", type=int, default=30, help="number of episodes per domain")
     parser.add_argument("--passes", type=int, default=2, help="passes through a network per image")
@@ -123,8 +125,13 @@ def main() -> None:
     if not args.collect:
         groups = [tasks for name in args.names for tasks in torch.load(name).values()]
         found, loss = fit(groups)
-        found.write(PRIOR_FILE)
-        print(f"{len(groups)} groups of tasks, loss {loss:.4f}: {Prior.read(PRIOR_FILE)}")
+        if args.pool:
+            pool = SparseInterpolatedExperts.from_pretrained(args.pool)
+            pool.config = replace(pool.config, head_prior=found.numbers())
+            pool.save_pretrained(args.pool)
+        else:
+            found.write(PRIOR_FILE)
+        print(f"{len(groups)} groups of tasks, loss {loss:.4f}: {found.numbers()}")
         return
     checkpoint, split, *domains = args.names
     pool = SparseInterpolatedExperts.from_pretrained(checkpoint).eval()

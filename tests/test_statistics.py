@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from smat.errors import DataError
-from smat.statistics import Interval, average, calibration_error, interval, paired_difference
+from smat.statistics import Interval, average, calibration_error, holm, interval, paired_difference
 
 
 def test_interval_of_four_values() -> None:
@@ -81,3 +82,16 @@ def test_nothing_has_no_mean() -> None:
 def test_calibration_error_weighs_the_gaps_of_the_bins_by_their_queries() -> None:
     assert calibration_error([[3.0, 3.0, 2.4], [0.0, 0.0, 0.0], [1.0, 0.0, 0.6]]) == pytest.approx((0.6 + 0.6) / 4)
     assert calibration_error([[4.0, 4.0, 4.0]]) == 0
+
+
+def test_holm_multiplies_the_smallest_p_value_by_the_number_of_claims_and_keeps_their_order() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_the_p_value_is_that_of_a_t_test() -> None:
+    values = [0.1, 0.3, 0.2, -0.1, 0.4]
+    assert interval(values).p_value == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
+    assert interval([0.0, 0.0]).p_value == 1.0
+    assert interval([0.5, 0.5]).p_value == 0.0

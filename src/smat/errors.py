@@ -36,8 +36,20 @@ class CollapseError(SmatError, ArithmeticError):
     """A training whose network gives all images the same features; the message says where the last good state is."""
 
 
+class WorkerError(SmatError, RuntimeError):
+    """A worker process that ended before its work did."""
+
+
 class SomethingWrong(SmatError):
-    """What a command was asked to look for is there; the command line ends with exit status 1."""
+    """What a command was asked to look for is there; the command line ends with exit status 1.
+
+    Attributes:
+        result: all that it found, of the type that it returns.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class Interrupted(KeyboardInterrupt):
@@ -50,3 +62,9 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, result: object = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+def one_line(error: object) -> str:
+    """What an error of another library says, in one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:297]}..."

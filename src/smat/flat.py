@@ -55,7 +55,7 @@ class Layout:
         """Copy named tensors into a new float32 vector.
 
         Raises:
-            CheckpointError: a name is missing or left over, or a shape differs.
+            CheckpointError: a name is missing or left over, a shape differs, or a tensor is of whole numbers.
         """
         missing = [n for n in self.names if n not in parameters]
         extra = [n for n in parameters if n not in self.slices]
@@ -64,9 +64,15 @@ class Layout:
             for n, shape in zip(self.names, self.shapes, strict=True)
             if n in parameters and tuple(parameters[n].shape) != shape
         ]
+        whole = [n for n in self.names if n in parameters and not parameters[n].is_floating_point()]
         problems = [
             f"{what} {found[:5]}{' and more' if len(found) > 5 else ''}"
-            for what, found in (("missing", missing), ("unexpected", extra), ("wrong shape", wrong))
+            for what, found in (
+                ("missing", missing),
+                ("unexpected", extra),
+                ("wrong shape", wrong),
+                ("no floating-point numbers", whole),
+            )
             if found
         ]
         if problems:

@@ -1,12 +1,18 @@
-"""Names of options as they are shown, and what a parser of options found wrong in words of the command line."""
+"""Settings from YAML files and the command line: their names as they are shown, their checks, and what is wrong."""
 
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from smat.errors import ConfigError
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace, get_loader, set_loader
+
+from smat.errors import ConfigError, SmatError, one_line
 from smat.plugins import import_object
+from smat.schema import check_settings
+from smat.yaml_files import Unreadable, check_yaml, yaml_text
 
 # An option of several types is tried as each of them; what these are called in Python helps nobody.
 _DROPPED = re.compile(
@@ -26,6 +32,63 @@ _REWORDED = (
     (r"Option '(\w+)' is not accepted", r"there is no setting '\1'"),
     (r"(\. Got|Given) value:", r"; given:"),
 )
+_LONGEST = 600  # characters of a message
+_NEWER = "; where a newer smat wrote it, upgrade smat"
+
+YAML = "yaml that is read in little time"
+"""The mode of parsers that read YAML: as jsonargparse does, after `check_yaml`."""
+
+
+def _load(text: str) -> Any:
+    check_yaml(text)
+    return get_loader("yaml")(text)
+
+
+set_loader(YAML, _load, (yaml.YAMLError,))
+
+
+class ConfigFile(ActionConfigFile):
+    """Takes settings from a YAML file that can be read in little time."""
+
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
+        """Check the file, then read it; raises a `ConfigError` that names it."""
+        if Path(values).is_file():
+            try:
+                yaml_text(Path(values))
+            except Unreadable as error:
+                raise ConfigError(f"'{values}' cannot be used: {error}. Give a YAML file of settings") from error
+        super().__call__(parser, cfg, values, option_string)
+
+
+def instantiated(parser: ArgumentParser, arguments: Sequence[str], sources: Sequence[str], *kinds: Any) -> Namespace:
+    """What a command or a configuration is given, checked, with the objects that it names.
+
+    Args:
+        parser: the parser.
+        arguments: what it parses.
+        sources: files that the arguments take settings from, which errors name.
+        kinds: functions and dataclasses whose annotations say what is allowed.
+
+    Raises:
+        ConfigError: a setting that cannot be; the message names it.
+        ArgumentError: likewise, of a parser that does not end the command.
+    """
+    given = {underscored(argument).partition("=")[0] for argument in arguments}
+
+    def shown(path: str) -> str:
+        return f"{' and '.join(sources)}: {path}" if sources and f"--{path}" not in given else f"--{dashed(path)}"
+
+    try:
+        options = parser.parse_args(list(arguments))
+        settings = options.get(options.get("command") or "", options)
+        for kind in kinds:
+            check_settings(settings.as_dict(), kind, shown)
+        return parser.instantiate(options)
+    except (SmatError, ArgumentError):
+        raise
+    except Exception as error:  # whatever the parser does with values that it did not expect
+        where = f"{' and '.join(sources)}: " if sources else ""
+        raise ConfigError(f"{where}the settings cannot be read ({type(error).__name__}: {one_line(error)})") from error
 
 
 def dashed(name: str) -> str:
@@ -57,13 +120,20 @@ def _is_number(text: str) -> bool:
 
 
 def readable(message: str) -> str:
-    """A message of the parser, for whoever typed the command."""
+    """A message of the parser, for whoever typed the command, in at most a few hundred characters."""
+    text = _reworded(message)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _reworded(message: str) -> str:
     if required := re.match(r"(the following arguments are required: )(.*)", message):
         return required[1] + ", ".join(dashed(name.rpartition(".")[2]) for name in required[2].split(", "))
     if unknown := re.match(r"(unrecognized arguments: )(.*)", message):
         return unknown[1] + re.sub(r"(?<!\S)--[\w.]+", lambda option: dashed(option[0]), unknown[2])
-    message = re.sub(r"Group '([\w.]+)' does not accept option '(\w+)'", r"there is no setting '\1.\2'", message)
-    message = re.sub("Subcommand '.*' does not accept option", "there is no setting", message)
+    refused = r"(?:Group '(?P<group>[\w.]+)'|Subcommand '.*?') does not accept option '(?P<option>[\w.]+)'"
+    if found := re.search(refused, message):
+        name = ".".join(filter(None, [found["group"], found["option"]]))
+        message = message.replace(found[0], f"there is no setting '{name}'{_NEWER}")
     if re.search(r"No module named", message):
         message += f"; it must be installed, or lie in the folder that the command is run from ({Path.cwd()})"
     if not (key := re.match(r'Parser key "([\w.]+)":?\s*', message)):

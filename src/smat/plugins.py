@@ -12,11 +12,28 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from smat.errors import CheckpointError, ConfigError
+from pydantic_core import core_schema
+
+from smat.errors import CheckpointError, ConfigError, SmatError
+from smat.schema import unmade
 
 
 class Plugin:
     """What the classes of every extension point inherit from."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """In a file, an object is what `describe` says of it (`smat.schema`)."""
+
+        def made(value: Any, info: Any) -> Any:
+            described = isinstance(value, Mapping) and "class_path" in value
+            if isinstance(value, cls) or (unmade(info.context) and (described or isinstance(value, str))):
+                return value
+            if described:
+                return restore(value, cls, info.context or ())
+            raise ValueError(f"expected class_path and init_args of a {cls.__name__}")
+
+        return core_schema.with_info_plain_validator_function(made)
 
 
 T = TypeVar("T", bound=Plugin)
@@ -84,19 +101,23 @@ def restore(description: Mapping[str, Any], base: type[T], allow_imports: Collec
         CheckpointError: code that may not be imported; the message names it.
         ConfigError: what it names is not there, is no such class, or does not take these settings.
     """
-    path = str(description["class_path"])
+    path, given = str(description["class_path"]), description.get("init_args") or {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"init_args of {path} are {given!r}; give settings by name")
     check_import(path, allow_imports)
     kind = import_object(path)
     if not (isinstance(kind, type) and issubclass(kind, base)):
         raise ConfigError(f"{path} is no {import_path(base)}: give a class that inherits from it")
     settings = {
         name: restore(value, Plugin, allow_imports) if isinstance(value, Mapping) and "class_path" in value else value
-        for name, value in (description.get("init_args") or {}).items()
+        for name, value in given.items()
     }
     try:
         return kind(**settings)
-    except TypeError as error:
-        raise ConfigError(f"{path} does not take the settings {description.get('init_args')}: {error}") from error
+    except SmatError:
+        raise
+    except Exception as error:  # whatever a class does with settings of another type
+        raise ConfigError(f"{path} does not take the settings {dict(given)}: {error}") from error
 
 
 def check_import(path: str, allow_imports: Collection[str]) -> None:

@@ -29,6 +29,13 @@ class Interval:
         """The half width of the interval, by Student's t; NaN of a single value."""
         return float(t.ppf(0.975, self.dof)) * self.standard_error
 
+    @property
+    def p_value(self) -> float:
+        """How likely a mean at least so far from 0 is where the truth is 0, by Student's t; NaN of a single value."""
+        if self.standard_error == 0:
+            return float(self.mean == 0)
+        return 2 * float(t.sf(abs(self.mean) / self.standard_error, self.dof))
+
 
 def interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Mean and 95 % interval of independent values, such as the accuracies of episodes.
@@ -60,6 +67,17 @@ def paired_difference(values: Sequence[float] | np.ndarray, baseline: Sequence[f
     if len(values) != len(baseline):
         raise DataError(f"{len(values)} values cannot be paired with {len(baseline)}; use the same episodes for both")
     return interval(np.subtract(values, baseline))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several claims, adjusted for being made together (Holm 1979); NaN counts as a claim, and stays.
+
+    Where all claims with an adjusted value below 0.05 are believed, the chance that any of them is wrong is below 5 %.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p)  # NaN last
+    adjusted = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return adjusted[np.argsort(order)].tolist()
 
 
 def average(intervals: Sequence[Interval]) -> Interval:

@@ -1,17 +1,24 @@
 """The command line: which command runs with what, exit statuses, and messages."""
 
+import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from my_lab import Draws
 from smat.cli import main
 from smat.cli.parser import build_parser
+from smat.cli.report import as_data
 from smat.errors import DataError, Interrupted, SomethingWrong
+from smat.left_out import leave_out
 
 BENCH = "smat.recipes.bench.run.bench"
 
@@ -118,6 +125,113 @@ def test_how_a_recipe_ends_is_the_exit_status(
 
     monkeypatch.setattr(BENCH, bench)
     assert message in fails(["bench"], status, capsys)
+
+
+def test_what_nobody_expected_is_a_line_and_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def bench() -> None:
+        raise ValueError("a long\nstory")
+
+    monkeypatch.setattr(BENCH, bench)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (line,) = fails(["bench"], 70, capsys).splitlines()
+    (file,) = tmp_path.iterdir()
+    assert (
+        line == f"Unexpected error: ValueError: a long. The traceback is in {file}; please report it with the command"
+    )
+    assert 'raise ValueError("a long' in file.read_text()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert "The traceback is above" in fails(["bench"], 70, capsys)
+
+
+@pytest.mark.parametrize(
+    ("signals", "status"), [("INT", 130), ("TERM", 143), ("INT INT", 130), ("TERM TERM TERM", 143), ("TERM INT", 143)]
+)
+def test_a_signal_ends_a_command_that_saves_whatever_comes_after(
+    signals: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = (signal.Signals[f"SIG{name}"] for name in signals.split())
+    saved: list[bool] = []
+
+    def bench() -> None:
+        try:
+            signal.raise_signal(first)
+        except KeyboardInterrupt as interruption:
+            for number in others:
+                signal.raise_signal(number)
+            saved.append(True)
+            raise Interrupted("all is kept", [1]) from interruption
+
+    monkeypatch.setattr(BENCH, bench)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert "Stopped. all is kept" in fails(["bench"], status, capsys)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert saved == [True]
+
+
+def report_of(arguments: list[str], file: Path) -> dict[str, Any]:
+    """What `--json` has after a command, however that ends."""
+    with suppress(SystemExit):
+        main([*arguments, "--json", str(file)])
+    return json.loads(file.read_text())
+
+
+@dataclass
+class Found:
+    """What a command finds."""
+
+    mean: float
+    numbers: np.ndarray
+    by_name: dict[str, tuple[int, ...]]
+
+
+def test_json_has_settings_result_and_what_was_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def bench(*, repeats: int = 3, options: Draws = Draws(way=7)) -> Found:  # noqa: B008
+        leave_out("file", "no image", ["a.txt", "b.txt"])
+        return Found(float("nan"), np.ones((2, 1), np.float32), {"a": (1, 2)})
+
+    monkeypatch.setattr(BENCH, bench)
+    report = report_of(["bench", "--way", "9"], tmp_path / "report.json")
+    assert (report["command"], report["complete"], report["error"]) == ("bench", True, None)
+    assert (report["settings"]["repeats"], report["settings"]["options"]["way"]) == (3, 9)
+    assert report["result"] == {"mean": None, "numbers": [[1.0], [1.0]], "by_name": {"a": [1, 2]}}
+    left = {"what": "file", "reason": "no image", "count": 2, "names": ["a.txt", "b.txt"]}
+    assert report["left_out"] == [left]
+
+
+@pytest.mark.parametrize(
+    ("error", "complete", "result"),
+    [
+        (DataError("no images"), False, None),
+        (SomethingWrong("two things are wrong"), True, None),
+        (Interrupted("the results so far", [1]), False, [1]),
+        (ZeroDivisionError("by zero"), False, None),
+    ],
+)
+def test_json_says_how_a_command_ended(
+    error: BaseException, complete: bool, result: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def bench() -> None:
+        raise error
+
+    monkeypatch.setattr(BENCH, bench)
+    report = report_of(["bench"], tmp_path / "report.json")
+    assert (report["complete"], report["error"], report["result"]) == (complete, str(error), result)
+
+
+def test_json_that_cannot_be_written_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(BENCH, lambda: pytest.fail("it ran"))
+    assert "--json" in fails(["bench", "--json", str(tmp_path)], 2, capsys)
+
+
+def test_of_large_arrays_there_is_the_shape() -> None:
+    assert as_data(np.zeros((200, 1000), np.uint8)) == {"shape": [200, 1000], "type": "uint8"}
+    assert as_data([np.float32(0.5), Path("a"), float("inf"), {1}]) == [0.5, "a", None, [1]]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import pickle
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from smat.domains import (
 )
 from smat.domains.folders import list_images
 from smat.errors import ConfigError, DataError
+from smat.left_out import collecting
 
 NAMES = [f"c{i}" for i in range(8)]
 
@@ -292,17 +294,16 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert domain.image_name(int(domain.rows("e")[0])) == "test/e/0.png"
 
 
-def test_folders_that_divide_images_are_joined_only_when_a_split_is_given(tmp_path: Path) -> None:
-    write_folders(tmp_path / "d" / "train", {"a": 2, "b": 3, "c": 1})
-    write_folders(tmp_path / "d" / "test", {"a": 1, "b": 1, "c": 1})
-    with pytest.raises(DataError, match="divide images, not classes"):
-        open_domain(tmp_path / "d")
-    domain = open_domain(tmp_path / "d", splits={"train": ["b"], "test": ["a"]})
-    assert [domain.image_name(row) for row in domain.rows("a").tolist()] == [
-        "test/a/0.png",
-        "train/a/0.png",
-        "train/a/1.png",
-    ]
+def test_folders_that_divide_images_are_joined_and_it_is_said(tmp_path: Path) -> None:
+    write_folders(tmp_path / "d" / "Train", {"a": 2, "b": 3, "c": 1})
+    write_folders(tmp_path / "d" / "Test", {"a": 1, "b": 1, "c": 1})
+    with collecting() as left_out:
+        domain = open_domain(tmp_path / "d")
+    assert domain.splits == {"test": ("a", "b", "c")}
+    assert [(entry.what, [*entry.names]) for entry in left_out] == [("split", ["Test", "Train"])]
+    names = [domain.image_name(row) for row in domain.rows("a").tolist()]
+    assert names == ["Test/a/0.png", "Train/a/0.png", "Train/a/1.png"]
+    assert open_domain(tmp_path / "d", splits={"train": ["b"], "test": ["a"]}).classes("train") == ("b",)
 
 
 def test_folders_that_are_not_fit(tmp_path: Path) -> None:
@@ -313,9 +314,20 @@ def test_folders_that_are_not_fit(tmp_path: Path) -> None:
     noise(0).save(tmp_path / "flat" / "a.png")
     with pytest.raises(DataError, match="images but no class folders"):
         open_domain(tmp_path / "flat")
-    write_folders(tmp_path / "part", {"a": 1, "b": 0})
-    with pytest.raises(DataError, match=r"no images in .*part/b"):
-        open_domain(tmp_path / "part")
+
+
+def test_files_whose_names_are_no_utf8(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "d", {"a": 2, "b": 1})
+    (root / "a" / "0.png").rename(root / "a" / os.fsdecode(b"caf\xe9.png"))
+    (root / "b").rename(root / os.fsdecode(b"b\xe9"))
+    domain = open_domain(root)
+    assert domain.counts() == {"a": 2, "b\\xe9": 1}
+    assert [domain.image_name(row) for row in range(3)] == ["a/1.png", "a/caf\\xe9.png", "b\\xe9/0.png"]
+    assert np.array_equal(np.asarray(domain.image(1)), np.asarray(noise(0)))
+    assert np.array_equal(np.asarray(domain.image(2)), np.asarray(noise(1000)))
+    again = pickle.loads(pickle.dumps(domain))
+    assert np.array_equal(np.asarray(again.image(1)), np.asarray(noise(0)))
+    assert domain.fingerprint == again.fingerprint
 
 
 def test_an_unreadable_file_in_a_folder_is_named(tmp_path: Path) -> None:

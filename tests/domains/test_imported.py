@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import datasets
@@ -9,7 +10,7 @@ from made import listing_of
 from small_images import encode, noise
 from smat.domains import open_domain
 from smat.domains.hierarchy import Hierarchy
-from smat.domains.imported import Refused, content_hash, read_imported
+from smat.domains.imported import Refused, content_hash, open_images, read_imported
 from smat.errors import DataError
 from smat.importing import import_domain
 from smat.importing.writing import write_imported
@@ -109,11 +110,11 @@ def test_the_refused_are_remembered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "domain.json").write_text("{"), "cannot be used .* delete the folder"),
+        (lambda folder: (folder / "domain.json").write_text("{"), r"cannot be used.* Delete the folder"),
         (lambda folder: (folder / "domain.json").write_text('{"format": 9}'), "cannot be used"),
         (lambda folder: (folder / "domain.json").write_text("[]"), "cannot be used"),
-        (lambda folder: (folder / "images.arrow").unlink(), "missing or damaged"),
-        (lambda folder: (folder / "images.arrow").write_bytes(b"ARROW"), "missing or damaged"),
+        (lambda folder: (folder / "images.arrow").unlink(), "is missing"),
+        (lambda folder: (folder / "images.arrow").write_bytes(b"ARROW"), "is damaged: delete"),
         (
             lambda folder: (folder / "images.arrow").write_bytes((folder / "images.arrow").read_bytes()[:-3000]),
             "images",
@@ -125,3 +126,27 @@ def test_damaged_folders_are_refused(birds: Path, damage, message: str) -> None:
     damage(birds)
     with pytest.raises(DataError, match=message):
         open_domain(birds)
+
+
+def test_flipped_bits_are_refused_or_do_no_harm(birds: Path) -> None:
+    """In the offsets, lengths and messages of the file: without a check of these a process ends, with no exception."""
+    content = (birds / "images.arrow").read_bytes()
+    good, damaged = np.random.default_rng(0), birds / "images.arrow"
+    for _ in range(200):
+        changed = bytearray(content)
+        for place in good.integers(0, len(content), 3).tolist():
+            changed[place] ^= 1 << int(good.integers(8))
+        damaged.write_bytes(changed)
+        with suppress(DataError):
+            table = open_images(birds)
+            assert table.schema.names == ["image", "label"]
+            table.to_pylist()
+
+
+def test_images_that_were_changed_are_found_by_their_hash(birds: Path) -> None:
+    content = bytearray((birds / "images.arrow").read_bytes())
+    content[content.index(encode(noise(22))) + 60] ^= 1
+    (birds / "images.arrow").write_bytes(content)
+    open_domain(birds)
+    with pytest.raises(DataError, match="other images than were imported"):
+        open_domain(birds, verify=True)

@@ -8,6 +8,7 @@ import pytest
 
 from smat.errors import ConfigError, DataError
 from smat.evaluation import Comparison, compare, paper_averages, role_lines
+from smat.evaluation.tables import comparison_markdown
 from smat.statistics import average, interval, paired_difference
 from tiny_cells import BASE, make_cell, two_methods
 
@@ -43,6 +44,19 @@ def test_averages_count_domains_alike_and_spread_is_that_of_the_seeds_averages()
     assert smat.by_seed == pytest.approx(seeds)
     assert smat.spread == pytest.approx(abs(seeds[0] - seeds[1]) / math.sqrt(2))
     assert {role: line.name for role, line in role_lines(found).items()} == {"id": "ID average", "ood": "fashion_mnist"}
+
+
+def test_a_difference_is_sure_once_it_is_for_all_domains_together() -> None:
+    close = {name: [a + 0.1 + 0.01 * k for k, a in enumerate(BASE[name])] for name in BASE}
+    cells = [make_cell("pretrained", n, BASE[n]) for n in BASE] + [make_cell("smat", n, close[n]) for n in BASE]
+    found = compare(cells, against="pretrained")
+    entries = [line.entries["smat"] for line in found.lines]
+    alone = entries[0].difference.p_value  # type: ignore[union-attr]
+    assert [entry.p_value for entry in entries] == pytest.approx([3 * alone] * 3)
+    assert [line.entries["pretrained"].p_value for line in found.lines] == [None] * 3
+    assert found.averages[0].entries["smat"].p_value is None  # no claim about a domain
+    assert "+11.0 ± 2.5*" in comparison_markdown(found)
+    assert "* not 0" not in comparison_markdown(comparison())  # nothing is sure there
 
 
 def test_ranks_are_means_over_domains_and_ties_share_theirs() -> None:

@@ -160,7 +160,7 @@ def test_temperature_falls_linearly_with_tasks_and_then_stays() -> None:
 
 @pytest.mark.parametrize("arguments", [(0.5, 5.0, 10), (5.0, 0.0, 10), (5.0, 0.5, 0)])
 def test_impossible_temperatures_are_refused(arguments: tuple[float, float, int]) -> None:
-    with pytest.raises(ConfigError, match="start >= end > 0"):
+    with pytest.raises(ConfigError, match=r"pool\.temperature\.|start >= end > 0"):
         TemperatureSchedule(*arguments)
 
 

@@ -11,6 +11,7 @@ from smat.errors import CheckpointError
 from smat.experts import PoolConfig, RouterConfig, SparseInterpolatedExperts, TemperatureSchedule
 from smat.heads import specialise
 from tiny import IMAGE_SIZE, TinyNetwork, tiny_pool
+from tiny_checkpoint import save_checkpoint
 
 
 def folder_of(pool: SparseInterpolatedExperts, folder: Path) -> Path:
@@ -120,3 +121,78 @@ def test_damaged_and_missing_files_are_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError, match="there is no folder"):
         SparseInterpolatedExperts.from_pretrained("nobody/nothing-of-this-name", local_files_only=True)
+
+
+@pytest.fixture
+def transformer(tmp_path: Path) -> Path:
+    """A pool around a network of transformers, whose sizes its settings say."""
+    return Path(save_checkpoint(tmp_path / "pool"))
+
+
+def rewritten(folder: Path, section: str, **changes: object) -> str:
+    """The folder's name, after settings of a section are changed."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    owner = config
+    for key in section.split(".") if section else ():
+        owner = owner[key]
+    owner.update(changes)
+    path.write_text(json.dumps(config))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "says"),
+    [
+        ("pool", {"new_setting": 1}, r"pool\.new_setting is not known .* a newer smat may have written it"),
+        ("", {"format": None}, "format is null; expected a whole number"),
+        ("", {"format": 99}, "upgrade smat"),
+        ("", {"pool": {}}, r"pool\.experts, .*pool\.router, .* is missing"),
+        ("pool", {"experts": None}, r"pool\.experts is null; expected a whole number"),
+        ("pool.gates", {"beta": float("nan")}, r"pool\.gates\.beta is nan; expected above 0"),
+        ("backbone", {"mean": "x"}, r"backbone\.mean is 'x'; expected a list"),
+        ("backbone.config", {"hidden_size": None}, r"backbone\.config: .*hidden_size"),
+        (
+            "backbone.config",
+            {"num_hidden_layers": 10**6},
+            "backbone.config makes more .*num_hidden_layers, which is 1000000",
+        ),
+        ("backbone.config", {"num_channels": 10**6}, "backbone.config makes more .*num_channels, which is 1000000"),
+        ("backbone.config", {"intermediate_size": 24}, r"backbone\.config does not fit the weights: .*fc1"),
+        ("backbone.config", {"hidden_act": "none"}, r"backbone\.config: transformers .* makes no network"),
+        ("pool", {"experts": 10**9}, r"pool\.experts is 1000000000, but the weights"),
+        ("pool", {"experts": 3}, r"pool\.experts do not fit the weights: router\.keys: \(2, 16\) instead of \(3, 16\)"),
+        ("pool.router", {"mlp_ratio": 10**6}, r"pool\.router makes more .*mlp_ratio, which is 1000000"),
+        ("pool.router", {"heads": 3}, r"router\.heads is 3"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(
+    transformer: Path, section: str, changes: dict[str, object], says: str
+) -> None:
+    name = rewritten(transformer, section, **changes)
+    with pytest.raises(CheckpointError, match=says) as raised:
+        SparseInterpolatedExperts.from_pretrained(name)
+    assert name in str(raised.value)
+    assert len(str(raised.value)) < 700
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(transformer: Path) -> None:
+    path = transformer / "model.safetensors"
+    good = load_file(path)
+    name = "delta/network.layers.0.mlp.fc1.weight"
+    for change, says in (
+        (
+            lambda tensor: tensor.index_fill(0, torch.tensor([3]), torch.nan),
+            rf"damaged: .*\(NaN or infinity\) in {name}",
+        ),
+        (lambda tensor: tensor.round().to(torch.int8), "no floating-point numbers .*network.layers.0.mlp.fc1.weight"),
+        (lambda tensor: tensor.to(torch.complex64), "no floating-point numbers .*network.layers.0.mlp.fc1.weight"),
+    ):
+        save_file(good | {name: change(good[name])}, path)
+        with pytest.raises(CheckpointError, match=says):
+            SparseInterpolatedExperts.from_pretrained(str(transformer))
+    save_file(good | {"router.keys": good["router.keys"] > 0}, path)
+    with pytest.raises(
+        CheckpointError, match=r"router\.keys: of type BOOL"
+    ):
+        SparseInterpolatedExperts.from_pretrained(str(transformer))

@@ -260,6 +260,28 @@ def test_the_prior_has_numbers_for_each_candidate() -> None:
 
 
 def test_a_prior_is_written_down_with_three_digits(tmp_path: Path) -> None:
-    replace(PRIOR, frozen=-0.70004).write(tmp_path / "prior.json")
-    assert Prior.read(tmp_path / "prior.json") == replace(PRIOR, scales=(-0.693, 0.693))
+    replace(auto.PRIOR, frozen=-0.70004).write(tmp_path / "prior.json")
+    assert Prior.read(tmp_path / "prior.json") == replace(auto.PRIOR, frozen=-0.7)
     assert Prior.read(auto.PRIOR_FILE) == auto.PRIOR
+
+
+OWN = replace(auto.PRIOR, frozen=3.0, evidence=0.0).numbers()
+
+
+def test_a_prior_of_its_own_counts_in_place_of_the_packages() -> None:
+    assert Auto().with_prior(OWN).prior == OWN
+    given = auto.PRIOR.numbers()
+    assert Auto(prior=given).with_prior(OWN).prior == given
+    features, labels, *_ = feature_task([4, 4, 4])
+    networks = torch.cat([features, features.flip(1)], dim=1)
+    usual, own = (Auto(0, networks=2, prior=prior).fit(networks, labels, 3)(networks) for prior in (None, OWN))
+    assert not torch.allclose(usual, own)
+    assert restore(describe(Auto(prior=OWN)), Head) == Auto(prior=OWN)  # pyright: ignore[reportAbstractUsage]
+
+
+@pytest.mark.parametrize(
+    "change", [{"frozen": None}, {"frozen": math.nan}, {"frozen": "x"}, {"heads": [0.0]}, {"more": 1.0}]
+)
+def test_a_damaged_prior_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="prior of a head"):
+        Prior.of(OWN | change)

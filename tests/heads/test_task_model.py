@@ -1,6 +1,7 @@
 """From a pool to a classifier of images: every way is the same one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.nn.functional import normalize
 from passes import count_passes
 from small_pools import random_episode, vit_pool
 from smat.errors import DataError
-from smat.experts import Strength
+from smat.experts import SparseInterpolatedExperts, Strength
 from smat.heads import (
     LDA,
     Auto,
@@ -29,6 +30,7 @@ from smat.heads import (
     support_features,
     vectors_at,
 )
+from smat.heads.auto import PRIOR
 
 BOTH = (Strength(0.0, 0.0), Strength())
 HEADS = [None, Logistic(), LDA(), InViews(Ridge(), 4), Auto()]
@@ -57,6 +59,17 @@ def test_the_pools_learned_scale_is_a_copy_and_only_for_prototypes() -> None:
     given = Logistic()
     assert head_of(pool, given) is given
     assert head_of(vit_pool()) == Prototype()
+
+
+def test_a_pool_keeps_the_prior_that_was_learned_with_it(tmp_path: Path) -> None:
+    own = replace(PRIOR, frozen=3.0).numbers()
+    pool = vit_pool(head_prior=own)
+    assert pool.fingerprint() != vit_pool().fingerprint()
+    pool.save_pretrained(tmp_path)
+    loaded = SparseInterpolatedExperts.from_pretrained(tmp_path, backbone=vit_pool().backbone)
+    assert loaded.config == pool.config
+    assert head_of(loaded, Auto()) == Auto(prior=own)
+    assert head_of(loaded, Ridge()) == Ridge()
 
 
 def test_refitting_follows_the_backbone() -> None:

@@ -14,7 +14,9 @@ class Python2:
         self.places: dict[str, tuple[int, int]] = {}
         self.memos = 0
 
-    def file(self, content: Mapping[str, Any]) -> bytes:
+    def file(self, content: Mapping[str, Any] | list[Any]) -> bytes:
+        if isinstance(content, list):
+            return b"\x80\x02" + self.value(content) + b"."
         out = b"\x80\x02}" + self.memo() + b"("
         for key, value in content.items():
             out += self.string(key.encode())
@@ -28,6 +30,9 @@ class Python2:
             return self.array(value)
         if isinstance(value, list):
             return b"]" + self.memo() + b"(" + b"".join(map(self.value, value)) + b"e"
+        if isinstance(value, dict):
+            entries = b"".join(self.string(key.encode()) + self.value(one) for key, one in value.items())
+            return b"}" + self.memo() + b"(" + entries + b"u"
         return self.string(value) if isinstance(value, bytes) else self.number(value)
 
     def memo(self) -> bytes:
@@ -47,9 +52,21 @@ class Python2:
     def array(self, value: np.ndarray) -> bytes:
         head = b"cnumpy.core.multiarray\n_reconstruct\n" + self.memo() + b"cnumpy\nndarray\n" + self.memo()
         head += b"K\x00\x85" + self.memo() + self.string(b"b") + b"\x87" + self.memo() + b"R" + self.memo()
-        shape = b"".join(map(self.number, value.shape)) + b"\x86" + self.memo()
+        shape = b"(" + b"".join(map(self.number, value.shape)) + b"t" + self.memo()
         kind = (
-            b"cnumpy\ndtype\n" + self.memo() + self.string(b"u1") + b"K\x00K\x01\x87" + self.memo() + b"R" + self.memo()
+            b"cnumpy\ndtype\n"
+            + self.memo()
+            + self.string(value.dtype.str[1:].encode())
+            + b"K\x00K\x01\x87"
+            + self.memo()
+            + b"R"
+            + self.memo()
         )
-        kind += b"(K\x03" + self.string(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t" + self.memo() + b"b"
+        kind += (
+            b"(K\x03"
+            + self.string(value.dtype.str[:1].encode())
+            + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
+            + self.memo()
+            + b"b"
+        )
         return head + b"(K\x01" + shape + kind + b"\x89" + self.string(value.tobytes()) + b"t" + self.memo() + b"b"

@@ -27,7 +27,7 @@ def test_class_folders_become_a_domain_for_testing(tmp_path: Path) -> None:
     assert listing.name == "birds"
     assert listing.classes == ("Weiß kopf", "owl", "海鷗")
     assert listing.splits == {"test": listing.classes}
-    assert not listing.refused
+    assert [entry.place for entry in listing.refused] == ["owl/.hidden.png", "owl/notes.txt"]
     assert listing.flip is None
     assert "all classes are for testing" in listing.notes[0]
     import_domain(listing, tmp_path / "out")
@@ -97,19 +97,16 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     (root / "a" / "missing.png").symlink_to("no.png")
     (root / "a" / "up").symlink_to("..")
     os.mkfifo(root / "a" / "pipe.png")
-    os.makedirs(os.fsencode(root) + b"/caf\xe9")
+    write_folders(root, {os.fsdecode(b"caf\xe9"): 1})
     [listing] = list_sources("folder", root)
     reasons = {entry.place: entry.reason for entry in listing.refused}
-    assert "1 images lie outside class folders" in reasons["."]
+    assert "outside class folders" in reasons["stray.png"]
     assert "no images" in reasons["empty"]
     assert "leaves the source" in reasons["out"]
     assert "leaves the source" in reasons["a/out.png"]
     assert "not followed" in reasons["a/up"]
-    assert "no UTF-8" in reasons["caf\ufffd"]
-    imported = import_domain(listing, tmp_path / "out")
-    assert imported.classes == {"a": 3, "b": 1}
-    later = {entry.place: entry.reason for entry in imported.refused if entry.place not in reasons}
-    assert set(later) == {"a/loop.png", "a/missing.png", "a/pipe.png"}
+    assert reasons.keys() > {"a/loop.png", "a/missing.png", "a/pipe.png"}
+    assert import_domain(listing, tmp_path / "out").classes == {"a": 3, "b": 1, "caf\\xe9": 1}
 
 
 def test_files_that_change_while_they_are_imported_are_refused(tmp_path: Path) -> None:
@@ -131,7 +128,7 @@ def test_nothing_to_import(tmp_path: Path, make) -> None:
     root = tmp_path / "source"
     root.mkdir()
     make(root)
-    with pytest.raises(DataError, match=r"no class folders with images|is no folder"):
+    with pytest.raises(DataError, match=r"no class folders with images|is empty|is no folder"):
         list_sources("folder", root)
 
 

@@ -15,7 +15,7 @@ from smat.errors import ConfigError, DataError
 from smat.importing import KINDS, Kind, Listing, find_kind, import_domain, list_sources
 from smat.importing.line_lists import DTD
 from smat.recipes.data.doctor import DomainsWrong, data_doctor
-from tiny_sources import make_dtd
+from tiny_sources import make_bitmaps, make_dtd
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 PLANKTON = GUIDE.split("\n# A kind of your own\n")[1].split("```python\n")[1].split("```")[0]
@@ -66,10 +66,10 @@ def test_a_kind_of_ones_own_is_imported_from_the_command_line(
 ) -> None:
     command = ["data", "import", f"{lab.name}.Plankton", str(tmp_path / "sea"), str(tmp_path / "out")]
     main([*command, "--processes", "1"])
-    screen = capsys.readouterr().out
-    assert "Plankton of my lab" in screen
-    assert "refused: classes.csv, line 7: it says 'nothing'; expected IMAGE,CLASS" in screen
-    assert "refused: images/0.png: it has no bytes" in screen
+    screen = capsys.readouterr()
+    assert "Plankton of my lab" in screen.out
+    assert "it says 'nothing'; expected IMAGE,CLASS ('plankton: classes.csv, line 7')" in screen.err
+    assert "1 item was left out: it has no bytes ('plankton: images/0.png')" in screen.err
     domain = open_domain(tmp_path / "out" / "plankton")
     assert domain.splits == {"train": ("diatom",), "test": ("copepod", "salp")}
     assert domain.counts() == {"copepod": 2, "diatom": 1, "salp": 2}
@@ -158,6 +158,33 @@ def test_what_is_no_kind_is_refused(
         main(["data", "import", f"wrong_kinds.{name}", str(tmp_path), str(tmp_path / "out")])
     assert stopped.value.code == 2
     assert "wrong_kinds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "flip"),
+    [
+        ("folder", "Quick_Draw", False),
+        ("folder", "omniglot", False),
+        ("folder", "GTSRB", False),
+        ("folder", "my SVHN", False),
+        ("folder", "birds", None),
+    ],
+)
+def test_what_must_not_be_mirrored_is_known_by_its_name(
+    kind: str, folder: str, flip: bool | None, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / folder / name).mkdir(parents=True)
+        (tmp_path / folder / name / "1.png").write_bytes(encode(noise(1)))
+    [listing] = list_sources(kind, tmp_path / folder)
+    assert listing.flip is flip
+    assert open_domain(tmp_path / folder).flip is (flip is None)
+
+
+def test_drawings_are_not_mirrored_whatever_form_they_come_in(tmp_path: Path) -> None:
+    make_bitmaps(tmp_path / "ant.npy", 2)
+    [listing] = list_sources("quickdraw", tmp_path)
+    assert listing.flip is False
 
 
 def test_unknown_kinds_and_sources(tmp_path: Path) -> None:

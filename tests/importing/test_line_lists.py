@@ -130,7 +130,9 @@ def test_sources_without_a_split_are_for_testing(tmp_path: Path) -> None:
 
 def test_the_splits_have_the_sizes_that_the_paper_says() -> None:
     with_splits = [kind for kind in KINDS.values() if kind.splits is not None]
-    assert [kind.name for kind in with_splits] == ["gtsrb", "coco", "flowers", "dtd", "aircraft", "cub", "quickdraw"]
+    assert [kind.name for kind in with_splits] == [
+        *("gtsrb", "coco", "flowers", "dtd", "aircraft", "cub", "quickdraw", "ilsvrc", "fungi")
+    ]
     for kind in with_splits:
         assert kind.splits is not None
         names = [name for split in kind.splits.values() for name in split]

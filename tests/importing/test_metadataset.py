@@ -147,9 +147,9 @@ def test_specification_that_disagrees_with_the_files(tmp_path: Path) -> None:
         "5.tfrecords: by its name it is of no class",
     ]
     assert listing.notes == (
-        "class 3 ('a b') has 22 images where the specification says 20",
-        "class 4 ('woven') has 0 images where the specification says 20",
+        "2 classes have other numbers of images than the specification says, such as class 3 ('a b') with 22 of 20",
     )
+    assert listing.expected == dict.fromkeys(listing.classes, 20)
     found, refused = results(listing)
     assert refused == []
     assert [len(found[name]) for name in listing.classes] == [20, 0, 20, 22, 0]

@@ -196,5 +196,5 @@ def test_a_rate_that_is_missing_is_asked_for() -> None:
 
 def test_an_unknown_rule_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # outside the tests nothing else checks it
-    with pytest.raises(ConfigError, match="'lion' is unknown: choose sgd or adamw"):
+    with pytest.raises(ConfigError, match="rule is 'lion'; expected 'sgd' or 'adamw'"):
         GroupConfig("lion", 0.1)  # pyright: ignore[reportArgumentType]

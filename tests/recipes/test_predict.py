@@ -1,6 +1,8 @@
 """Labelling a folder of images from class folders."""
 
+import codecs
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from passes import count_passes
 from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
 from smat.heads import Ridge
+from smat.left_out import collecting
 from smat.recipes.predict import predict
 from tiny_checkpoint import save_checkpoint
 
@@ -141,8 +144,54 @@ def test_query_class_folders_give_an_accuracy(
     result = predict(checkpoint, **{**folders, "query": str(wrong)})
     assert result.accuracy == 3 / 4
     assert "75.0 % of 4" in capsys.readouterr().out
-    paint(wrong / "loose.png", COLOURS["green"], 9)  # of no class folder: nothing to compare with
-    assert predict(checkpoint, **{**folders, "query": str(wrong)}).accuracy is None
+    paint(wrong / "unsorted" / "x.png", COLOURS["green"], 9)  # of no class: it does not count
+    result = predict(checkpoint, **{**folders, "query": str(wrong)})
+    assert (result.accuracy, result.scored, result.unknown) == (3 / 4, 4, ("unsorted",))
+    assert "75.0 % of 4 images; 1 more lie in folders that name no class: unsorted" in capsys.readouterr().out
+
+
+def test_images_to_label_that_are_labelled_already_are_said(
+    checkpoint: str, folders: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(checkpoint, **folders)
+    assert "labelled images too" not in caplog.text
+    predict(checkpoint, **{**folders, "query": folders["support"]})
+    assert "6 of the 6 images to label are labelled images too" in caplog.text
+
+
+def test_names_of_any_kind_have_a_row_and_a_column(checkpoint: str, folders: dict[str, Any]) -> None:
+    support, query = Path(folders["support"]), Path(folders["query"], "holiday")
+    (support / "blue").rename(support / "label")
+    (support / "green").rename(support / "label (class)")
+    (query / "blue 0.png").rename(query / os.fsdecode(b"caf\xe9.png"))
+    predict(checkpoint, **folders)
+    content = Path(folders["output"]).read_bytes()
+    rows = list(csv.DictReader(content.decode("utf-8").splitlines()))
+    assert [*rows[0]] == ["file", "label", "label (class) (class)", "label (class)", "red [dark]"]
+    assert {row["label"] for row in rows} == {"label", "label (class)", "red [dark]"}
+    assert "holiday/caf\\xe9.png" in {row["file"] for row in rows}
+
+
+def test_names_beyond_ascii_are_marked_as_utf8(checkpoint: str, folders: dict[str, Any]) -> None:
+    Path(folders["support"], "blue").rename(Path(folders["support"], "海鷗"))
+    predict(checkpoint, **folders)
+    content = Path(folders["output"]).read_bytes()
+    assert content.startswith(codecs.BOM_UTF8)  # what Excel knows UTF-8 by
+    assert content.decode("utf-8-sig").startswith("file,label,green,red [dark],海鷗\n")
+
+
+def test_labelled_images_are_those_of_the_training_folder(checkpoint: str, folders: dict[str, Any]) -> None:
+    support = Path(folders["support"])
+    expected = predict(checkpoint, **folders).probabilities
+    support.rename(support.parent / "Train")
+    for name in COLOURS:
+        paint(support / "Test" / name / "0.png", COLOURS["blue"], 1)
+    (support.parent / "Train").rename(support / "Train")
+    with collecting() as left_out:
+        result = predict(checkpoint, **folders)
+    assert result.classes == tuple(COLOURS)
+    np.testing.assert_array_equal(result.probabilities, expected)
+    assert [[*entry.names] for entry in left_out] == [["Test"]]
 
 
 def test_all_unreadable_images_are_listed_or_left_out(
@@ -176,8 +225,6 @@ def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_p
     fails(ConfigError, "output .* is a folder", output=str(empty))
     fails(ConfigError, "head is 'lad'; choose one of prototype", head="lad")
     fails(DataError, "one class folder, 'holiday'", support=str(tmp_path / "query"))
-    (tmp_path / "support" / "violet").mkdir()
-    fails(DataError, "no images in .*violet")
 
 
 def test_the_frozen_network_sees_support_images_once(

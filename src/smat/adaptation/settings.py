@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from smat.errors import ConfigError
+from smat.schema import Count, NotNegative, Number, Range, Share, checked
 
 LearningRate = float | Literal["support", "average"]
 """A number; `"support"`: chosen by cross-validation inside the support set; or `"average"`: several, and the mean of
@@ -15,6 +18,7 @@ AVERAGED = (1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True)
+@checked("fine-tuning")
 class FineTuneConfig:
     """Fine-tuning as Hu et al. (2022) do it, and LoRA (Hu et al. 2021) with the paper's settings.
 
@@ -31,33 +35,16 @@ class FineTuneConfig:
         seeds: number of networks that are averaged per learning rate, each of a seed of its own.
     """
 
-    steps: int = 50
-    augment: float = 0.9
+    steps: Number = 50
+    augment: Share = 0.9
     flip: bool = True
-    batch_size: int | None = None
-    rank: int = 8
-    alpha: int = 32
-    dropout: float = 0.1
-    grid: tuple[float, ...] = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-    folds: int = 5
-    seeds: int = 2
-
-    def __post_init__(self) -> None:
-        for name, fits, needed in (
-            ("steps", self.steps >= 0, "0 or more"),
-            ("augment", 0 <= self.augment <= 1, "a probability, 0..1"),
-            ("batch_size", self.batch_size is None or self.batch_size >= 1, "1 or more, or None for all at a time"),
-            ("rank", self.rank >= 1, "1 or more"),
-            ("alpha", self.alpha > 0, "a number above 0"),
-            ("dropout", 0 <= self.dropout < 1, "a probability below 1"),
-            ("grid", len(self.grid) > 0, "one learning rate or more"),
-            ("folds", self.folds >= 2, "2 or more"),
-            ("seeds", self.seeds >= 1, "1 or more"),
-        ):
-            if not fits:
-                raise ConfigError(f"fine-tuning's {name} is {getattr(self, name)}; give {needed}")
-        for rate in self.grid:
-            check_learning_rate(rate)
+    batch_size: Count | None = None
+    rank: Count = 8
+    alpha: Count = 32
+    dropout: Annotated[float, Range(0, 1, below=True)] = 0.1
+    grid: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    folds: Annotated[int, Range(2, 2**31 - 1)] = 5
+    seeds: Count = 2
 
     @property
     def one_rate(self) -> bool:

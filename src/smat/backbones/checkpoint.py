@@ -1,7 +1,5 @@
 """Where a transformers checkpoint lies and what its small files say."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,18 @@ from huggingface_hub.errors import (
 )
 
 from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD, Triple
-from smat.errors import BackboneError
+from smat.errors import BackboneError, SmatError
+from smat.schema import Finite, Positive, from_plain, read_json
+from smat.weights import Header, read_header
+
+
+@dataclass(frozen=True)
+class _Preprocessor:
+    """What is read of `preprocessor_config.json`; one number stands for all colours."""
+
+    do_normalize: bool | None = None
+    image_mean: Triple | tuple[Finite] | Finite = IMAGENET_MEAN
+    image_std: tuple[Positive, Positive, Positive] | tuple[Positive] | Positive = IMAGENET_STD
 
 
 @dataclass(frozen=True)
@@ -66,28 +75,35 @@ class Checkpoint:
 
     def normalisation(self) -> tuple[Triple, Triple] | None:
         """Mean and standard deviation from `preprocessor_config.json` or the like, None without one."""
-        values: Mapping[str, Any] | None = self._json("preprocessor_config.json")
+        file, values = "preprocessor_config.json", self._json("preprocessor_config.json")
         if values is None:
-            values = (self._json("processor_config.json") or {}).get("image_processor")
+            file = "processor_config.json"
+            values = (self._json(file) or {}).get("image_processor")
         if values is None:
             return None
-        if values.get("do_normalize") is False:
+        try:
+            known = _Preprocessor.__dataclass_fields__
+            said = from_plain({key: values[key] for key in known if key in values}, _Preprocessor, file, BackboneError)
+        except (SmatError, TypeError) as error:
+            raise BackboneError(f"backbone {self.name!r}: {error}; fetch the file again") from error
+        if said.do_normalize is False:
             return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        return _three(values.get("image_mean", IMAGENET_MEAN)), _three(values.get("image_std", IMAGENET_STD))
+        return _three(said.image_mean), _three(said.image_std)
+
+    def header(self) -> Header | None:
+        """The tensors in its safetensors files, without their numbers; None where there is no such file at hand.
+
+        Raises:
+            BackboneError: a file is damaged.
+        """
+        folder = Path(self.source)
+        paths = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [self._path("model.safetensors")]
+        headers = [read_header(path, BackboneError, "Copy or download it again") for path in paths if path]
+        return {name: stored for header in headers for name, stored in header.items()} or None
 
     def _json(self, file: str) -> dict[str, Any] | None:
         path = self._path(file)
-        if path is None:
-            return None
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BackboneError(
-                f"backbone {self.name!r}: {file} is not JSON ({error}); fetch the file again"
-            ) from error
-        if not isinstance(values, dict):
-            raise BackboneError(f"backbone {self.name!r}: {file} holds no JSON object; fetch the file again")
-        return values
+        return path and read_json(path, dict, BackboneError, "Fetch the file again")
 
     def _path(self, file: str) -> Path | None:
         folder = Path(self.source)
@@ -121,6 +137,6 @@ class Checkpoint:
             raise BackboneError(f"backbone {self.name!r}: the hub did not give {file}: {error}; try again") from error
 
 
-def _three(values: Any) -> Triple:
-    red, green, blue = [values] * 3 if isinstance(values, int | float) else values
-    return float(red), float(green), float(blue)
+def _three(values: tuple[float, ...] | float) -> Triple:
+    red, green, blue = [values] * 3 if isinstance(values, int | float) else values * (3 // len(values))
+    return red, green, blue

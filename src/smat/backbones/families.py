@@ -2,15 +2,13 @@
 
 import copy
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
@@ -18,8 +16,9 @@ from transformers.utils import logging
 from smat.backbones.attention import with_attention
 from smat.backbones.checkpoint import Checkpoint
 from smat.backbones.positions import PositionRule, resize_positions
-from smat.errors import BackboneError
+from smat.errors import BackboneError, SmatError, one_line
 from smat.rng import seeded_torch
+from smat.weights import Header, bounded, check_finite
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,12 @@ def read_config(checkpoint: Checkpoint) -> tuple[Family, PretrainedConfig]:
     Raises:
         BackboneError: not an image network, none that is known here, or values that make no configuration.
     """
-    values = checkpoint.config()
-    model_type = values.get("model_type")
+    values = _safe(checkpoint.config())
+    model_type = str(values.get("model_type"))
     if model_type not in DUAL and model_type not in FAMILIES:
         raise BackboneError(
-            f"backbone {checkpoint.name!r} is of model type {model_type!r}, which is not an image network "
-            f"that can be loaded by name; those are: {', '.join(sorted([*FAMILIES, *DUAL]))}. For another "
+            f"backbone {checkpoint.name!r} is of model type {values.get('model_type')!r}, which is not an image "
+            f"network that can be loaded by name; those are: {', '.join(sorted([*FAMILIES, *DUAL]))}. For another "
             "network write 'timm:NAME', or 'module:PATH' with the import path of a function of your own that gives an "
             "nn.Module, which maps [n, 3, h, w] to [n, d]"
         )
@@ -99,10 +98,10 @@ def read_config(checkpoint: Checkpoint) -> tuple[Family, PretrainedConfig]:
             config = getattr(transformers, DUAL[model_type]).from_dict(values).vision_config
         else:
             config = FAMILIES[model_type].network_class.config_class.from_dict(values)
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except Exception as error:  # whatever transformers does with values of another kind
         raise BackboneError(
             f"backbone {checkpoint.name!r}: transformers {transformers.__version__} cannot read its "
-            f"config.json: {error}. Fetch the file again, or use the version that wrote it"
+            f"config.json: {one_line(error)}. Fetch the file again, or use the version that wrote it"
         ) from error
     config.dtype = torch.float32
     return FAMILIES[config.model_type], config
@@ -166,15 +165,27 @@ def build_network(values: dict[str, Any]) -> tuple[Family, nn.Module]:
     """The family and an untrained network of `describe`'s values.
 
     Raises:
-        BackboneError: this version of smat or transformers does not know the model type.
+        BackboneError: this version of smat or transformers does not know the model type, or its values make no network.
     """
-    family = FAMILIES.get(values.get("model_type", ""))
+    family = FAMILIES.get(str(values.get("model_type")))
     if family is None:
         raise BackboneError(
             f"model type {values.get('model_type')!r} cannot be built; known are: "
             f"{', '.join(sorted(FAMILIES))}. It may be from a newer version of smat"
         )
-    return family, family.untrained(family.network_class.config_class.from_dict(values))
+    try:
+        return family, family.untrained(family.network_class.config_class.from_dict(_safe(values)))
+    except SmatError:
+        raise
+    except Exception as error:  # whatever transformers does with values that make no network
+        raise BackboneError(
+            f"transformers {transformers.__version__} makes no network of its config: {one_line(error)}"
+        ) from error
+
+
+def _safe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the name of an implementation of attention, which could be code on the hub."""
+    return {name: value for name, value in values.items() if "attn_implementation" not in name}
 
 
 def describe(network: PreTrainedModel) -> dict[str, Any]:
@@ -194,8 +205,10 @@ def _side(checkpoint: Checkpoint, what: str, value: Any) -> int:
 
 
 def _read_weights(checkpoint: Checkpoint, family: Family, config: PretrainedConfig) -> PreTrainedModel:
+    header = checkpoint.header() or {}
+    too_large = BackboneError("config.json makes a network of more parameters than there are weights")
     try:
-        with _quiet():
+        with _quiet(), bounded(header, too_large) if header else nullcontext():
             network, report = family.network_class.from_pretrained(
                 checkpoint.source,
                 config=config,
@@ -204,15 +217,29 @@ def _read_weights(checkpoint: Checkpoint, family: Family, config: PretrainedConf
                 output_loading_info=True,
                 **dict(family.arguments),
             )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except Exception as error:  # whatever transformers does with values and weights that make no network
         raise BackboneError(
-            f"the weights of backbone {checkpoint.name!r} cannot be loaded: {error}. They must be whole "
+            f"the weights of backbone {checkpoint.name!r} cannot be loaded: {one_line(error)}. They must be whole "
             "safetensors files (model.safetensors) that fit config.json; weights in another format "
             "(pytorch_model.bin) are not read: open them with transformers where you trust them, and "
             "save_pretrained writes safetensors"
         ) from error
     _check_fit(checkpoint, network, report)
+    _check_numbers(checkpoint, network, header)
     return with_attention(network)
+
+
+def _check_numbers(checkpoint: Checkpoint, network: PreTrainedModel, header: Header) -> None:
+    """transformers casts weights of any type in silence, and takes NaN for a number."""
+    prefix, known = f"{network.base_model_prefix}.", dict(network.named_parameters())
+    whole = [n for n, stored in header.items() if not stored.floating and n.removeprefix(prefix) in known]
+    if whole:
+        raise BackboneError(
+            f"the weights of backbone {checkpoint.name!r} are of type {header[whole[0]].dtype} in {whole[0]}: give a "
+            "checkpoint with floating-point weights"
+        )
+    where, advice = f"backbone {checkpoint.name!r}", "Copy or download it again"
+    check_finite([*known.items(), *network.named_buffers()], where, BackboneError, advice)
 
 
 def _check_fit(checkpoint: Checkpoint, network: PreTrainedModel, report: dict[str, Any]) -> None:

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from smat.errors import CheckpointError
+from smat.schema import Finite, Positive, Range, from_plain
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Triple = tuple[float, float, float]
+Triple = tuple[Finite, Finite, Finite]
+Pixels = Annotated[int, Range(1, 4096)]
+Margin = Annotated[float, Range(1, 10)]
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,11 @@ class BackboneSpec:
     kind: str
     name: str
     config: dict[str, Any]
-    image_size: int
+    image_size: Pixels
     mean: Triple
-    std: Triple
+    std: tuple[Positive, Positive, Positive]
     feature: str
-    margin: float = 8 / 7
+    margin: Margin = 8 / 7
 
     @property
     def image_format(self) -> ImageFormat:
@@ -61,5 +66,9 @@ class BackboneSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BackboneSpec":
-        """The inverse of `dataclasses.asdict`, also after JSON, which turns tuples into lists."""
-        return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        """The inverse of `dataclasses.asdict`, also after JSON, which turns tuples into lists.
+
+        Raises:
+            CheckpointError: a value that is missing, unknown or of a wrong kind.
+        """
+        return from_plain(values, cls, "backbone", CheckpointError)

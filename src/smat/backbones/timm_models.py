@@ -7,6 +7,7 @@ from torch import nn
 from smat.backbones.spec import BackboneSpec
 from smat.errors import BackboneError
 from smat.rng import seeded_torch
+from smat.weights import check_finite
 
 
 def load_timm(name: str, image_size: int | None) -> tuple[BackboneSpec, nn.Module]:
@@ -36,6 +37,7 @@ def load_timm(name: str, image_size: int | None) -> tuple[BackboneSpec, nn.Modul
     if trained.get("fixed_input_size"):
         arguments["img_size"] = size
     network = _create(timm, name, pretrained=True, **arguments)
+    check_finite(network.state_dict().items(), f"backbone {name!r}", BackboneError, "Remove its file and try again")
     spec = BackboneSpec("timm", name, arguments, size, tuple(trained["mean"]), tuple(trained["std"]), "output")
     return spec, network
 

@@ -2,55 +2,97 @@
 
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+import traceback
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from itertools import pairwise
+from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 
 from smat.cli.commands import command_of
-from smat.cli.parser import build_parser, recipe_of, settings_of
+from smat.cli.parser import build_parser, recipe_of, settings_of, with_settings_of_run
+from smat.cli.report import Report
 from smat.errors import SmatError, SomethingWrong
-from smat.left_out import LeftOut, collecting
-from smat.options import underscored
+from smat.files import check_writable
+from smat.left_out import collecting
+from smat.options import instantiated, underscored
+from smat.signals import StopSignals
+
+_UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 
 
-def _run(arguments: list[str]) -> Any:
+def _run(arguments: list[str], report: Report) -> None:
     used, group = command_of(arguments)
     parser = build_parser(used, group)
     given = [underscored(a) for a in arguments]
-    options = parser.instantiate(parser.parse_args(given[1:] if group else given))
+    if used == "train":
+        given = with_settings_of_run(given)
+    recipe = recipe_of(used) if used else None
+    kinds = [recipe, *settings_of(recipe).values()] if recipe else []
+    options = instantiated(parser, given[1:] if group else given, _config_files(given), *kinds)
     values = vars(options[options["command"]])
-    command = f"{group} {options['command']}" if group else options["command"]
-    recipe = recipe_of(command)
+    assert used, "without a command, the parser has ended this"
+    assert recipe
+    report.command = used
     del values["config"]
+    if file := values.pop("json"):
+        report.path = check_writable(file, "--json")
     if "allow_import" in values:
         values["allow_imports"] = values.pop("allow_import")
     for name, kind in settings_of(recipe).items():
         values[name] = kind(**{f.name: values.pop(f.name) for f in fields(kind)})
-    return recipe(**values)
+    report.settings = values
+    report.result = recipe(**values)
+    report.complete = True
 
 
-@contextmanager
-def _saying_what_was_left_out(console: Console) -> Iterator[None]:
-    """One line for each reason that something was not used for, at the end."""
-    entries: list[LeftOut] = []
+def _config_files(arguments: list[str]) -> list[str]:
+    """The files that settings come from."""
+    named = [value for option, value in pairwise(arguments) if option == "--config"]
+    named += [argument.removeprefix("--config=") for argument in arguments if argument.startswith("--config=")]
+    return [name for name in named if "\n" not in name and not name.lstrip().startswith("{")]
+
+
+def _carry_out(arguments: list[str], console: Console) -> None:
+    """Run a command; at its end one line for each reason that something was not used for, and `--json`."""
+    report = Report()
     try:
-        with collecting() as entries:
-            yield
-    finally:
-        for entry in entries:
-            console.print(f"[yellow]{escape(str(entry))}[/]", highlight=False, soft_wrap=True)
+        with collecting() as report.left_out:
+            _run(arguments, report)
+    except BaseException as error:
+        report.error = str(error) or type(error).__name__
+        report.complete = isinstance(error, SomethingWrong)
+        report.result = getattr(error, "result", None)
+        _say_what_was_left_out(report, console)
+        try:
+            report.write()
+        except SmatError as unwritten:  # how the command ended is said last
+            _say(console, "[bold red]Error:[/] ", str(unwritten))
+        raise
+    _say_what_was_left_out(report, console)
+    report.write()
+
+
+def _say_what_was_left_out(report: Report, console: Console) -> None:
+    for entry in report.left_out:
+        console.print(f"[yellow]{escape(str(entry))}[/]", highlight=False, soft_wrap=True)
+
+
+def _say(console: Console, mark: str, text: str) -> None:
+    console.print(f"{mark}{escape(text)}", highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
-    A mistake of the user's ends in a message and exit status 2, an interruption in 130, and something wrong that a
-    command was asked to look for in 1. Classes named by import path may lie in the current folder.
+    The exit status is 2 after a mistake of the user's, 130 after an interruption (Ctrl-C) and 143 after SIGTERM, 1
+    where something is wrong that a command was asked to look for, and 70 after an error of smat's own, whose traceback
+    is kept in a file. Classes named by import path may lie in the current folder.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if os.getcwd() not in sys.path:
@@ -58,15 +100,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("smat").setLevel(logging.INFO)
     console = Console(stderr=True)
+    stop = StopSignals(raising=True)
     try:
-        with _saying_what_was_left_out(console):
-            _run(arguments)
+        with stop:
+            _carry_out(arguments, console)
     except SomethingWrong as error:
-        console.print(f"[bold red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
+        _say(console, "[bold red]", f"{error}")
         raise SystemExit(1) from error
     except SmatError as error:
-        console.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _say(console, "[bold red]Error:[/] ", str(error))
         raise SystemExit(2) from error
     except KeyboardInterrupt as interruption:
-        console.print(f"\nStopped. {interruption}".rstrip(), markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(130) from interruption
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _say(console, "", f"\nStopped. {interruption}".rstrip())
+        raise SystemExit(128 + (stop.asked or signal.SIGINT)) from interruption
+    except Exception as error:
+        _end_unexpectedly(error, console)
+
+
+def _end_unexpectedly(error: Exception, console: Console) -> NoReturn:
+    """Say an error of smat's own in a line, and keep its traceback."""
+    what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="smat-", suffix=".txt", delete=False, errors="replace") as file:
+            traceback.print_exception(error, file=file)
+        where = f"The traceback is in {file.name}"
+    except OSError:
+        traceback.print_exception(error)
+        where = "The traceback is above"
+    _say(console, "[bold red]Unexpected error:[/] ", f"{what}. {where}; please report it with the command")
+    raise SystemExit(_UNEXPECTED) from error

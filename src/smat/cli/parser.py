@@ -7,6 +7,7 @@ from argparse import SUPPRESS, Action
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 import docstring_parser
@@ -16,7 +17,7 @@ import smat
 from smat.cli.commands import COMMANDS, GROUPS
 from smat.cli.help import HelpFormatter
 from smat.errors import ConfigError
-from smat.options import paired, readable
+from smat.options import YAML, ConfigFile, paired, readable
 from smat.plugins import plain
 
 
@@ -32,7 +33,7 @@ class CommandParser(ArgumentParser):
     command: str = "smat"
 
     def __init__(self, *, formatter_class: type[argparse.HelpFormatter] = HelpFormatter, **settings: Any) -> None:
-        super().__init__(formatter_class=formatter_class, **settings)
+        super().__init__(formatter_class=formatter_class, parser_mode=YAML, **settings)
 
     def format_help(self, formatter: Any = None) -> str:
         """Help with the basic options, where they are a choice."""
@@ -116,6 +117,21 @@ def recipe_of(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(f"smat.recipes.{module}"), function)
 
 
+def with_settings_of_run(arguments: list[str]) -> list[str]:
+    """The arguments of `train`; a run that is resumed has its own settings where none are given as a file or method."""
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--out")
+    known.add_argument("--resume", action="store_true")
+    known.add_argument("--config")
+    known.add_argument("--method")
+    given, _ = known.parse_known_args(arguments)
+    settings = Path(given.out or "", "config.yaml")
+    if not given.resume or not given.out or given.config or given.method or not settings.exists():
+        return arguments
+    place = arguments.index("train") + 1
+    return [*arguments[:place], f"--config={settings}", *arguments[place:]]
+
+
 def settings_of(recipe: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of a recipe that are dataclasses of settings, whose fields are options of the command."""
     parameters = inspect.signature(recipe, eval_str=True).parameters.values()
@@ -141,7 +157,13 @@ def _add_arguments(parser: CommandParser, name: str) -> None:
     ]
     switches = {p.name: texts_of(recipe).get(p.name) for p in parameters.values() if p.default is False}
     parser.add_argument("--help_all", action=_HelpAll)
-    parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
+    parser.add_argument("--config", action=ConfigFile, help="YAML file of settings; those given after it override it")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=str,
+        help="JSON file for programs: the settings, what the command found, and what was left out and why",
+    )
     if name == "train":
         parser.add_argument(
             "--method",

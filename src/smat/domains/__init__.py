@@ -1,17 +1,19 @@
 """Collections of images by class: from files, folders, imports and the hub, or made on the spot."""
 
-from smat.domains.catalogue import DomainConfig, open_domains
+from smat.domains.catalogue import DataOptions, DomainConfig, open_domains
 from smat.domains.domain import SPLITS, Domain, Role, Split
-from smat.domains.folders import list_images, read_class_folders
+from smat.domains.folders import list_images
 from smat.domains.grey import GreyRange, RangeOption
 from smat.domains.image_domain import BadImage, ImageDomain, check_images, open_domain
 from smat.domains.images import ImageSource, canvas, find_range, load_image
+from smat.domains.layout import read_class_folders
 from smat.domains.opening import MAX_PIXELS
 
 __all__ = [
     "MAX_PIXELS",
     "SPLITS",
     "BadImage",
+    "DataOptions",
     "Domain",
     "DomainConfig",
     "GreyRange",

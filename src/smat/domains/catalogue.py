@@ -1,7 +1,10 @@
 """Domains by name, as given on the command line and in configurations."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from smat.domains.domain import Domain, Role
 from smat.domains.grey import RangeOption
@@ -9,11 +12,13 @@ from smat.domains.image_domain import open_domain
 from smat.domains.opening import MAX_PIXELS
 from smat.domains.pocket import POCKET_ID, POCKET_OOD, pocket_domains
 from smat.errors import ConfigError, DataError
+from smat.schema import Count, NotNegative, Share, checked
 
 _POCKET = "pocket"
 
 
 @dataclass(frozen=True)
+@checked("domains")
 class DomainConfig:
     """A domain with settings of its own.
 
@@ -31,17 +36,57 @@ class DomainConfig:
             or the import says, or the names of GTSRB where all images have such.
         range: values that are black and white in grey images of more than 8 bits, such as `[0, 4095]`, or `auto`, from
             all of them; by default that of all domains.
+        image_column: image column of a parquet file or hub data set; by default what is declared as images, or is
+            called `image` or `img`.
+        label_column: label column of a parquet file or hub data set; by default `label`, what is declared as class
+            labels, `labels` or `class`.
+        min_images: number of images that a class must have, or it is left out with a word.
     """
 
     source: str
     name: str | None = None
     splits: str | None = None
-    fractions: tuple[float, float, float] | None = None
+    fractions: tuple[Share, Share, Share] | None = None
     flip: bool | None = None
     role: Role | None = None
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     tracks: str | None = None
     range: RangeOption = None
+    image_column: str | None = None
+    label_column: str | None = None
+    min_images: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How domains are opened that do not say otherwise.
+
+    Attributes:
+        splits: splits file for all domains; by default the one beside each.
+        skip_bad: go on without images that cannot be read.
+        image_column: image column of parquet files and hub data sets; by default what is declared as images, or is
+            called `image` or `img`.
+        label_column: label column of these; by default `label`, what is declared as class labels, `labels` or `class`.
+        min_images: number of images that a class must have; smaller ones are left out, and counted at the end.
+        verify: compare the content of each domain with its hash first, also where that takes reading all of it.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
+            it cannot be read.
+        max_pixels: most pixels that an image is decoded to.
+    """
+
+    splits: str | None = None
+    skip_bad: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
+    min_images: int = 1
+    verify: bool = False
+    range: RangeOption = None
+    max_pixels: Count = MAX_PIXELS
+
+    def opening(self) -> dict[str, Any]:
+        """These settings, as the arguments of `open_domains`."""
+        return {field.name: getattr(self, field.name) for field in fields(DataOptions)}
 
 
 def open_domains(
@@ -49,6 +94,10 @@ def open_domains(
     *,
     splits: str | None = None,
     skip_bad: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    min_images: int = 1,
+    verify: bool = False,
     pocket_image_size: int = 32,
     range: RangeOption = None,
     max_pixels: int = MAX_PIXELS,
@@ -60,6 +109,10 @@ def open_domains(
             `pocket-ood` or `pocket:NAME`.
         splits: splits file for all domains that do not say otherwise.
         skip_bad: go on without images that cannot be read.
+        image_column: image column of the parquet files and hub data sets that do not say otherwise.
+        label_column: label column of these.
+        min_images: number of images that a class must have, in all domains that do not say otherwise.
+        verify: compare the content of each with its hash, also where that takes reading it all.
         pocket_image_size: side of the pocket domains' images, in pixels.
         range: as for `open_domain`, of all domains that do not say otherwise; `"auto"` is found for each by itself.
         max_pixels: most pixels that an image is decoded to.
@@ -71,7 +124,7 @@ def open_domains(
     domains: list[Domain] = []
     for source in sources:
         entry = DomainConfig(source) if isinstance(source, str) else source
-        if entry.source.split(":")[0].split("-")[0] == _POCKET:
+        if _is_pocket(entry.source):
             opened = _pocket(entry, pocket_image_size)
         else:
             domain = open_domain(
@@ -85,12 +138,21 @@ def open_domains(
                 tracks=entry.tracks,
                 range=range if entry.range is None else entry.range,
                 max_pixels=max_pixels,
+                image_column=entry.image_column or image_column,
+                label_column=entry.label_column or label_column,
+                min_images=min_images if entry.min_images is None else entry.min_images,
+                verify=verify,
             )
             opened = [domain]
         for domain in opened:
             domain.weight = entry.weight
         domains += opened
     return domains
+
+
+def _is_pocket(source: str) -> bool:
+    """Whether a source is called like the pocket domains, and is no path: `pocket-photos/` may be a folder."""
+    return re.split("[:-]", source)[0] == _POCKET and not Path(source).exists()
 
 
 def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
@@ -104,9 +166,8 @@ def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
             f"there are no pocket domains {entry.source!r}: choose pocket, pocket-id, pocket-ood, or one as "
             f"pocket:NAME of {', '.join(POCKET_ID + POCKET_OOD)}"
         )
-    fixed = [
-        name for name in ("name", "splits", "fractions", "flip", "tracks", "range") if getattr(entry, name) is not None
-    ]
+    own = ("name", "splits", "fractions", "flip", "tracks", "range", "image_column", "label_column", "min_images")
+    fixed = [name for name in own if getattr(entry, name) is not None]
     if fixed:
         raise ConfigError(f"{entry.source} has its own {' and '.join(fixed)}: leave out what is said of them")
     domains = [domain for domain in pocket_domains(image_size=image_size) if domain.name in groups[entry.source]]

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,16 +14,19 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from smat.domains.columns import ColumnNames
 from smat.domains.domain import Domain, Role
 from smat.domains.grey import GreyRange, RangeOption
 from smat.domains.hierarchy import ClassGroups
 from smat.domains.images import GREY_MODES, canvas, find_range, image_mode, load_image, why_unreadable
-from smat.domains.imported import is_imported
+from smat.domains.mirroring import never_mirrored
 from smat.domains.opening import MAX_PIXELS
+from smat.domains.sources import open_table
 from smat.domains.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
-from smat.domains.tables import ImageTable, folder_table, hub_table, imported_table, parquet_table
+from smat.domains.tables import ImageTable
 from smat.domains.tracks import GTSRB_TRACKS, NO_TRACKS, check_pattern, find_tracks
 from smat.errors import ConfigError, DataError
+from smat.left_out import leave_out
 
 logger = logging.getLogger(__name__)
 
@@ -223,28 +224,34 @@ def open_domain(
     tracks: str | None = None,
     range: RangeOption | GreyRange = None,
     max_pixels: int = MAX_PIXELS,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    min_images: int = 1,
+    verify: bool = False,
 ) -> ImageDomain:
     """A domain of stored images.
 
     The class splits are the first of these that there are: `splits` or `fractions`; the source's own, of an
-    imported domain or as `train`, `val` and `test` folders; a `splits.json` next to the source that has this
-    domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained on.
+    imported domain or as `train`, `val` and `test` folders that divide the classes; a `splits.json` next to the source
+    that has this domain. Without any, all classes are in the test split: the domain can be evaluated on, not trained
+    on.
 
     The role is the first of these that there is: `role`, that of the file `splits`, that of the `splits.json`. The
     pattern of the tracks is found likewise, and after these in an imported domain.
 
     Args:
         source: a folder made by `smat data import`; a parquet file with an image and a label column, as Hugging
-            Face `datasets` writes it; a folder of class folders, or of `train`, `val` and `test` folders of
-            these; or a dataset of the hub, as `hub:owner/name`, or `owner/name` where there is no such path.
+            Face `datasets` writes it, or a folder of such files, which are parts of one table; a folder of class
+            folders, or of `train`, `val` and `test` folders of these; or a dataset of the hub, as `hub:owner/name`, or
+            `owner/name` where there is no such path.
         name: name of the domain; None: that of the file or folder.
         splits: splits file that has the domain by its name (see `splits.read_splits`), or the class names of
             each split.
         fractions: shares of train, val and test classes, which are then drawn at random.
         seed: random seed of that draw.
         flip: whether a mirrored image is still of its class. None: as an imported domain says; otherwise yes,
-            unless the images are stored as grey ones, as characters, digits and drawings mostly are. Say False
-            for colour images of signs or text.
+            unless the name is that of a known collection of characters, drawings or signs (see `mirroring`), or the
+            images are stored as grey ones. Say False for colour images of signs or text.
         role: what experiments use it for.
         skip_bad: go on without rows that have no valid label and images that cannot be read; reads every
             image once, here.
@@ -254,16 +261,22 @@ def open_domain(
         range: values that are black and white in grey images of more than 8 bits, such as `(0, 4095)`; `"auto"` takes
             them from all such images, which are decoded once more for that. None: as each says, or it cannot be read.
         max_pixels: most pixels that an image is decoded to.
+        image_column: column of the images in a parquet file or hub data set. None: the one that is declared as images,
+            or is called `image` or `img`.
+        label_column: column of the labels there. None: the one that is called `label`, is declared as class labels, or
+            is called `labels` or `class`.
+        min_images: classes with fewer images are in no split; they are left out with a word.
+        verify: compare the content with its hash, also where that takes reading it all.
 
     Raises:
         DataError: no such source; no images or classes in it; labels outside the class names; splits that do
-            not fit it.
-        ConfigError: both `splits` and `fractions`, fractions that do not sum to 1, tracks that are no regular
-            expression, or a range that is none.
+            not fit it; no class of `min_images`.
+        ConfigError: both `splits` and `fractions`, fractions that do not sum to 1, columns of a source that has none,
+            tracks that are no regular expression, or a range that is none.
     """
     if splits is not None and fractions is not None:
         raise ConfigError(f"'{source}' is given both splits and fractions; give one of them")
-    table, path, default_name = _open_table(source)
+    table, path, default_name = open_table(source, ColumnNames(image_column, label_column), verify=verify)
     name = name or default_name
     from_file = isinstance(splits, str | Path)
     said = read_splits(splits, name) if from_file else splits_beside(path, name) if path else None
@@ -275,14 +288,15 @@ def open_domain(
     elif from_file and divided:
         classes = divided
     elif table.splits is not None:
-        classes = _own_splits(table)
+        classes = dict(table.splits)
     else:
         classes = divided or {"test": table.used_names()}
     role = said_role if role is None else role
     tracks = next((given for given in (tracks, said_tracks, table.tracks) if given is not None), None)
     flip = table.flip if flip is None else flip
-    flip = not _is_grey(table) if flip is None else flip
-    return ImageDomain(
+    flip = not (never_mirrored(name) or _is_grey(table)) if flip is None else flip
+    grey_range = find_range(range, map(table.encoded, np.arange(len(table.images)).tolist()), max_pixels)
+    domain = ImageDomain(
         table,
         name,
         classes,
@@ -290,40 +304,22 @@ def open_domain(
         role=role,
         skip_bad=skip_bad,
         tracks=tracks,
-        range=find_range(range, map(table.encoded, np.arange(len(table.images)).tolist()), max_pixels),
+        range=grey_range,
         max_pixels=max_pixels,
     )
+    _leave_small(domain, min_images)
+    return domain
 
 
-def _open_table(source: str | Path) -> tuple[ImageTable, Path | None, str]:
-    """The table, the path where there is one, and what the domain is called unless it is given a name."""
-    path = Path(source)
-    if path.is_dir() and is_imported(path):
-        return imported_table(path), path, path.resolve().name
-    if path.is_dir():
-        return folder_table(path), path, path.resolve().name
-    if path.is_file():
-        return parquet_table(path), path, path.stem
-    hub = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)|([\w-][\w.-]*/[\w.-]+)", str(source))
-    if hub and path.suffix != ".parquet":
-        origin = hub[1] or hub[2]
-        return hub_table(origin), None, origin.rpartition("/")[2]
-    raise DataError(
-        f"there is no file or folder '{source}'; give a parquet file, a folder of class folders, or hub:owner/name"
-    )
-
-
-def _own_splits(table: ImageTable) -> ClassSplits:
-    splits = dict(table.splits or {})
-    times = Counter(label for classes in splits.values() for label in classes)
-    twice = sorted(label for label, count in times.items() if count > 1)
-    if twice:
-        raise DataError(
-            f"'{table.origin}' has {len(twice)} classes in more than one of its folders {', '.join(splits)}, "
-            f"such as '{twice[0]}': they divide images, not classes. Say in a splits file (splits), or in a "
-            "configuration or Python by fractions, what each class is for: its images are then joined"
-        )
-    return splits
+def _leave_small(domain: ImageDomain, least: int) -> None:
+    """Take classes of too few images out of the splits."""
+    counts = domain.counts()
+    small = [name for names in domain.splits.values() for name in names if counts[name] < least]
+    leave_out("class", f"fewer than {least} images, which is what min_images asks for", small)
+    kept = {split: tuple(name for name in names if counts[name] >= least) for split, names in domain.splits.items()}
+    domain.splits = {split: names for split, names in kept.items() if names}
+    if not domain.splits:
+        raise DataError(f"no class of domain '{domain.name}' has {least} images: lower min_images (--min-images)")
 
 
 def _is_grey(table: ImageTable) -> bool:

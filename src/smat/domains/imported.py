@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from smat.domains.arrow_files import DamagedStream, map_stream
 from smat.domains.hierarchy import Hierarchy
 from smat.errors import DataError
+from smat.schema import Number, read_json
 
 IMAGES = "images.arrow"
 DESCRIPTION = "domain.json"
 PROGRESS = "progress.jsonl"
 FORMAT = 1
+_COLUMNS = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
+_NAMES_AND_NUMBERS = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,24 @@ class Refused:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
+
+
+def by_reason(refused: Sequence[Refused]) -> dict[str, list[str]]:
+    """Places by reason; reasons that differ in names and numbers only are one, worded as the first of them."""
+    worded: dict[str, str] = {}
+    places: dict[str, list[str]] = {}
+    for entry in refused:
+        reason = worded.setdefault(_NAMES_AND_NUMBERS.sub("", entry.reason), entry.reason)
+        places.setdefault(reason, []).append(entry.place)
+    return places
+
+
+def listed(refused: Sequence[Refused]) -> str:
+    """Lines for a message: each reason with the first of its places, and how many more there are."""
+    return "".join(
+        f"\n  {places[0]}: {reason}" + f" (and {len(places) - 1:,} more like it)" * (len(places) > 1)
+        for reason, places in by_reason(refused).items()
+    )
 
 
 @dataclass(frozen=True)
@@ -54,7 +77,7 @@ class Imported:
     """
 
     name: str
-    classes: Mapping[str, int]
+    classes: Mapping[str, Number]
     splits: Mapping[str, tuple[str, ...]]
     hierarchy: Hierarchy | None
     flip: bool | None
@@ -69,6 +92,15 @@ class Imported:
     def images(self) -> int:
         """Number of images."""
         return sum(self.classes.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Description(Imported):
+    """The keys of `domain.json`."""
+
+    format: Literal[1]
+    complete: Literal[True]
+    images: Number
 
 
 def is_imported(folder: Path) -> bool:
@@ -89,33 +121,8 @@ def read_imported(folder: Path) -> Imported:
             if (folder / PROGRESS).is_file()
             else f"'{folder}' is no imported domain: it has no {DESCRIPTION}"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT or content["complete"] is not True:
-            raise ValueError(f"format {content['format']}, complete {content['complete']}; expected {FORMAT}, True")
-        hierarchy = content["hierarchy"]
-        return Imported(
-            name=content["name"],
-            classes=content["classes"],
-            splits=_tuples(content["splits"]),
-            hierarchy=hierarchy
-            and Hierarchy(hierarchy["kind"], {split: _tuples(groups) for split, groups in hierarchy["groups"].items()}),
-            flip=content["flip"],
-            sha256=content["sha256"],
-            options=content["options"],
-            source=content["source"],
-            refused=tuple(Refused(entry["place"], entry["reason"]) for entry in content["refused"]),
-            notes=tuple(content["notes"]),
-            tracks=content.get("tracks"),  # imports made before there were tracks say nothing of them
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"'{path}' cannot be used ({type(error).__name__}: {error}): delete the folder and import it again"
-        ) from error
-
-
-def _tuples(names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    return {key: tuple(values) for key, values in names.items()}
+    said = read_json(path, _Description, DataError, "Delete the folder and import it again")
+    return Imported(**{field.name: getattr(said, field.name) for field in fields(Imported)})
 
 
 def open_images(folder: Path) -> pa.Table:
@@ -126,10 +133,10 @@ def open_images(folder: Path) -> pa.Table:
     """
     path = folder / IMAGES
     try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
-            return reader.read_all()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"'{path}' is missing or damaged ({error}): delete its folder and import it again") from error
+        return map_stream(path, _COLUMNS)
+    except (FileNotFoundError, DamagedStream) as error:
+        what, why = ("missing", "") if isinstance(error, FileNotFoundError) else ("damaged", f" ({error})")
+        raise DataError(f"'{path}' is {what}: delete its folder and import it again{why}") from error
 
 
 def first_hash(classes: Sequence[str], options: Mapping[str, Any]) -> bytes:

@@ -1,6 +1,5 @@
 """Which classes are for training, for validation and for testing."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 from smat.domains.domain import ROLES, SPLITS, Role
 from smat.errors import ConfigError, DataError
 from smat.rng import numpy_generator
+from smat.schema import read_json
 
 ClassSplits = dict[str, tuple[str, ...]]
 Fractions = tuple[float, float, float]
@@ -97,13 +97,7 @@ def check_known(splits: Mapping[str, Sequence[str]], counts: Mapping[str, int], 
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"'{path}' cannot be read as JSON: {error}; give a splits file, by domain") from error
-    if not isinstance(content, dict):
-        raise DataError(f"'{path}' holds a {type(content).__name__}; expected an object with one entry per domain")
-    return content
+    return read_json(path, dict, DataError, "Give a splits file: an object with one entry per domain")
 
 
 def _is_names(value: Any) -> bool:

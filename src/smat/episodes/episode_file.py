@@ -14,15 +14,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smat.domains.domain import SPLITS, Domain
+from smat.domains.domain import Domain, Split
 from smat.episodes.episode import EpisodePlan
 from smat.episodes.samplers import FixedSampler, RecordedSampler, Sampler, VariableSampler, sampler_settings
 from smat.episodes.source import EpisodeSource
 from smat.episodes.tracks import TrackRule, track_rule
 from smat.errors import DataError, SmatError
+from smat.schema import Number, Seed, parse_json
 
 _FORMAT, _VERSION = "smat episodes", 1
+_AGAIN = "Please write the file again"
 _SAMPLERS = {kind.__name__: kind for kind in (FixedSampler, VariableSampler)}
+
+
+@dataclass(frozen=True)
+class _Announced:
+    fingerprint: str
+    episodes: Number
+
+
+@dataclass(frozen=True)
+class _Header:
+    format: str
+    version: int
+    split: Split
+    seed: Seed
+    sampler: dict[str, Any]
+    domains: dict[str, _Announced]
+    tracks: TrackRule | None = None  # files written before there was a choice do not say
+
+
+@dataclass(frozen=True)
+class _Image:
+    row: Number
+    image: str
+    label: Number
+
+
+@dataclass(frozen=True)
+class _Episode:
+    id: str
+    domain: str
+    split: Split
+    classes: tuple[str, ...]
+    support: tuple[_Image, ...]
+    query: tuple[_Image, ...]
 
 
 @dataclass(frozen=True)
@@ -84,14 +120,14 @@ def read_episodes(path: str | Path, domains: Sequence[Domain]) -> WrittenEpisode
         with path.open(encoding="utf-8") as file:
             texts = enumerate(file, start=1)
             line, text = next(texts, (1, ""))
-            header = _header(text)
-            _check_domains(path, wanted, header["domains"])
-            left = {name: entry["episodes"] for name, entry in header["domains"].items()}
+            header = _header(text, path)
+            _check_domains(path, wanted, header.domains)
+            left = {name: entry.episodes for name, entry in header.domains.items()}
             rows: dict[str, dict[str, frozenset[int]]] = {name: {} for name in wanted}
             for number, text in texts:
                 line = number
-                plan = _plan(json.loads(text))
-                if plan.split != header["split"] or not left.get(plan.domain):
+                plan = _plan(text, f"line {line} of '{path}' is damaged, and")
+                if plan.split != header.split or not left.get(plan.domain):
                     raise ValueError(f"episode '{plan.id}' is not one of those that the first line announces")
                 left[plan.domain] -= 1
                 if plan.domain in wanted:
@@ -105,59 +141,59 @@ def read_episodes(path: str | Path, domains: Sequence[Domain]) -> WrittenEpisode
         raise
     except (FileNotFoundError, IsADirectoryError) as error:
         raise DataError(f"there is no file '{path}'; `smat data episodes` writes one") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else error
-        raise DataError(f"line {line} of '{path}' is damaged ({what}): write the file again") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"line {line} of '{path}' is damaged ({error}): {_AGAIN}") from error
     plans_by_domain = {name: tuple(some) for name, some in plans.items()}
-    return WrittenEpisodes(header["split"], header["seed"], header["sampler"], plans_by_domain, header["tracks"])
+    tracks = track_rule(header.tracks, "ignore")
+    return WrittenEpisodes(header.split, header.seed, _sampler(header.sampler), plans_by_domain, tracks)
 
 
-def _header(text: str) -> dict[str, Any]:
-    header = json.loads(text)
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+def _header(text: str, path: Path) -> _Header:
+    where = f"line 1 of '{path}' is damaged, or it is no file of episodes, and"
+    said = parse_json(text, dict, where, DataError, _AGAIN)
+    if said.get("format") != _FORMAT:
         raise ValueError("it is not the first line of a file of episodes")
-    if header["version"] != _VERSION:
-        raise ValueError(f"version {header['version']} of the format; this package reads version {_VERSION}")
-    if header["split"] not in SPLITS or not isinstance(header["seed"], int):
-        raise ValueError(f"split {header['split']!r} and seed {header['seed']!r}")
-    tracks = track_rule(header.get("tracks"), "ignore")  # files written before there was a choice do not say
-    return header | {"sampler": _sampler(**header["sampler"]), "tracks": tracks}
+    if said.get("version") != _VERSION:
+        raise ValueError(f"version {said.get('version')} of the format; this package reads version {_VERSION}")
+    header = parse_json(text, _Header, where, DataError, _AGAIN)
+    _sampler(header.sampler)
+    return header
 
 
-def _sampler(name: str, **settings: Any) -> Sampler:
-    if "." in name:
-        return RecordedSampler(name, dict(settings["settings"]))
+def _sampler(said: Mapping[str, Any]) -> Sampler:
+    name, settings = said.get("name"), {key: value for key, value in said.items() if key != "name"}
+    if isinstance(name, str) and "." in name:
+        if not isinstance(settings.get("settings"), dict):
+            raise ValueError(f"sampler {name} has no settings")
+        return RecordedSampler(name, settings["settings"])
     if name not in _SAMPLERS:
         raise ValueError(f"sampler {name!r}; known are {', '.join(_SAMPLERS)}, and others by their import path")
     try:
         return _SAMPLERS[name](**settings)
-    except SmatError as error:
+    except (SmatError, TypeError) as error:
         raise ValueError(str(error)) from error
 
 
-def _check_domains(path: Path, wanted: Mapping[str, Domain], written: Mapping[str, Any]) -> None:
+def _check_domains(path: Path, wanted: Mapping[str, Domain], written: Mapping[str, _Announced]) -> None:
     for name, domain in wanted.items():
         if name not in written:
             raise DataError(f"'{path}' has no episodes of domain '{name}'; it has those of {', '.join(written)}")
-        if written[name]["fingerprint"] != domain.fingerprint:
+        if written[name].fingerprint != domain.fingerprint:
             raise DataError(
-                f"'{path}' was written for another domain '{name}': its fingerprint is {written[name]['fingerprint']}, "
+                f"'{path}' was written for another domain '{name}': its fingerprint is {written[name].fingerprint}, "
                 f"that of the domain given is {domain.fingerprint}. Open the same images, with the same splits and "
                 "skip_bad, or write the episodes again"
             )
 
 
-def _plan(entry: dict[str, Any]) -> EpisodePlan:
+def _plan(text: str, where: str) -> EpisodePlan:
+    entry = parse_json(text, _Episode, where, DataError, _AGAIN)
     parts = {
-        f"{part}_{name}s": tuple(image[name] for image in entry[part])
+        f"{part}_{name}s": tuple(getattr(image, name) for image in getattr(entry, part))
         for part in ("support", "query")
         for name in ("row", "label")
     }
-    if not all(type(number) is int for numbers in parts.values() for number in numbers):
-        raise ValueError("rows and labels are whole numbers")
-    return EpisodePlan(
-        id=entry["id"], domain=entry["domain"], split=entry["split"], classes=tuple(entry["classes"]), **parts
-    )
+    return EpisodePlan(id=entry.id, domain=entry.domain, split=entry.split, classes=entry.classes, **parts)
 
 
 def _check_rows(plan: EpisodePlan, domain: Domain, known: dict[str, frozenset[int]]) -> None:

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
+from smat.backbones.spec import Margin
+from smat.domains.catalogue import DataOptions
 from smat.domains.domain import Split
-from smat.domains.grey import RangeOption
-from smat.domains.opening import MAX_PIXELS
 from smat.episodes.samplers import FixedSampler, Sampler, SamplerKind, VariableSampler
 from smat.episodes.tracks import TrackRule
 from smat.episodes.transforms import TransformConfig
+from smat.schema import Count, Seed, checked
 
 
 @dataclass(frozen=True)
+@checked()
 class EpisodeShape:
     """How many classes and images an episode has.
 
@@ -28,9 +30,9 @@ class EpisodeShape:
     """
 
     sampler: SamplerKind | Sampler = "fixed"
-    way: int = 5
-    shot: int = 5
-    query: int = 15
+    way: Count = 5
+    shot: Count = 5
+    query: Count = 15
     hierarchy: bool = True
     tracks: TrackRule | None = None
 
@@ -48,26 +50,16 @@ class EpisodeShape:
 
 
 @dataclass(frozen=True)
-class PlanOptions(EpisodeShape):
+class PlanOptions(EpisodeShape, DataOptions):
     """Which episodes are drawn, and from what.
 
     Attributes:
         split: classes that episodes are drawn from: `train`, `val` or `test`.
         seed: random seed; another one gives other episodes.
-        splits: splits file for all domains; by default the one beside each.
-        skip_bad: go on without images that cannot be read.
-        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
-            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
-            it cannot be read.
-        max_pixels: most pixels that an image is decoded to.
     """
 
     split: Split = "test"
-    seed: int = 0
-    splits: str | None = None
-    skip_bad: bool = False
-    range: RangeOption = None
-    max_pixels: int = MAX_PIXELS
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class EpisodeOptions(PlanOptions):
             by default that of the checkpoint's training (8/7 without one).
     """
 
-    margin: float | None = None
+    margin: Margin | None = None
 
     def transforms(self, default: float = TransformConfig.margin) -> TransformConfig:
         """How images are cut: with this margin, or that of the checkpoint where none is given."""

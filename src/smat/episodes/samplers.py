@@ -13,6 +13,7 @@ from smat.domains.hierarchy import ClassGroups
 from smat.episodes.tracks import most_support
 from smat.errors import ConfigError, DataError
 from smat.plugins import Plugin, describe
+from smat.schema import Count, Finite, checked
 
 SamplerKind = Literal["fixed", "variable"]
 """`fixed`: always the same ways and shots; `variable`: by Meta-Dataset's rule."""
@@ -80,6 +81,7 @@ class Sampler(Plugin, ABC):
 
 
 @dataclass(frozen=True)
+@checked()
 class FixedSampler(Sampler):
     """The same number of classes and images in every episode.
 
@@ -92,9 +94,9 @@ class FixedSampler(Sampler):
         query: number of query images per class.
     """
 
-    way: int = 5
-    shot: int = 5
-    query: int = 15
+    way: Count = 5
+    shot: Count = 5
+    query: Count = 15
 
     def __post_init__(self) -> None:
         _at_least(2, way=self.way)
@@ -114,6 +116,7 @@ class FixedSampler(Sampler):
 
 
 @dataclass(frozen=True)
+@checked()
 class VariableSampler(Sampler):
     """Episodes of varying, unbalanced make-up by the Meta-Dataset rule.
 
@@ -150,15 +153,15 @@ class VariableSampler(Sampler):
         max_span: largest number of classes that a node of a graph may span.
     """
 
-    min_way: int = 5
-    max_way: int = 50
-    max_query: int = 10
-    max_support: int = 500
-    max_support_per_class: int = 100
-    min_log_weight: float = math.log(0.5)
-    max_log_weight: float = math.log(2)
+    min_way: Count = 5
+    max_way: Count = 50
+    max_query: Count = 10
+    max_support: Count = 500
+    max_support_per_class: Count = 100
+    min_log_weight: Finite = math.log(0.5)
+    max_log_weight: Finite = math.log(2)
     hierarchy: bool = True
-    max_span: int = 392
+    max_span: Count = 392
 
     def __post_init__(self) -> None:
         _at_least(2, min_way=self.min_way)
@@ -277,7 +280,7 @@ def _check_sizes(least: int, reason: str, advice: str, classes: SplitClasses) ->
     if small:
         raise DataError(
             f"{classes.owner} has classes of fewer than {least} images ({reason}): {', '.join(small)}; "
-            f"{advice}, or leave these classes out of the split"
+            f"{advice}, or leave these classes out of the split, as min_images does (--min-images {least})"
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import kornia.augmentation as augmentation
 import torch
@@ -9,15 +10,17 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from smat.backbones.spec import ImageFormat
+from smat.backbones.spec import ImageFormat, Margin
 from smat.domains.images import canvas
 from smat.errors import ConfigError
+from smat.schema import Range, Share, checked
 
 # Images augmented together: a large episode at once would need several times its size in memory, and is slower.
 _AT_ONCE = 32
 
 
 @dataclass(frozen=True)
+@checked()
 class TransformConfig:
     """How images are cut and augmented.
 
@@ -34,27 +37,17 @@ class TransformConfig:
     Brightness, contrast and saturation of 0.4 are what few-shot work has used since Chen et al. (2019).
     """
 
-    margin: float = 8 / 7
-    crop_scale: tuple[float, float] = (0.35, 1.0)
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.0
+    margin: Margin = 8 / 7
+    crop_scale: tuple[Share, Share] = (0.35, 1.0)
+    brightness: Share = 0.4
+    contrast: Share = 0.4
+    saturation: Share = 0.4
+    hue: Annotated[float, Range(0, 0.5)] = 0.0
 
     def __post_init__(self) -> None:
-        if self.margin < 1:
-            raise ConfigError(f"margin is {self.margin}; give 1 (no border) or more")
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ConfigError(f"crop_scale is {self.crop_scale}; give two shares, 0 < smallest <= largest <= 1")
-        for name, value, most in (
-            ("brightness", self.brightness, 1.0),
-            ("contrast", self.contrast, 1.0),
-            ("saturation", self.saturation, 1.0),
-            ("hue", self.hue, 0.5),
-        ):
-            if not 0 <= value <= most:
-                raise ConfigError(f"{name} is {value}; give a number in 0..{most:g}")
 
     def canvas_size(self, image_size: int) -> int:
         """Side of the decoded square, in pixels, for a network that takes `image_size` pixels."""

@@ -3,13 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field
 
+from smat.domains import Role
+from smat.errors import CheckpointError
 from smat.evaluation.protocol import EpisodeRow
+from smat.schema import NotNegative, Number, Seed, Share
 
 CALIBRATION_BINS = 15
 
@@ -31,7 +35,7 @@ class CellKey:
     """
 
     method: str
-    seed: int
+    seed: Seed
     adapt: str
     learning_rate: str
     domain: str
@@ -62,13 +66,13 @@ class Cell:
     """
 
     key: CellKey
-    role: str
-    first: int
-    accuracies: list[float]
-    calibration: list[list[float]]
-    seconds: float
-    rates: list[float]
-    passes: int = 1
+    role: Role
+    first: Number
+    accuracies: Annotated[list[Share], Field(min_length=1)]
+    calibration: list[Annotated[list[NotNegative], Field(min_length=3, max_length=3)]]
+    seconds: NotNegative
+    rates: list[NotNegative]
+    passes: Number = 1
 
     @classmethod
     def of(
@@ -103,7 +107,12 @@ class Cell:
         )
 
     def __add__(self, more: "Cell") -> "Cell":
-        """Together with the episodes that follow."""
+        """Together with the episodes that follow; raises a `CheckpointError` for results in other bins."""
+        if len(self.calibration) != len(more.calibration):
+            raise CheckpointError(
+                f"results of {self.key.method} on {self.key.domain} from episode {more.first} on have "
+                f"{len(more.calibration)} bins of confidence instead of {len(self.calibration)}: delete their line"
+            )
         return replace(
             self,
             accuracies=self.accuracies + more.accuracies,

@@ -1,10 +1,9 @@
 """From results to a comparison: domains against methods, with averages, ranks and paired differences."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ from scipy.stats import rankdata
 
 from smat.errors import ConfigError, DataError
 from smat.evaluation.cells import Cell
-from smat.statistics import Interval, average, calibration_error, interval, paired_difference
+from smat.schema import read_json
+from smat.statistics import Interval, average, calibration_error, holm, interval, paired_difference
 
 AVERAGES = {"id": "ID average", "ood": "OOD average", "validation": "validation average", "": "average"}
 
@@ -27,12 +27,14 @@ class Entry:
         difference: difference to the method compared against, on the same episodes; None for that method, or without
             one.
         calibration_error: mean over training seeds.
+        p_value: of the difference on a domain, adjusted for the number of domains (`holm`).
     """
 
     accuracy: Interval
     by_seed: tuple[float, ...]
     difference: Interval | None
     calibration_error: float
+    p_value: float | None = None
 
     @property
     def spread(self) -> float | None:
@@ -122,7 +124,7 @@ def compare(
         raise DataError(f"{', '.join(uneven)}: not the same training seeds on every domain; evaluate what is missing")
     domains = sorted(roles, key=lambda domain: list(AVERAGES).index(roles[domain]))
     baseline = against if against in methods else None
-    lines = [_line(domain, roles[domain], cells, methods, baseline) for domain in domains]
+    lines = _with_p_values([_line(domain, roles[domain], cells, methods, baseline) for domain in domains])
     groups = {role: [line for line in lines if line.role == role] for role in AVERAGES}
     means = np.array([[line.entries[method].accuracy.mean for method in methods] for line in lines])
     ranks = rankdata(-means, axis=1).mean(axis=0).tolist()
@@ -159,6 +161,18 @@ def _line(domain: str, role: str, cells: Sequence[Cell], methods: Sequence[str],
     return Line(domain, role, len(episodes[methods[0]]), {method: entry(method) for method in methods})
 
 
+def _with_p_values(lines: Sequence[Line]) -> list[Line]:
+    """The lines of all domains, with the p-values of their differences: a method makes a claim on each domain."""
+    for method in lines[0].entries:
+        differences = [line.entries[method].difference for line in lines]
+        adjusted = holm([difference.p_value for difference in differences if difference])
+        lines = [
+            replace(line, entries=line.entries | {method: replace(line.entries[method], p_value=p_value)})
+            for line, p_value in zip(lines, adjusted or [None] * len(lines), strict=True)
+        ]
+    return list(lines)
+
+
 def _average_line(lines: Sequence[Line], name: str) -> Line:
     """The average over domains, each counting alike."""
     entries = {}
@@ -192,7 +206,7 @@ def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[s
         ConfigError: if there is no such file, or it has another form.
     """
     try:
-        tables = json.loads(Path(path).read_text())
+        tables = read_json(Path(path), dict, ConfigError, "Give paper_tables.json")
         if table == "table2" and adapt == "none":
             rows = {role: {entry["method"]: entry[role] for entry in tables["table2"]} for role in ("id", "ood")}
         elif table == "table1":
@@ -204,7 +218,7 @@ def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[s
             role: {name.removesuffix(end): value / 100 for name, value in row.items() if _kind(name) == adapt}
             for role, row in rows.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"paper {str(path)!r} does not have the tables of the paper ({error!r}): give paper_tables.json"
         ) from error

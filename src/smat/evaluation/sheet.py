@@ -9,6 +9,9 @@ from smat.statistics import Interval
 
 _ROLES = {"id": "ID", "ood": "OOD", "validation": "validation", "": ""}
 _SPREAD = "; in brackets the standard deviation over training seeds"
+_STARS = "; * not 0, by Holm's test for all domains together at 5 %"
+SURE = 0.05
+"""Adjusted p-value below which a difference on a domain is taken as real."""
 _PAPER = "; the averages of the paper are over its own domains, with its own network"
 
 
@@ -104,9 +107,14 @@ def make_sheet(comparison: Comparison, most: int) -> Sheet:
         last.append(Row("passes per image", passes))
     sections += [last] if last else []
     present = {column for rows in sections for row in rows for column in row.fields}
+    stars = (
+        _STARS
+        if any(field.text.endswith("*") for rows in sections for row in rows for field in row.fields.values())
+        else ""
+    )
     titles = {
         "accuracy": note(comparison),
-        "difference": f"difference to {comparison.against}, paired on the same episodes",
+        "difference": f"difference to {comparison.against}, paired on the same episodes{stars}",
         "ECE": "expected calibration error (ECE), per cent",
     }
     columns = [column for kind in titles for method in methods if (column := Column(kind, method)) in present]
@@ -129,7 +137,8 @@ def _row(line: Line, average: bool) -> Row:
         best = method in line.best and len(line.entries) > 1
         fields[Column("accuracy", method)] = Field(percent(entry.accuracy) + spread, best)
         if entry.difference:
-            fields[Column("difference", method)] = Field(percent(entry.difference, signed=True))
+            sure = "*" if entry.p_value is not None and entry.p_value < SURE else ""
+            fields[Column("difference", method)] = Field(percent(entry.difference, signed=True) + sure)
         fields[Column("ECE", method)] = Field(f"{100 * entry.calibration_error:.1f}")
     return Row(line.name, fields, _ROLES[line.role], average)
 

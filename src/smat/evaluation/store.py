@@ -1,5 +1,6 @@
 """Finished results in a file of JSON lines, from which tables are made and an interrupted comparison resumes."""
 
+import errno
 import json
 import logging
 import os
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from smat.errors import CheckpointError
 from smat.evaluation.cells import Cell, CellKey
-from smat.files import check_writable
+from smat.files import check_writable, writing
+from smat.schema import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -34,14 +36,9 @@ class Store:
         content = self.path.read_bytes() if self.path.exists() else b""
         *lines, torn = content.split(b"\n")
         for number, line in enumerate(lines, start=1):
-            try:
-                values = json.loads(line)
-                self._keep(Cell(**values | {"key": CellKey(**values["key"])}))
-            except (ValueError, TypeError, KeyError) as error:
-                raise CheckpointError(
-                    f"line {number} of {self.path} is damaged ({error}): delete that line, and its result will be "
-                    "computed again"
-                ) from error
+            where = f"line {number} of '{self.path}' is damaged, and"
+            advice = "Please delete that line, and its result will be computed again"
+            self._keep(parse_json(line, Cell, where, CheckpointError, advice))
         if torn:
             _log.warning("%s ends within a line: that result is dropped, and computed again", self.path)
             os.truncate(self.path, len(content) - len(torn))
@@ -68,9 +65,19 @@ class Store:
         return found
 
     def add(self, cell: Cell) -> None:
-        """Write a cell in one system call, and make sure that it is on the disk."""
-        line = json.dumps(asdict(cell)) + "\n"
-        with self.path.open("ab", buffering=0) as file:
-            file.write(line.encode())
-            os.fsync(file.fileno())
+        """Write a cell in one system call, and make sure that it is on the disk.
+
+        Raises:
+            ConfigError: it cannot be written, as on a full disk.
+        """
+        line = (json.dumps(asdict(cell)) + "\n").encode()
+        with writing(self.path), self.path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                if file.write(line) < len(line):  # where the disk became full
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
         self._keep(cell)

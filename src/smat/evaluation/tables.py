@@ -35,7 +35,7 @@ def write_tables(comparisons: Sequence[Comparison], stem: str | Path) -> list[Pa
     )
     paths = table_paths(stem)
     for path, text in zip(paths, texts, strict=True):
-        write_whole(path, text)
+        write_whole(path, text, keep=True)
     return paths
 
 
@@ -110,6 +110,7 @@ CSV_HEADER = (
     "against",
     "difference",
     "difference_half_width",
+    "difference_p_holm",
     "calibration_error",
 )
 
@@ -137,6 +138,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                         comparison.against if difference else "",
                         difference.mean if difference else "",
                         difference.half_width if difference else "",
+                        "" if entry.p_value is None else entry.p_value,
                         entry.calibration_error,
                     )
                 )

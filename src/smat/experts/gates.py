@@ -5,15 +5,17 @@ Louizos, Welling & Kingma, *Learning Sparse Neural Networks through L0 Regulariz
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smat.errors import ConfigError
+from smat.schema import Positive, Range, checked
 
 
 @dataclass(frozen=True)
+@checked("pool.gates")
 class HardConcrete:
     """The hard-concrete distribution (Louizos et al. 2018).
 
@@ -23,13 +25,9 @@ class HardConcrete:
         zeta: upper end ζ of the stretched interval, above 1, so that gates can be exactly 1.
     """
 
-    beta: float = 2 / 3
-    gamma: float = -0.1
-    zeta: float = 1.1
-
-    def __post_init__(self) -> None:
-        if not (self.beta > 0 and self.gamma < 0 and self.zeta > 1):
-            raise ConfigError(f"{self}: needs beta > 0, gamma < 0 and zeta > 1; the paper's are 2/3, -0.1 and 1.1")
+    beta: Positive = 2 / 3
+    gamma: Annotated[float, Range(high=0, below=True)] = -0.1
+    zeta: Annotated[float, Range(1, above=True)] = 1.1
 
     @property
     def density_shift(self) -> float:

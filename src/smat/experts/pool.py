@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.errors import CheckpointError, SmatError
+from smat.errors import CheckpointError, ConfigError
 from smat.experts.interpolation import Merged, Uniform
 from smat.experts.network import Network
 from smat.experts.router import class_prototypes, count_classes
@@ -207,7 +207,13 @@ class SparseInterpolatedExperts(
             f"{key}: {tuple(tensors[key].shape) if key in tensors else 'missing'} instead of {tuple(value.shape)}"
             for key, value in ours.items()
             if key not in tensors or tensors[key].shape != value.shape
-        ] + [f"{key}: unexpected" for key in tensors if key not in ours]
+        ]
+        wrong += [f"{key}: unexpected" for key in tensors if key not in ours]
+        wrong += [
+            f"{key}: {tensors[key].dtype} instead of {value.dtype}"
+            for key, value in ours.items()
+            if key in tensors and tensors[key].is_floating_point() != value.is_floating_point()
+        ]
         if wrong:
             raise CheckpointError(
                 f"{origin} does not fit its own settings: {'; '.join(wrong[:5])}. It was changed, or made by another "
@@ -222,6 +228,8 @@ class SparseInterpolatedExperts(
         for plugin in (self.config.update, self.config.routing):
             if plugin is not None:
                 digest.update(json.dumps(describe(plugin), sort_keys=True).encode())
+        if self.config.head_prior:
+            digest.update(json.dumps(self.config.head_prior, sort_keys=True).encode())
         for name, value in sorted(self.tensors().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -263,11 +271,10 @@ class SparseInterpolatedExperts(
             CheckpointError: there is none, it is damaged, it does not fit, or it names code that may not be imported.
         """
         name = str(pretrained_model_name_or_path)
-        stored = read_pool(name, **download)
+        stored = read_pool(name, allow_imports, **download)
         try:
-            config = PoolConfig.from_dict(stored.config["pool"], allow_imports)
-        except SmatError as error:
+            pool = cls(stored.build_backbone(backbone, allow_imports), stored.config)
+        except ConfigError as error:
             raise CheckpointError(f"{name} cannot be loaded: {error}") from error
-        pool = cls(stored.build_backbone(backbone, allow_imports), config)
         pool.load_tensors(stored.tensors_of(pool._vectors, pool.layout), name)
         return pool.eval()

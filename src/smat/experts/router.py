@@ -14,9 +14,11 @@ from torch.nn.functional import gelu, linear, logsigmoid, normalize, scaled_dot_
 
 from smat.errors import ConfigError, DataError
 from smat.plugins import Plugin
+from smat.schema import Count, Number, checked
 
 
 @dataclass(frozen=True)
+@checked("pool.router")
 class RouterConfig:
     """The router's size and what is read from it.
 
@@ -29,9 +31,9 @@ class RouterConfig:
         normalise_single: whether the weight of a single expert is 1; in the authors' code it is σ(a/T).
     """
 
-    tokens: int = 4
-    heads: int = 4
-    mlp_ratio: int = 2
+    tokens: Number = 4
+    heads: Count = 4
+    mlp_ratio: Count = 2
     readout: Literal["task", "first-class"] = "task"
     normalise_single: bool = True
 

@@ -4,18 +4,20 @@ import copy
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args
+from typing import Annotated, Any
 
-from smat.errors import ConfigError
+from smat.errors import CheckpointError, ConfigError
 from smat.experts.gates import HardConcrete
 from smat.experts.masks import Gating
 from smat.experts.router import OfficialRouter, Router, RouterConfig, TransformerRouter
 from smat.experts.structure import Structure
 from smat.experts.updates import FixedGates, LearnedGates, NoUpdate, OfficialGates, SeparateUpdates, Update
-from smat.plugins import plain, restore
+from smat.plugins import plain
+from smat.schema import Count, Finite, NotNegative, Number, Positive, Range, checked, from_plain
 
 
 @dataclass(frozen=True)
+@checked("pool.temperature")
 class TemperatureSchedule:
     """The routing temperature, which falls linearly.
 
@@ -25,13 +27,13 @@ class TemperatureSchedule:
         tasks: number of training tasks over which the routing temperature falls.
     """
 
-    start: float = 5.0
-    end: float = 0.5
-    tasks: int = 18_000
+    start: Positive = 5.0
+    end: Positive = 0.5
+    tasks: Count = 18_000
 
     def __post_init__(self) -> None:
-        if not (self.start >= self.end > 0 and self.tasks > 0):
-            raise ConfigError(f"{self}: needs start >= end > 0 and tasks > 0")
+        if self.start < self.end:
+            raise ConfigError(f"{self}: needs start >= end > 0")
 
     def at(self, tasks: int) -> float:
         """The temperature after so many tasks."""
@@ -39,6 +41,7 @@ class TemperatureSchedule:
 
 
 @dataclass(frozen=True)
+@checked("pool")
 class PoolConfig:
     """The experts, their gates and their router.
 
@@ -68,20 +71,22 @@ class PoolConfig:
         routing: class of one's own for the router, by import path, in place of what `router` makes.
         null_expert: whether the router can also choose a null expert, which adds nothing, so that the merge weights of
             the others may sum to less than 1 (beyond the paper).
+        head_prior: numbers of the prior of `smat.heads.Auto` that were learned with this pool, in place of the
+            package's (`scripts/fit_prior.py --pool`).
     """
 
-    experts: int = 8
+    experts: Number = 8
     gating: Gating = "learned"
-    density: float = 0.1
-    last_blocks: int = 2
+    density: Annotated[float, Range(0, 1, above=True)] = 0.1
+    last_blocks: Count = 2
     separate_deltas: bool = False
     learned_head: bool = False
     structure: Structure = "parameter"
     gates: HardConcrete = HardConcrete()
-    evaluation_beta: float | None = None
-    init_mean: float = 0.0
-    init_std: float = 0.5
-    logit_range: tuple[float, float] = (math.log(0.01), math.log(100))
+    evaluation_beta: Positive | None = None
+    init_mean: Finite = 0.0
+    init_std: NotNegative = 0.5
+    logit_range: tuple[Finite, Finite] = (math.log(0.01), math.log(100))
     random_gates: bool = False
     router: RouterConfig = RouterConfig()
     temperature: TemperatureSchedule = TemperatureSchedule()
@@ -91,19 +96,13 @@ class PoolConfig:
     update: Update | None = field(default=None, repr=False)
     routing: Router | None = field(default=None, repr=False)
     null_expert: bool = field(default=False, repr=False)
+    head_prior: dict[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.experts < 0:
-            raise ConfigError(f"pool.experts is {self.experts}; give 0 (pre-trained network only) or more")
         if self.null_expert and not self.experts:
             raise ConfigError("pool.null_expert needs experts to choose from: set pool.experts to 1 or more")
-        if self.gating not in get_args(Gating):
-            raise ConfigError(f"pool.gating {self.gating!r} is unknown: choose one of {', '.join(get_args(Gating))}")
-        if not 0 < self.density <= 1 or self.last_blocks < 1:
-            raise ConfigError(
-                f"pool.density is {self.density} and pool.last_blocks {self.last_blocks}; give a share in (0, 1], and "
-                "1 block or more"
-            )
+        if not self.logit_range[0] < self.logit_range[1]:
+            raise ConfigError(f"pool.logit_range is {self.logit_range}; give a lower bound and a higher one")
         if self.separate_deltas and self.gating != "open":
             raise ConfigError(f"pool.separate_deltas needs open gates: set pool.gating to open, not {self.gating}")
         if self.gating != "learned" and (self.structure != "parameter" or self.count_head):
@@ -121,36 +120,25 @@ class PoolConfig:
         return self.routes > 1 or (self.routes == 1 and not alone_is_one)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings as plain data; plug-ins and a null expert only where there are any."""
-        absent = {name for name in ("update", "routing", "null_expert") if not getattr(self, name)}
+        """All settings as plain data; plug-ins, a null expert and a prior only where there are any."""
+        absent = {name for name in ("update", "routing", "null_expert", "head_prior") if not getattr(self, name)}
         return {name: value for name, value in plain(self).items() if name not in absent}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], allow_imports: Collection[str] = ()) -> "PoolConfig":
         """The inverse of `to_dict`, also after a pass through JSON.
 
+        Args:
+            values: settings, all that `to_dict` gives.
+            allow_imports: packages or modules, besides smat, whose code may be imported.
+
         Raises:
-            CheckpointError: an update or a router of code outside smat that may not be imported.
-            ConfigError: settings that there are not.
+            CheckpointError: a setting that is missing, not known or of a wrong value; code that may not be imported.
         """
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise ConfigError(f"a pool has no settings {', '.join(unknown)}: another version of smat wrote them")
-        plugins = {
-            name: restore(values[name], base, allow_imports)
-            for name, base in (("update", Update), ("routing", Router))
-            if values.get(name)
-        }
-        return cls(
-            **{
-                **values,
-                "gates": HardConcrete(**values["gates"]),
-                "logit_range": tuple(values["logit_range"]),
-                "router": RouterConfig(**values["router"]),
-                "temperature": TemperatureSchedule(**values["temperature"]),
-                **plugins,
-            }
-        )
+        always = [field.name for field in fields(cls) if field.repr]
+        if missing := [f"pool.{name}" for name in always if name not in values]:
+            raise CheckpointError(f"{', '.join(missing)} is missing")
+        return from_plain(plain(values), cls, "pool", CheckpointError, allow_imports)
 
     def make_update(self) -> Update:
         """What the experts add, not built yet: the one place that knows which settings make which update."""

@@ -1,9 +1,11 @@
 """A pool as a folder: `config.json` to read and `model.safetensors` to load, the pre-trained parameters included.
 
-Storage takes and gives plain pieces, settings and tensors by name; it knows no pool.
+Storage takes and gives plain pieces, settings and tensors by name; it knows no pool. What a folder says of sizes is
+compared with its weights before a network is made, so that none is made that could not be filled.
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +14,20 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import smat
 from smat.backbones import Backbone, BackboneSpec, build
-from smat.errors import CheckpointError, SmatError
+from smat.errors import BackboneError, CheckpointError, SmatError
+from smat.experts.settings import PoolConfig
 from smat.flat import Layout
+from smat.schema import from_plain, read_json, shortened
+from smat.weights import Header, bounded, misfits, read_header, read_weights
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
+_ROW = re.compile(r"[^/]*\.(\d{1,9})/")  # of a tensor with several entries for each parameter
+_AGAIN = "Copy or download it again"
 
 
 def write_pool(
@@ -57,11 +63,31 @@ def write_pool(
 
 
 @dataclass(frozen=True)
+class _Config:
+    """The keys of `config.json`."""
+
+    format: int
+    smat_version: str
+    method: str
+    image_size: int
+    backbone: dict[str, Any]
+    pool: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class StoredPool:
-    """What a folder holds."""
+    """What a folder holds.
+
+    Attributes:
+        name: what the user asked for.
+        spec: the backbone.
+        config: the pool's settings.
+        stored: tensors by name, as `write_pool` names them.
+    """
 
     name: str
-    config: Mapping[str, Any]
+    spec: BackboneSpec
+    config: PoolConfig
     stored: dict[str, Tensor]
 
     def build_backbone(self, module: Backbone | None, allow_imports: Collection[str] = ()) -> Backbone:
@@ -71,7 +97,7 @@ class StoredPool:
             CheckpointError: the pool was made around a module of the user's, which was not given, or around a network
                 whose code may not be imported.
         """
-        spec = BackboneSpec.from_dict(self.config["backbone"])
+        spec = self.spec
         if spec.kind == "module" and module is None:
             raise CheckpointError(
                 f"{self.name} was made around your own module {spec.name!r}: load it with from_pretrained(..., "
@@ -83,7 +109,8 @@ class StoredPool:
             raise CheckpointError(f"{self.name} cannot be loaded: {error}") from error
         buffers = dict(backbone.named_buffers())
         for key, value in self._part("buffers").items():
-            if key not in buffers or buffers[key].shape != value.shape:
+            fits = key in buffers and buffers[key].shape == value.shape
+            if not fits or buffers[key].is_floating_point() != value.is_floating_point():
                 raise CheckpointError(
                     f"{self.name}: stored buffer {key} {tuple(value.shape)} does not fit the backbone"
                 )
@@ -114,11 +141,12 @@ class StoredPool:
         return {k.removeprefix(f"{prefix}/"): v for k, v in self.stored.items() if k.startswith(f"{prefix}/")}
 
 
-def read_pool(name: str, **download: Any) -> StoredPool:
+def read_pool(name: str, allow_imports: Collection[str] = (), **download: Any) -> StoredPool:
     """Read a pool from a local folder or, where there is none of that name, from the hub.
 
     Raises:
-        CheckpointError: nothing of that name, no pool in it, a newer format, or a damaged file.
+        CheckpointError: nothing of that name, no pool in it, a newer format, settings that cannot be or that do not fit
+            the weights, code that may not be imported, or a damaged file.
     """
     folder = Path(name)
     if not folder.is_dir():
@@ -129,16 +157,60 @@ def read_pool(name: str, **download: Any) -> StoredPool:
             f"{name} is no smat checkpoint: it has no {' and no '.join(missing)}. Give a folder that save_pretrained "
             "or `smat train` made (its `best` or `last` folder)"
         )
+    said = read_json(folder / CONFIG, dict, CheckpointError, _AGAIN)
+    form = said.get("format")
+    if type(form) is int and form > FORMAT:
+        raise CheckpointError(
+            f"{name} has format {form} (smat {shortened(said.get('smat_version'))}), but this is smat "
+            f"{smat.__version__}, which reads up to format {FORMAT}: upgrade smat"
+        )
     try:
-        config = json.loads((folder / CONFIG).read_text())
-        if config.get("format", FORMAT + 1) > FORMAT:
-            raise CheckpointError(
-                f"{name} has format {config.get('format')} (smat {config.get('smat_version')}), but this is smat "
-                f"{smat.__version__}, which reads up to format {FORMAT}: upgrade smat"
-            )
-        return StoredPool(name, config, load_file(folder / WEIGHTS))
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise CheckpointError(f"{name} is damaged: {error}. Copy or download it again") from error
+        config = from_plain(said, _Config, "", CheckpointError)
+        spec, settings = BackboneSpec.from_dict(config.backbone), PoolConfig.from_dict(config.pool, allow_imports)
+        header = read_header(folder / WEIGHTS, CheckpointError, _AGAIN)
+        _check_sizes(spec, settings, header)
+    except SmatError as error:
+        raise CheckpointError(f"{name} cannot be loaded: {error}") from error
+    return StoredPool(name, spec, settings, read_weights(folder / WEIGHTS, CheckpointError, _AGAIN))
+
+
+def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None:
+    """Raise a `SmatError` for settings of a network, experts or a router that are not those of the weights.
+
+    All of it is made without memory. Networks and routers of the user's own are left to `build_backbone` and to
+    whoever loads the tensors.
+    """
+    rows = [int(found[1]) + 1 for name in header if (found := _ROW.match(name))]
+    most = max([*rows, *(stored.shape[0] for stored in header.values() if stored.shape)], default=0)
+    if config.experts > most:
+        raise CheckpointError(f"pool.experts is {config.experts}, but the weights have none of so many: it was changed")
+    if spec.kind != "transformers":
+        return
+    with torch.device("meta"), bounded(header, _too_large("backbone.config", spec.config)):
+        try:
+            backbone = build(spec)
+        except BackboneError as error:
+            raise CheckpointError(f"backbone.config: {error}") from error
+        expected = {f"pretrained/{key}": value for key, value in backbone.named_parameters()}
+        expected |= {f"buffers/{key}": value for key, value in backbone.named_buffers() if f"buffers/{key}" in header}
+        if wrong := misfits(header, expected):
+            raise CheckpointError(f"backbone.config does not fit the weights: {'; '.join(wrong[:3])}")
+    if not config.experts or config.routing is not None:
+        return
+    with torch.device("meta"), bounded(header, _too_large("pool.router", vars(config.router))):
+        router = config.make_router()
+        router.build(backbone.feature_dim, config.routes)
+        if wrong := misfits(header, {f"router.{key}": value for key, value in router.state_dict().items()}):
+            raise CheckpointError(f"pool.router and pool.experts do not fit the weights: {'; '.join(wrong[:3])}")
+
+
+def _too_large(section: str, settings: Mapping[str, Any]) -> CheckpointError:
+    """The error of settings that make more parameters than there are, which names the likeliest of them."""
+    numbers = {name: value for name, value in settings.items() if isinstance(value, int)}
+    largest = max(numbers, key=lambda name: numbers[name], default="")
+    return CheckpointError(
+        f"{section} makes more parameters than there are weights: look at {largest}, which is {numbers.get(largest)}"
+    )
 
 
 def _fetch(name: str, **download: Any) -> Path:

@@ -3,20 +3,23 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smat.errors import DataError
+from smat.errors import CheckpointError, ConfigError, DataError, one_line
 from smat.heads.features import averaged
 from smat.heads.head import Head
 from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
 from smat.heads.views import Views
+from smat.schema import read_json
 
 FOLDS, FEWER_FOLDS, MANY = 5, 2, 200
 """Parts of the support set, of which each is held out in turn; fewer of them where there are more images than `MANY`,
@@ -75,6 +78,8 @@ def held_out_logits(
 class Prior:
     """What `Auto` expects before it sees a task, learned from tasks by `scripts/fit_prior.py`.
 
+    One comes with the package; a pool can have its own (`PoolConfig.head_prior`).
+
     Attributes:
         scales: logarithm of the factor that makes each head's logits log-probabilities.
         spread: standard deviation of such logarithms from task to task.
@@ -94,17 +99,40 @@ class Prior:
     evidence_by_images: float
 
     @classmethod
+    def of(cls, numbers: Mapping[str, Any]) -> "Prior":
+        """The inverse of `numbers`.
+
+        Raises:
+            ConfigError: numbers that are missing, too many, or none.
+        """
+        names, heads = [each.name for each in fields(cls)], len(CANDIDATES)
+        try:
+            found = {name: np.asarray(value) for name, value in numbers.items()}
+        except (ValueError, TypeError, AttributeError) as error:  # lists of several lengths, or no numbers by name
+            raise ConfigError(f"the prior of a head is {one_line(numbers)}; numbers by name are needed") from error
+        shapes = {name: (heads,) if name in ("scales", "heads") else () for name in names}
+        numeric = all(value.dtype.kind in "fi" and np.isfinite(value).all() for value in found.values())
+        if not numeric or {name: value.shape for name, value in found.items()} != shapes:
+            raise ConfigError(
+                f"the prior of a head is {one_line(dict(numbers))}; finite numbers are needed for {', '.join(names)}, "
+                f"{heads} each for scales and heads"
+            )
+        values: dict[str, Any] = {name: tuple(v.tolist()) if v.ndim else v.item() for name, v in found.items()}
+        return cls(**values)
+
+    @classmethod
     def read(cls, path: Path) -> "Prior":
         """The numbers of a file that `write` wrote."""
-        found = json.loads(path.read_text())
-        return cls(**found | {name: tuple(found[name]) for name in ("scales", "heads")})
+        return cls.of(read_json(path, dict, CheckpointError, "Install smat again"))
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers, which may be tensors, to three digits, as plain data."""
+        found = {name: torch.as_tensor(value).detach().double() for name, value in vars(self).items()}
+        return {name: value.round(decimals=3).tolist() for name, value in found.items()}
 
     def write(self, path: Path) -> None:
-        """Write the numbers, which may be tensors, to three digits."""
-        numbers = {
-            name: torch.as_tensor(value).detach().double().round(decimals=3) for name, value in vars(self).items()
-        }
-        path.write_text(json.dumps({name: value.tolist() for name, value in numbers.items()}, indent=1) + "\n")
+        """Write `numbers`."""
+        path.write_text(json.dumps(self.numbers(), indent=1) + "\n")
 
 
 CANDIDATES: tuple[Head, ...] = (Ridge(), LDA(0.2), LDA(0.5), LDA(2.0), LDA(8.0))
@@ -130,17 +158,21 @@ class Auto(Head):
             whole, and no further views of the support either.
         networks: number of networks whose features come side by side.
         weigh: whether held-out images count; not for a network that was tuned on them.
+        prior: numbers of the `Prior`; None for those of the pool, or else of the package.
     """
 
     passes: int = 2
     networks: int = 1
     weigh: bool = True
+    prior: Mapping[str, Any] | None = field(default=None, hash=False)
 
     differentiable = False
     version = hashlib.sha256(repr((CANDIDATES, PRIOR)).encode()).hexdigest()[:8]
 
     def __post_init__(self) -> None:
         Views.of(self.passes)  # raises for another number
+        if self.prior is not None:
+            Prior.of(self.prior)  # raises for what is none
 
     @property
     def views(self) -> Views:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -168,9 +200,14 @@ class Auto(Head):
         if self.weigh:
             query = [self.views.support.index(view) for view in self.views.query]
             held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query)
-        weights = factors(PRIOR, held, held_labels, images / way)
+        prior = PRIOR if self.prior is None else Prior.of(self.prior)
+        weights = factors(prior, held, held_labels, images / way)
         weights[weights.sum(1) < NEGLIGIBLE * weights.sum()] = 0
         return Mixture(fitted, weights).to(features)
+
+    def with_prior(self, prior: Mapping[str, Any]) -> "Auto":
+        """The head with a prior of a pool, unless it has one already."""
+        return self if self.prior else replace(self, prior=prior)
 
     def for_networks(self, networks: int) -> "Auto":
         """The head for so many networks."""

@@ -1,6 +1,8 @@
 """What a head is: support features and labels in, a classifier of features out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -54,6 +56,10 @@ class Head(Plugin, ABC):
             labels: classes 0..way-1, each at least once.
             way: number of classes.
         """
+
+    def with_prior(self, prior: Mapping[str, Any]) -> "Head":
+        """The head with what a pool has learned of tasks (`PoolConfig.head_prior`); for most it means nothing."""
+        return self
 
     def for_networks(self, networks: int) -> "Head":
         """The head for the features of several networks side by side; they are one long feature unless it says more."""

@@ -82,8 +82,10 @@ class TaskModel(nn.Module):
 
 
 def head_of(pool: SparseInterpolatedExperts, head: Head | None = None) -> Head:
-    """The head that is given; or nearest prototypes, with the scale and the bias that the pool has learned if any."""
-    return head or Prototype(None if pool.head is None else pool.head.detach().clone())
+    """The head that is given, or nearest prototypes; with what the pool has learned for it, if anything."""
+    if head is None:
+        return Prototype(None if pool.head is None else pool.head.detach().clone())
+    return head.with_prior(pool.config.head_prior) if pool.config.head_prior else head
 
 
 @torch.no_grad()

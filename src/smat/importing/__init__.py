@@ -9,7 +9,7 @@ from smat.domains.imported import Imported, Refused
 from smat.importing.engine import import_domain
 from smat.importing.files import class_files
 from smat.importing.kind import Kind, Known
-from smat.importing.kinds import KINDS, expected_counts, find_kind, list_sources
+from smat.importing.kinds import KINDS, expected_counts, expected_images, find_kind, list_sources
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.lists import Row, make_listing, read_lines, unparsed
 
@@ -25,6 +25,7 @@ __all__ = [
     "Row",
     "class_files",
     "expected_counts",
+    "expected_images",
     "find_kind",
     "import_domain",
     "list_sources",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.apart import read_pickle
 from smat.importing.files import inside
@@ -99,8 +99,7 @@ def _list(folder: Path, version: _Version) -> Listing:
         for some in (places[start : start + _PART] for start in range(0, len(places), _PART))
     ]
     if not parts:
-        listing = "".join(f"\n  {entry}" for entry in refused[:20])
-        raise DataError(f"no batch of {version.name} in '{folder}' can be read:{listing}")
+        raise DataError(f"no batch of {version.name} in '{folder}' can be read:{listed(refused)}")
     files = [folder / name for name in (version.meta, *version.batches)]
     return Listing(
         name=version.name,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from smat.domains.images import to_rgb
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.class_splits import META_DATASET, divided
 from smat.importing.decoding import Box, cut, decoded
@@ -40,8 +40,8 @@ class Coco(Kind):
         tables = _tables(root, path)
         refused: list[Refused] = []
         place = shown(path, root)
-        names = _by_id(tables["categories"], "name", f"{place}, category", refused)
-        files = _by_id(tables["images"], "file_name", f"{place}, image", refused)
+        names = by_id(tables["categories"], "name", f"{place}, category", refused)
+        files = by_id(tables["images"], "file_name", f"{place}, image", refused)
         if len(set(names.values())) < len(names):
             raise DataError(f"'{path}' has two categories of one name: download it again")
         objects: dict[int, list[Object]] = {category: [] for category in names}
@@ -53,8 +53,7 @@ class Coco(Kind):
             else:
                 objects[found[0]].append(found[1])
         if not any(objects.values()):
-            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-            raise DataError(f"'{path}' has no object that can be imported; what is wrong:{wrong}")
+            raise DataError(f"'{path}' has no object that can be imported; what is wrong:{listed(refused)}")
         classes = tuple(names.values())
         splits, notes = divided(self, classes)
         return [
@@ -109,7 +108,7 @@ def _slim(item: dict[str, Any]) -> dict[str, Any]:
     return {key: item[key] for key in _KEPT if key in item}
 
 
-def _by_id(entries: list[Any], key: str, place: str, refused: list[Refused]) -> dict[int, str]:
+def by_id(entries: list[Any], key: str, place: str, refused: list[Refused]) -> dict[int, str]:
     """A text of each entry by its number; what is wrong is added to `refused`."""
     found: dict[int, str] = {}
     for position, entry in enumerate(entries):

@@ -18,12 +18,12 @@ from smat.domains.domain import SPLITS
 from smat.domains.grey import Extremes, GreyRange, RangeOption, common_range
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.images import extremes, find_range
-from smat.domains.imported import DESCRIPTION, Imported, Refused, read_imported, row_hash
+from smat.domains.imported import DESCRIPTION, Imported, Refused, listed, read_imported, row_hash
 from smat.domains.opening import MAX_PIXELS
 from smat.errors import ConfigError, DataError, NothingImportedError
 from smat.importing.decoding import Decoding
 from smat.importing.files import printable
-from smat.importing.listing import Found, Listing, Part
+from smat.importing.listing import EXPECTED, Found, Listing, Part
 from smat.importing.reduce import stored_image
 from smat.importing.writing import HASH_BYTES, PartDone, Writing, changed_options, image_batch, writable
 from smat.process import in_workers, stop_requested, versions
@@ -113,8 +113,9 @@ def import_domain(
             writing.finish(imported)
             return imported
         writing.discard()
-    shown = "".join(f"\n  {entry}" for entry in imported.refused[:20])
-    raise NothingImportedError(f"no image of '{listing.name}' can be imported; what is wrong:{shown}")
+    raise NothingImportedError(
+        f"no image of '{listing.name}' can be imported; what is wrong:{listed(imported.refused)}"
+    )
 
 
 def source_state(listing: Listing) -> str:
@@ -205,7 +206,11 @@ def _describe(
         flip=listing.flip,
         sha256=writing.sha256,
         options=options,
-        source={**source, "versions": versions("pillow")},
+        source={
+            **source,
+            **({EXPECTED: dict(listing.expected)} if listing.expected else {}),
+            "versions": versions("pillow"),
+        },
         refused=tuple(refused),
         notes=(*listing.notes, *([f"grey images of more than 8 bits are read on the range {range}"] if range else [])),
         tracks=listing.tracks,

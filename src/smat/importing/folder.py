@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from smat.domains.domain import SPLITS
-from smat.domains.folders import SPLIT_FOLDERS, class_folders, split_folders
-from smat.domains.formats import IMAGE_SUFFIXES
-from smat.domains.imported import Refused
-from smat.domains.splits import check_known, splits_beside
-from smat.errors import DataError
-from smat.importing.files import class_files, file_parts, printable, read_file_part
+from smat.domains.folders import printable
+from smat.domains.layout import read_layout
+from smat.domains.splits import splits_beside
+from smat.importing.class_splits import own_splits
+from smat.importing.files import file_parts, read_file_part, refused
 from smat.importing.kind import Kind
 from smat.importing.listing import Listing
 
@@ -26,75 +24,22 @@ class Folder(Kind):
 
     def list_domains(self, root: Path) -> list[Listing]:
         """One domain."""
-        if not root.is_dir():
-            raise DataError(f"'{root}' is no folder; give one that holds a folder for each class")
-        divided = split_folders(root)
-        refused: list[Refused] = []
-        images: dict[str, list[Path]] = {}
-        splits: dict[str, list[str]] = {}
-        loose = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir() if path.is_file())
-        if loose:
-            refused.append(Refused(".", f"{loose} images lie outside class folders"))
-        for top in divided or [root]:
-            for folder in class_folders(top):
-                name = folder.name
-                if name != printable(name):
-                    refused.append(Refused(printable(str(folder.relative_to(root))), "its name is no UTF-8: rename it"))
-                    continue
-                files, wrong = class_files(folder, root)
-                refused += wrong
-                if not files and not wrong:
-                    refused.append(Refused(folder.relative_to(root).as_posix(), "no images in this class folder"))
-                if not files:
-                    continue
-                images.setdefault(name, []).extend(files)
-                splits.setdefault(SPLIT_FOLDERS[top.name] if divided else "test", []).append(name)
-        if not images:
-            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-            raise DataError(
-                f"no class folders with images in '{root}'; give a folder that holds one for each class{wrong}"
-            )
-        classes = tuple(sorted(images))
-        parts = [part for label, name in enumerate(classes) for part in file_parts(label, root, images[name])]
-        name = root.resolve().name
+        layout = read_layout(root, stay_inside=True)
+        images = {label: sorted(paths, key=str) for label, paths in layout.images.items()}
+        classes = tuple(images)
+        name = printable(root.resolve().name)
         beside = splits_beside(root, name)
-        by_split, note = _splits(root, name, classes, splits, beside.splits if beside else {}, bool(divided))
+        by_split, notes = own_splits(root, classes, layout.by_split, "folders", beside)
         return [
             Listing(
                 name=name,
                 classes=classes,
                 splits=by_split,
-                parts=parts,
+                parts=[part for label, name in enumerate(classes) for part in file_parts(label, root, images[name])],
                 read=read_file_part,
-                files=[path for name in classes for path in images[name]],
-                refused=tuple(refused),
-                notes=(note,) if note else (),
+                files=[path for paths in images.values() for path in paths],
+                refused=tuple(refused(layout.unused)),
+                notes=notes,
                 tracks=beside.tracks if beside else None,
             )
         ]
-
-
-def _splits(
-    source: Path,
-    name: str,
-    classes: tuple[str, ...],
-    found: dict[str, list[str]],
-    given: dict[str, tuple[str, ...]],
-    divided: bool,
-) -> tuple[dict[str, tuple[str, ...]], str]:
-    """Classes by split, and what to say of it; `given`: what the `splits.json` beside the folder says."""
-    total = [label for labels in found.values() for label in labels]
-    if divided and len(total) == len(set(total)):
-        return {split: tuple(found[split]) for split in SPLITS if split in found}, ""
-    joined = (
-        f"its folders {', '.join(found)} divide the images of a class, not the classes: they are joined; " * divided
-    )
-    if given:
-        check_known(given, dict.fromkeys(classes, 1), name)
-        rest = sorted({*classes} - {label for labels in given.values() for label in labels})
-        if not rest:
-            return given, f"{joined}its classes are divided as {source.resolve().parent / 'splits.json'} says"
-        joined += (
-            f"the splits.json beside it says nothing of {len(rest)} classes, such as '{rest[0]}', and is not used; "
-        )
-    return {"test": classes}, f"{joined}all classes are for testing, unless they are given other splits"

@@ -73,7 +73,7 @@ class Gtsrb(Kind):
                 f"no tracks, since names such as '{without}' do not say them: an episode may have one sign twice"
             )
         tracks = None if without else GTSRB_TRACKS
-        return [make_listing(self, root, rows, classes, refused, lists, flip=False, notes=notes, tracks=tracks)]
+        return [make_listing(self, root, rows, classes, refused, lists, notes=notes, tracks=tracks)]
 
 
 def _rows(root: Path, annotations: Path, names: dict[int, str], folder: int | None) -> tuple[list[Row], list[Refused]]:

@@ -19,7 +19,8 @@ class Known:
         classes: number of classes.
         images: number of images.
         each: number of images per class, where all classes have the same.
-        splits: numbers of training, validation and test classes in Meta-Dataset.
+        splits: numbers of training, validation and test classes.
+        divided_by: who divides the classes so.
         tracks: whether its images come in tracks, several of one object.
     """
 
@@ -30,6 +31,7 @@ class Known:
     each: int | None = None
     splits: tuple[int, int, int] | None = None
     tracks: bool = False
+    divided_by: str = "Meta-Dataset"
 
 
 class Kind(Plugin, ABC):
@@ -41,6 +43,7 @@ class Kind(Plugin, ABC):
         files: what the source's folder holds.
         landmarks: patterns, one of which something in the source's folder matches. The folder may also lie in the one
             that is given. None: the folder that is given is taken as it is.
+        takes_file: whether a source may also be one file.
         known: numbers that `smat data doctor` compares with.
         splits: class names of `train`, `val` and `test`; None: nobody divides the classes.
         divided_by: who divides the classes so.
@@ -50,6 +53,7 @@ class Kind(Plugin, ABC):
     summary: str
     files: str
     landmarks: tuple[str, ...] = ()
+    takes_file: bool = False
     known: tuple[Known, ...] = ()
     splits: Mapping[str, Sequence[str]] | None = None
     divided_by: str = "Meta-Dataset"

@@ -6,17 +6,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from smat.domains.mirroring import letters, never_mirrored
 from smat.errors import ConfigError, DataError
 from smat.importing.aircraft import AIRCRAFT
 from smat.importing.cifar import Cifar
 from smat.importing.coco import Coco
+from smat.importing.cross_domain import CROP_DISEASE, EUROSAT, ChestX, Isic
+from smat.importing.csv_lists import Csv
 from smat.importing.cub import Cub
+from smat.importing.few_shot_sets import CIFAR_FS, FC100, MINI_IMAGENET, TIERED_IMAGENET
 from smat.importing.files import inside
 from smat.importing.folder import Folder
+from smat.importing.fungi import Fungi
 from smat.importing.gtsrb import Gtsrb
+from smat.importing.ilsvrc import Ilsvrc
 from smat.importing.kind import Kind, Known
 from smat.importing.line_lists import DOMAINNET, DTD, FOOD, PETS
-from smat.importing.listing import Listing
+from smat.importing.listing import EXPECTED, Listing
 from smat.importing.matlab_lists import Cars, Flowers
 from smat.importing.metadataset import MetaDataset
 from smat.importing.metadataset_h5 import MetaDatasetH5
@@ -31,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
         MetaDataset(),
         MetaDatasetH5(),
         Folder(),
+        Csv(),
         Cifar(),
         Mnist(),
         Gtsrb(),
@@ -45,6 +52,16 @@ KINDS: Mapping[str, Kind] = {
         Cub(),
         Omniglot(),
         QuickDraw(),
+        Ilsvrc(),
+        Fungi(),
+        MINI_IMAGENET,
+        TIERED_IMAGENET,
+        CIFAR_FS,
+        FC100,
+        CROP_DISEASE,
+        EUROSAT,
+        Isic(),
+        ChestX(),
     )
 }
 """The kinds of the package, by name."""
@@ -88,12 +105,15 @@ def list_sources(kind: str | Kind, source: str | Path) -> list[Listing]:
     """
     kind = find_kind(kind) if isinstance(kind, str) else kind
     source = Path(source)
-    if not source.is_dir():
+    one_file = kind.takes_file and source.is_file()
+    if not one_file and not source.is_dir():
         raise DataError(f"there is no folder '{source}'; for {kind.name}, give one with {kind.files}")
-    listings: Any = kind.list_domains(_root(kind, source))
+    listings: Any = kind.list_domains(source if one_file else _root(kind, source))
     if not isinstance(listings, list) or not listings or not all(isinstance(one, Listing) for one in listings):
         raise ConfigError(f"{import_path(type(kind))}.list_domains gives {listings!r:.80}; expected a list of Listing")
-    return [replace(listing, origin=_origin(kind, source, listing.name)) for listing in listings]
+    return [
+        replace(listing, flip=_flip(kind, listing), origin=_origin(kind, source, listing.name)) for listing in listings
+    ]
 
 
 def expected_counts(domain: str, origin: Mapping[str, Any]) -> Known | None:
@@ -114,26 +134,42 @@ def expected_counts(domain: str, origin: Mapping[str, Any]) -> Known | None:
             raise DataError(
                 f"the source's known numbers in domain.json of '{domain}' cannot be used ({error}): import it again"
             ) from error
-    name = _letters(domain)
+    name = letters(domain)
     # Where kinds share a name, as for the drawings of DomainNet, it is first of the domain's own kind.
     first = [KINDS[key] for key in (str(origin.get("kind")), name) if key in KINDS]
     return next((found for kind in (*first, *KINDS.values()) if (found := _known(kind, name))), None)
+
+
+def expected_images(domain: str, origin: Mapping[str, Any]) -> Mapping[str, int]:
+    """How many images each class should have, as the source itself says; empty where it does not.
+
+    Args:
+        domain: name of the domain.
+        origin: what an import remembers of its source; empty for domains that were not imported.
+
+    Raises:
+        DataError: the remembered numbers are damaged.
+    """
+    said = origin.get(EXPECTED, {})
+    if not isinstance(said, dict) or not all(isinstance(count, int) and count >= 0 for count in said.values()):
+        raise DataError(f"the source's numbers of images in domain.json of '{domain}' cannot be used: import it again")
+    return said
 
 
 def _known(kind: Kind, name: str) -> Known | None:
     return next((known for known in kind.known if name in known.names), None)
 
 
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+def _flip(kind: Kind, listing: Listing) -> bool | None:
+    return False if never_mirrored(listing.name) or never_mirrored(kind.name) else listing.flip
 
 
 def _origin(kind: Kind, source: Path, domain: str) -> dict[str, Any]:
     """What an import remembers of its source: of a kind of one's own also the numbers, since its code may be gone."""
     folder = source.resolve().name
-    if KINDS.get(kind.name) is kind:
+    if type(KINDS.get(kind.name)) is type(kind):
         return {"kind": kind.name, "folder": folder}
-    known = _known(kind, _letters(domain))
+    known = _known(kind, letters(domain))
     return {"kind": import_path(type(kind)), "folder": folder} | ({"known": asdict(known)} if known else {})
 
 

@@ -11,6 +11,9 @@ from PIL import Image
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.imported import Refused
 
+EXPECTED = "expected"
+"""What `Listing.expected` is called in an import's memory of its source."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -60,6 +63,8 @@ class Listing:
         notes: what to know of the import besides, such as that the source's own split is not used.
         tracks: pattern of the tracks (several images of one object) in `Found.name`: a regular expression whose first
             group is the track within its class; None: the source has no tracks, or does not say them.
+        expected: number of images per class that the source itself says; what has fewer is incomplete. A class without
+            an entry: not said.
         origin: what to remember of the source, such as its kind and folder; `list_sources` fills it in.
     """
 
@@ -74,4 +79,5 @@ class Listing:
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
     tracks: str | None = None
+    expected: Mapping[str, int] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)

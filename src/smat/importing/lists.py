@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.class_splits import divided
 from smat.importing.files import file_parts, inside, read_file_part, shown
@@ -186,8 +186,7 @@ def make_listing(
             claims = " and ".join(f"'{label}' in {place}" for label, place in said.items())
             refused.append(Refused(path, f"it is of several classes: {claims}"))
     if not any(paths.values()):
-        wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-        raise DataError(f"'{root}' lists no image that can be imported as {kind.name}; what is wrong:{wrong}")
+        raise DataError(f"'{root}' lists no image that can be imported as {kind.name}; what is wrong:{listed(refused)}")
     folders = sorted({path.parent for images in paths.values() for path in images})
     splits, more = divided(kind, classes)
     return Listing(

@@ -5,16 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.files import inside, printable
-from smat.importing.kind import Kind, Known
+from smat.importing.kind import Kind
 from smat.importing.listing import Found, Listing, Part
 from smat.importing.specs import SPECIFICATION, Specification, read_specification
 from smat.importing.tfrecords import image_and_label, read_run, survey
-
-# Characters and traffic signs; of the others, a mirrored image may be of its class or not: it is not said.
-_NEVER_MIRRORED = ("omniglot", "traffic_sign", "mnist")
 
 
 class MetaDataset(Kind):
@@ -23,10 +20,6 @@ class MetaDataset(Kind):
     name = "metadataset"
     summary = "Meta-Dataset as its official conversion writes it"
     files = "dataset_spec.json and 0.tfrecords, 1.tfrecords, … in a folder, or in a folder for each data set"
-    known = (
-        Known(("ilsvrc2012", "ilsvrc", "imagenet"), "ILSVRC-2012", 1000, splits=(712, 158, 130)),
-        Known(("fungi",), "FGVCx Fungi", 1394, 89_760, splits=(994, 200, 200)),
-    )
 
     def list_domains(self, root: Path) -> list[Listing]:
         """A domain per dataset."""
@@ -104,7 +97,7 @@ def list_datasets(source: Path, suffix: str, dataset: Callable[[Path], Listing])
             refused.append(Refused(name, str(error)))
     if not listings:
         if refused:
-            raise DataError(f"no dataset in '{source}' can be imported:" + "".join(f"\n  {one}" for one in refused))
+            raise DataError(f"no dataset in '{source}' can be imported:{listed(refused)}")
         raise DataError(
             f"'{source}' has no class files such as 0.{suffix} and no {SPECIFICATION}, and no folder in it has. Give a "
             f"dataset's folder, such as aircraft, or the folder that all of them are in{_other_kind(root, suffix)}"
@@ -139,7 +132,7 @@ def list_classes(
     parts: list[Part] = []
     files: list[Path] = []
     refused: list[Refused] = []
-    notes: list[str] = []
+    differing: list[str] = []
     tried: set[Path] = set()
     for label, (number, name) in enumerate(specification.classes.items()):
         expected = specification.images.get(number)
@@ -163,14 +156,14 @@ def list_classes(
             told = f", which has {found} of {expected} images"
             problems[-1] = replace(problems[-1], reason=problems[-1].reason + told)
         elif expected not in (None, found):
-            notes.append(f"class {number} ('{name}') has {found} images where the specification says {expected}")
+            differing.append(f"class {number} ('{name}') with {found} of {expected}")
         refused += problems
     for path in sorted(set(folder.glob(f"*.{suffix}")) - tried - set(others)):
         refused.append(Refused(printable(path.name), "by its name it is of no class"))
     if not parts:
-        shown = "".join(f"\n  {one}" for one in refused[:10])
         hint = _other_kind(folder, suffix)
-        raise DataError(f"'{folder}' has no class file with images, such as 0.{suffix}{hint}:{shown}")
+        raise DataError(f"'{folder}' has no class file with images, such as 0.{suffix}{hint}:{listed(refused)}")
+    numbers = "classes have other numbers of images than the specification says"
     specified = folder / SPECIFICATION
     return Listing(
         name=specification.name,
@@ -180,9 +173,9 @@ def list_classes(
         read=read,
         files=[*([specified] if specified.is_file() else []), *files],
         hierarchy=specification.hierarchy,
-        flip=False if specification.name in _NEVER_MIRRORED else None,
         refused=tuple(refused),
-        notes=tuple(notes),
+        notes=(f"{len(differing)} {numbers}, such as {differing[0]}",) if differing else (),
+        expected={specification.classes[number]: count for number, count in specification.images.items()},
     )
 
 

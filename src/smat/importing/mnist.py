@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.files import inside
 from smat.importing.kind import Kind, Known
@@ -97,7 +97,7 @@ def _list(source: Path, prefix: str, paths: list[Path]) -> Listing:
         ]
     classes = tuple(names.values())
     if not parts:
-        raise DataError(f"nothing of '{name}' in '{source}' can be read:" + "".join(f"\n  {e}" for e in refused[:20]))
+        raise DataError(f"nothing of '{name}' in '{source}' can be read:{listed(refused)}")
     return Listing(
         name=name,
         classes=classes,
@@ -105,7 +105,6 @@ def _list(source: Path, prefix: str, paths: list[Path]) -> Listing:
         parts=parts,
         read=read_rows,
         files=files,
-        flip=False,
         refused=tuple(refused),
         notes=("the training and test images of each class are joined; all classes are for testing",),
     )

@@ -74,7 +74,6 @@ class Omniglot(Kind):
                 read=read_inverted,
                 files=folders,
                 hierarchy=Hierarchy("groups", {split: alphabets for split, alphabets in groups.items() if alphabets}),
-                flip=False,
                 refused=tuple(refused),
                 notes=(
                     "the strokes are made white and the paper black, as in Meta-Dataset",

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from smat.domains.imported import Refused
+from smat.domains.imported import Refused, listed
 from smat.errors import DataError
 from smat.importing.class_splits import META_DATASET, divided
 from smat.importing.files import inside, printable, shown
 from smat.importing.kind import Kind, Known
 from smat.importing.listing import Found, Listing, Part
+from smat.importing.stored import array_header
 
 _PREFIXES = ("full_numpy_bitmap_", "full_simplified_", "full_raw_")  # of files saved in a browser
 _PART = 1000
@@ -74,8 +75,7 @@ class QuickDraw(Kind):
                 refused.append(Refused(shown(path, root), f"it cannot be read: {error.strerror or error}"))
             parts += more
         if not parts:
-            wrong = "".join(f"\n  {entry}" for entry in refused[:20])
-            raise DataError(f"'{root}' has no drawings that can be imported; what is wrong:{wrong}")
+            raise DataError(f"'{root}' has no drawings that can be imported; what is wrong:{listed(refused)}")
         splits, more = divided(self, tuple(used))
         return [
             Listing(
@@ -97,9 +97,7 @@ def _bitmap_parts(label: int, root: Path, path: Path, refused: list[Refused]) ->
     with path.open("rb") as file:
         # A damaged header makes NumPy's parser raise almost anything.
         try:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, by_column, kind = read(file)
+            shape, by_column, kind = array_header(file)
         except Exception as error:
             refused.append(Refused(place, f"it is no NumPy file: {error or type(error).__name__}"))
             return []

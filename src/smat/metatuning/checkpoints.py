@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch.optim import Optimizer
 
 from smat.errors import CheckpointError
+from smat.schema import read_json
+from smat.weights import read_weights
 
 _TENSOR = "__tensor__"
 _STATE, _TENSORS = "state.json", "state.safetensors"
+_ANEW = "Start the run anew, in another folder"
 
 
 def replace_folder(write: Any, folder: Path) -> None:
@@ -65,10 +68,12 @@ def load_state(folder: Path) -> dict[str, Any]:
     """
     if not recover_folder(folder):
         raise CheckpointError(f"{folder} holds no training state: there is nothing to resume; start without resume")
+    packed = read_json(folder / _STATE, dict, CheckpointError, _ANEW)
+    tensors = read_weights(folder / _TENSORS, CheckpointError, _ANEW)
     try:
-        return _unpack(json.loads((folder / _STATE).read_text()), load_file(folder / _TENSORS))
-    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
-        raise CheckpointError(f"the training state in {folder} is damaged ({error}): start the run anew") from error
+        return _unpack(packed, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the training state in {folder} is damaged ({error!r}). {_ANEW}") from error
 
 
 class KeptState:
@@ -101,6 +106,24 @@ class KeptState:
             shutil.rmtree(self.now, ignore_errors=True)
             self.before.rename(self.now)
         return recover_folder(self.now)
+
+
+def restore_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:
+    """Give an optimizer the numbers that a state has of its parameters; its settings stay its own.
+
+    Raises:
+        CheckpointError: the state is of other parameters; the message has the optimizer's name.
+    """
+    numbers, parameters = state.get("state"), [p for group in optimizer.param_groups for p in group["params"]]
+    ours = optimizer.state_dict()
+    if not isinstance(numbers, dict) or not set(numbers) <= set(range(len(parameters))):
+        raise CheckpointError(f"the state of optimizer {name} is not of its {len(parameters)} parameters")
+    for index, values in numbers.items():
+        shapes = {(), tuple(parameters[index].shape)}  # steps are counted in a tensor without dimensions
+        tensors = values.values() if isinstance(values, dict) else [None]
+        if any(value is not None and tuple(getattr(value, "shape", (-1,))) not in shapes for value in tensors):
+            raise CheckpointError(f"the state of optimizer {name} does not fit its parameter {index}")
+    optimizer.load_state_dict({"state": numbers, "param_groups": ours["param_groups"]})
 
 
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

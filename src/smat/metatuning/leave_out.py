@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from smat.errors import ConfigError
 from smat.rng import numpy_generator
+from smat.schema import Count, Range, checked
 
 
 @dataclass(frozen=True)
+@checked("tuning.leave_out")
 class LeaveOut:
     """Optimizer steps in which only the router learns, on tasks of a domain that the experts are not trained on.
 
@@ -22,14 +24,8 @@ class LeaveOut:
         cycles: number of times that each domain is left out in the course of the run.
     """
 
-    share: float = 0.0
-    cycles: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise ConfigError(f"tuning.leave_out.share is {self.share}; it must be in [0, 1)")
-        if self.cycles < 1:
-            raise ConfigError(f"tuning.leave_out.cycles is {self.cycles}; it must be 1 or more")
+    share: Annotated[float, Range(0, 1, below=True)] = 0.0
+    cycles: Count = 1
 
     def router_alone(self, seed: int, step: int) -> bool:
         """Whether only the router learns in an optimizer step: a function of the seed and the step alone."""

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 from smat.errors import ConfigError
 from smat.metatuning.terms import CrossEntropy, Direction, Distillation, Target, Term
+from smat.schema import NotNegative, Number, Positive, Share, checked
 
 
 @dataclass(frozen=True)
+@checked("objective")
 class ObjectiveConfig:
     """What a training task minimises (the formula stands in `smat.metatuning.objective`; paper, section 3.4).
 
@@ -27,24 +29,19 @@ class ObjectiveConfig:
         weigh_constraint: whether each expert's constraint is weighted by its α in the task, as in the authors' code.
     """
 
-    inner_lr: float = 1e-3
-    teacher_lr: float = 5e-3
-    teacher_steps: int = 1
-    distillation_weight: float = 0.25
-    distillation_temperature: float = 2.0
+    inner_lr: NotNegative = 1e-3
+    teacher_lr: NotNegative = 5e-3
+    teacher_steps: Number = 1
+    distillation_weight: Share = 0.25
+    distillation_temperature: Positive = 2.0
     distillation: Direction = "target-student"
-    routing_penalty: float = 1e-4
+    routing_penalty: NotNegative = 1e-4
     weigh_constraint: bool = False
-    teacher_weight: float | None = None
-    pretrained_weight: float | None = None
+    teacher_weight: Share | None = None
+    pretrained_weight: Share | None = None
     terms: list[Term] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("distillation_weight", "teacher_weight", "pretrained_weight"):
-            if (value := getattr(self, name)) is not None and not 0 <= value <= 1:
-                raise ConfigError(f"objective.{name} is {value}; it must be in 0..1")
-        if self.distillation_temperature <= 0:
-            raise ConfigError(f"objective.distillation_temperature is {self.distillation_temperature}; it must be > 0")
         if (self.teacher_weight is None) != (self.pretrained_weight is None):
             raise ConfigError("objective.teacher_weight and objective.pretrained_weight go together: give both")
         if self.teacher_weight and not self.teacher_steps:

@@ -11,9 +11,12 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from smat.errors import ConfigError
 from smat.experts import SparseInterpolatedExperts
+from smat.metatuning.checkpoints import restore_optimizer
+from smat.schema import NotNegative, Positive, Share, checked
 
 
 @dataclass(frozen=True)
+@checked()
 class GroupConfig:
     """One group's rule.
 
@@ -27,15 +30,11 @@ class GroupConfig:
     """
 
     rule: Literal["sgd", "adamw"]
-    lr: float | None = None
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    clip: float | None = None
+    lr: NotNegative | None = None
+    momentum: Share = 0.0
+    weight_decay: NotNegative = 0.0
+    clip: Positive | None = None
     scheduled: bool = True
-
-    def __post_init__(self) -> None:
-        if self.rule not in ("sgd", "adamw"):
-            raise ConfigError(f"optimizer rule {self.rule!r} is unknown: choose sgd or adamw")
 
     def build(self, parameters: list[nn.Parameter]) -> Optimizer:
         """The optimizer of these parameters; raises a `ConfigError` without a learning rate."""
@@ -50,6 +49,7 @@ class GroupConfig:
 
 
 @dataclass(frozen=True)
+@checked("tuning.optimizers")
 class OptimizerConfig:
     """The groups and the schedule; the defaults are those of the paper's code, but for the learning rate of `delta`.
 
@@ -68,8 +68,8 @@ class OptimizerConfig:
     gates: GroupConfig = GroupConfig("sgd", 1e6, clip=5.0, scheduled=False)
     router: GroupConfig = GroupConfig("adamw", 1e-4, weight_decay=1e-2, clip=1.0)
     multipliers: GroupConfig = GroupConfig("sgd", 2e-3, scheduled=False)
-    warmup: float = 0.2
-    final_lr: float = 0.01
+    warmup: Share = 0.2
+    final_lr: Share = 0.01
 
     def __post_init__(self) -> None:
         for name in ("gates", "router", "multipliers"):
@@ -147,6 +147,6 @@ class MetaOptimizer:
         return {name: optimizer.state_dict() for name, (_, optimizer) in self.groups.items()}
 
     def load_state_dict(self, state: dict[str, dict]) -> None:
-        """Take up every group's state."""
+        """Take up every group's state; raises a `CheckpointError` for that of other parameters."""
         for name, (_, optimizer) in self.groups.items():
-            optimizer.load_state_dict(state[name])
+            restore_optimizer(optimizer, state[name], name)

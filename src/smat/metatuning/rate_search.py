@@ -21,6 +21,7 @@ from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.settings import TuningConfig
 from smat.metatuning.tuner import MetaTuner, query_accuracy
 from smat.precision import resolve_precision
+from smat.schema import NotNegative, Share
 from smat.statistics import Interval, interval, paired_difference
 
 TRIAL_TASKS, TRIAL_STEPS = 32, 8
@@ -48,10 +49,10 @@ class Trial:
         seconds: time that it took.
     """
 
-    rate: float
-    accuracies: Sequence[float] = ()
+    rate: NotNegative
+    accuracies: Sequence[Share] = ()
     broken: str | None = None
-    seconds: float = 0.0
+    seconds: NotNegative = 0.0
 
     @property
     def accuracy(self) -> Interval:

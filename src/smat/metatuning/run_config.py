@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from smat.domains import MAX_PIXELS, DomainConfig, RangeOption
+from smat.backbones.spec import Pixels
+from smat.domains import DataOptions, DomainConfig
 from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
-from smat.options import readable
+from smat.options import YAML, ConfigFile, instantiated, readable
 from smat.plugins import plain
+from smat.schema import Count, Processes, checked
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class EpisodeConfig(EpisodeShape):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+@checked()
+class TrainConfig(DataOptions):
     """A meta-tuning run.
 
     Attributes:
@@ -40,12 +43,6 @@ class TrainConfig:
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
             a function or class of your own that gives a network.
         image_size: side of the backbone's images in pixels; by default that of its checkpoint.
-        splits: splits file for all domains; by default the one beside each.
-        skip_bad: go on without images that cannot be read.
-        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
-            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
-            it cannot be read.
-        max_pixels: most pixels that an image is decoded to.
         episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
         tuning: objective, optimizers and schedule.
@@ -57,18 +54,14 @@ class TrainConfig:
 
     domains: list[str | DomainConfig]
     backbone: str = "pocket"
-    image_size: int | None = None
-    splits: str | None = None
-    skip_bad: bool = False
-    range: RangeOption = None
-    max_pixels: int = MAX_PIXELS
+    image_size: Pixels | None = None
     episodes: EpisodeConfig = EpisodeConfig()
     pool: PoolConfig = PoolConfig()
     tuning: TuningConfig = TuningConfig()
     compat: Literal["none", "official"] = "none"
-    workers: int = 1
+    workers: Processes = 1
     accelerator: str = "auto"
-    devices: int = 1
+    devices: Count = 1
 
     def resolved(self) -> "TrainConfig":
         """With `compat` carried out in the settings that it stands for."""
@@ -88,13 +81,13 @@ def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path],
     Raises:
         ConfigError: a file that cannot be read, or settings that there are not.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", action="config")
+    parser = ArgumentParser(exit_on_error=False, parser_mode=YAML)
+    parser.add_argument("--config", action=ConfigFile)
     parser.add_class_arguments(TrainConfig)
     sources = [str(c) if isinstance(c, str | Path) else json.dumps(plain(c)) for c in configs]
+    named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
     try:
-        options = parser.instantiate(parser.parse_args([*(f"--config={source}" for source in sources), *overrides]))
+        options = instantiated(parser, [*(f"--config={source}" for source in sources), *overrides], named, TrainConfig)
     except ArgumentError as error:
-        named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
         raise ConfigError(f"{' and '.join([*named, *overrides])}: {readable(str(error))}") from error
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})

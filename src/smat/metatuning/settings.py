@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from smat.errors import ConfigError
 from smat.heads import Head
@@ -9,9 +10,11 @@ from smat.metatuning.leave_out import LeaveOut
 from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.optimizers import OptimizerConfig
 from smat.precision import Precision
+from smat.schema import Count, Number, Range, Seed, checked
 
 
 @dataclass(frozen=True)
+@checked("tuning")
 class TuningConfig:
     """How a pool is meta-tuned.
 
@@ -32,31 +35,26 @@ class TuningConfig:
         leave_out: domains left out in turn, from whose tasks only the router learns.
     """
 
-    tasks: int = 100_000
-    meta_batch: int = 4
-    target_sparsity: float | None = 0.9
+    tasks: Count = 100_000
+    meta_batch: Count = 4
+    target_sparsity: Annotated[float, Range(0, 1, below=True)] | None = 0.9
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizers: OptimizerConfig = OptimizerConfig()
     precision: Precision = "auto"
-    validate_every: int = 2000
-    validation_episodes: int = 40
-    patience: int | None = None
-    checkpoint_every: int = 500
-    seed: int = 0
+    validate_every: Number = 2000
+    validation_episodes: Count = 40
+    patience: Number | None = None
+    checkpoint_every: Count = 500
+    seed: Seed = 0
     head: Head | None = None
     leave_out: LeaveOut = LeaveOut()
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "meta_batch", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"tuning.{name} is {getattr(self, name)}; it must be 1 or more")
         if self.tasks % self.meta_batch:
             raise ConfigError(
                 f"tuning.tasks is {self.tasks}, which is no multiple of tuning.meta_batch {self.meta_batch}: choose "
                 f"{self.tasks - self.tasks % self.meta_batch or self.meta_batch}"
             )
-        if self.target_sparsity is not None and not 0 <= self.target_sparsity < 1:
-            raise ConfigError(f"tuning.target_sparsity is {self.target_sparsity}; it must be in [0, 1), or null")
 
     def router_alone(self, task: int) -> bool:
         """Whether only the router learns from a training task; it is alike for all tasks of an optimizer step."""
@@ -94,7 +92,7 @@ class Progress:
         waited: number of validations since then.
     """
 
-    tasks: int = 0
-    best_accuracy: float = -1.0
-    best_tasks: int = 0
-    waited: int = 0
+    tasks: Number = 0
+    best_accuracy: Annotated[float, Range(-1, 1)] = -1.0
+    best_tasks: Number = 0
+    waited: Number = 0

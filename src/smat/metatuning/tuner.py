@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
-from smat.errors import CollapseError, ConfigError, NonFiniteError
+from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError, SmatError, one_line
 from smat.experts import SparseInterpolatedExperts
 from smat.heads import Head, fit_task
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
@@ -23,6 +23,7 @@ from smat.metatuning.settings import Progress, StepReport, TuningConfig
 from smat.metatuning.watch import Watch, advice, early
 from smat.precision import NetworkPrecision, resolve_precision
 from smat.rng import torch_generator
+from smat.schema import from_plain
 
 _log = logging.getLogger(__name__)
 
@@ -278,15 +279,18 @@ class MetaTuner:
             CheckpointError: there is none, or it is damaged.
         """
         recover_folder(self.folder / "best")
-        state = self.kept.load()
-        tensors = state["pool"] | {"pretrained": self.pool.pretrained}
-        self.pool.load_tensors(tensors, f"the training state in {self.kept.now}")
-        self.multipliers.data.copy_(state["multipliers"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
-        self.watch = Watch(self.config.meta_batch)
-        if "watch" in state:  # older states have none
-            self.watch.load_state_dict(state["watch"])
+        state, origin = self.kept.load(), f"the training state in {self.kept.now}"
+        try:
+            tensors = state["pool"] | {"pretrained": self.pool.pretrained}
+            self.pool.load_tensors(tensors, origin)
+            self.multipliers.data.copy_(state["multipliers"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = from_plain(state["progress"], Progress, "progress", CheckpointError)
+            self.watch = Watch(self.config.meta_batch)
+            if "watch" in state:  # older states have none
+                self.watch.load_state_dict(state["watch"])
+        except (SmatError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{origin} does not fit this run ({one_line(error)}): start it anew") from error
 
     def _return_to_good(self) -> str:
         """Make the last good state the one to resume from, and its pool `good`; says where they are."""

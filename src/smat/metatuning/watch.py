@@ -2,10 +2,13 @@
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import Any
 
+from smat.errors import CheckpointError
 from smat.metatuning.settings import TuningConfig
+from smat.schema import Share, from_plain
 from smat.statistics import interval
 
 BELOW_TASKS = 20
@@ -20,6 +23,13 @@ CONSTANT = 0.1
 _CERTAIN, _NOTABLE = 3.0, 0.01  # standard errors, and a difference in accuracy, by which it must be below
 _EARLY = 20  # tasks after which the first state is kept, where checkpoints come later
 _STEPS = 5  # fewer differences say little of their spread
+
+
+@dataclass(frozen=True)
+class _Seen:
+    accuracies: list[tuple[Share, Share]]
+    spreads: list[float]
+    below: bool
 
 
 class Watch:
@@ -85,10 +95,11 @@ class Watch:
         return {"accuracies": list(self._accuracies), "spreads": list(self._spreads), "below": self.below}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
-        self._accuracies.extend(state["accuracies"])
-        self._spreads.extend(state["spreads"])
-        self.below = state["below"]
+        """Take up a state; raises a `CheckpointError` for one that is damaged."""
+        said = from_plain(state, _Seen, "watch", CheckpointError)
+        self._accuracies.extend(map(list, said.accuracies))
+        self._spreads.extend(said.spreads)
+        self.below = said.below
 
 
 def advice(config: TuningConfig, tasks: int) -> str:

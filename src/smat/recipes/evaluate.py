@@ -1,5 +1,6 @@
 """`smat evaluate`: few-shot accuracy of checkpoints on domains, next to that of the frozen backbone."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,9 @@ from smat.recipes.entries import common_format, enter, named_checkpoints
 from smat.recipes.episode_progress import episode_progress, follow
 from smat.recipes.evaluation_report import write_report
 from smat.recipes.result_tables import result_title, show_results
+from smat.schema import Count, NotNegative, Number, Processes, checked_arguments
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Evaluation:
     rows: list[EpisodeRow]
 
 
+@checked_arguments
 def evaluate(
     checkpoint: str | Path | Mapping[str, str | Path],
     domains: list[str],
@@ -59,14 +64,14 @@ def evaluate(
     head: Head | str = "auto",
     adapt: Kind | FineTuner = "none",
     learning_rate_from: Rule = "validation",
-    steps: int = FineTuneConfig.steps,
-    grid: Sequence[float] | None = None,
-    episodes: int | None = None,
+    steps: Number = FineTuneConfig.steps,
+    grid: Sequence[NotNegative] | None = None,
+    episodes: Count | None = None,
     options: EpisodeOptions = EpisodeOptions(),
     episodes_from: str | None = None,
     precision: Precision = "auto",
     device: Device = "auto",
-    workers: int = 1,
+    workers: Processes = 1,
     output: str | None = None,
     tables: str | None = None,
     feature_cache: str | None = None,
@@ -75,7 +80,7 @@ def evaluate(
     """Measure few-shot accuracy on domains, of checkpoints and of their frozen backbone on the same episodes.
 
     Prints a table: mean accuracy with its 95 % interval, the paired difference, the expected calibration error, and the
-    averages over the ID and the OOD domains. After Ctrl-C the table and the files have what is done.
+    averages over the ID and the OOD domains. After Ctrl-C or SIGTERM the table and the files have what is done.
 
     Several checkpoints are given before the domains, each as NAME=PATH, and compared on the same episodes. They must
     take images of one size and normalisation.
@@ -134,9 +139,7 @@ def evaluate(
     if tables:
         table_paths(tables)
     checkpoints, domains = named_checkpoints(checkpoint, domains)
-    opened = open_domains(
-        domains, splits=options.splits, skip_bad=options.skip_bad, range=options.range, max_pixels=options.max_pixels
-    )
+    opened = open_domains(domains, **options.opening())
     drawn, plans = _from_file(episodes_from, options, opened) if episodes_from else (options, None)
     counts = _counts(episodes, episodes_from, opened, plans)
     most = max(counts.values())
@@ -183,23 +186,21 @@ def evaluate(
     title = result_title(subject, head, tuner, settings, sources, most)
     joint = JointEvaluation(entrants, settings)
 
-    def keep(complete: bool) -> Evaluation | None:
-        """What was found, if anything, after it is written to the files."""
+    def deliver(complete: bool) -> Evaluation | None:
+        """What was found, if anything: shown, then written to the files."""
         if not joint.rows:
             return None
         cells = joint.cells()
         found = Evaluation(compare(cells, against=against or "pretrained", title=title), cells, joint.rows)
-        if path:
-            write_report(path, found.comparison, joint.rows, opened, config, complete)
-        if tables:
-            write_tables([found.comparison], tables)
-        return found
-
-    def show(found: Evaluation | None) -> None:
-        if found:
+        try:
             show_results([found.comparison], [tuner], settings, console)
-            for file in [*([path] if path else []), *(table_paths(tables) if tables else [])]:
-                console.print(f"written: {file}", soft_wrap=True, markup=False)
+        finally:  # whatever becomes of the screen
+            if path:
+                write_report(path, found.comparison, joint.rows, opened, config, complete)
+            written = [*([path] if path else []), *(write_tables([found.comparison], tables) if tables else [])]
+        for file in written:
+            console.print(f"written: {file}", soft_wrap=True, markup=False)
+        return found
 
     try:
         with episode_progress(console) as bar:
@@ -207,16 +208,19 @@ def evaluate(
                 name = source.domains[0].name
                 joint.run(source, counts[name], follow(bar, name, counts[name]))
     except KeyboardInterrupt as interruption:
-        show(found := keep(complete=False))
+        found = deliver(complete=False)
         raise Interrupted(
             f"the results are of the {len(joint.rows)} episodes that were finished", found
         ) from interruption
     except Exception:
-        keep(complete=False)  # domains that were finished took long enough to be worth keeping
+        # domains that were finished took long enough to be worth keeping
+        try:
+            deliver(complete=False)
+        except ConfigError as unwritten:
+            _log.warning("%s", unwritten)
         raise
-    found = keep(complete=True)
+    found = deliver(complete=True)
     assert found, "every source has episodes"
-    show(found)
     return found
 
 

@@ -45,7 +45,7 @@ def write_report(
         "passes": comparison.passes,
         "rows": [_row(row) for row in rows],
     }
-    write_whole(path, json.dumps(report, indent=1) + "\n")
+    write_whole(path, json.dumps(report, indent=1) + "\n", keep=True)
 
 
 def _summary(line: Line) -> dict[str, Any]:
@@ -56,14 +56,18 @@ def _summary(line: Line) -> dict[str, Any]:
         "episodes": line.episodes,
         "accuracy": {method: _interval(entry.accuracy) for method, entry in entries},
         "difference": {method: _interval(entry.difference) for method, entry in entries if entry.difference},
+        "p_value": {method: _finite(entry.p_value) for method, entry in entries if entry.p_value is not None},
         "calibration_error": {method: entry.calibration_error for method, entry in entries},
     }
 
 
 def _interval(value: Interval) -> dict[str, float | None]:
     """An interval with null for NaN and infinity, which JSON does not have."""
-    names = ("mean", "half_width", "standard_error", "dof")
-    return {name: number if math.isfinite(number := getattr(value, name)) else None for name in names}
+    return {name: _finite(getattr(value, name)) for name in ("mean", "half_width", "standard_error", "dof")}
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _row(row: EpisodeRow) -> dict[str, Any]:

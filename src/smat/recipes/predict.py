@@ -26,6 +26,7 @@ from smat.adaptation import (
     open_model,
     pick_device,
 )
+from smat.backbones.spec import Margin
 from smat.domains import (
     MAX_PIXELS,
     GreyRange,
@@ -36,12 +37,14 @@ from smat.domains import (
     load_image,
     read_class_folders,
 )
+from smat.domains.folders import printable
 from smat.episodes import TransformConfig
-from smat.errors import DataError
+from smat.errors import DataError, Interrupted
 from smat.experts import FeatureCache
 from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
+from smat.schema import Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +58,12 @@ class Predictions:
 
     Attributes:
         classes: class names, sorted.
-        files: query images, relative to their folder.
+        files: query images, relative to their folder; names that are no UTF-8 are written as in `caf\\xe9.png`.
         labels: most probable class of each image.
         probabilities: probability of each class, `[images, classes]`.
-        accuracy: share of right labels where the query images lie in class folders; otherwise None.
+        accuracy: share of right labels among the query images in folders that name a class; None: there are none.
+        scored: number of these images.
+        unknown: folders of the others, where there is an accuracy.
     """
 
     classes: tuple[str, ...]
@@ -66,21 +71,24 @@ class Predictions:
     labels: tuple[str, ...]
     probabilities: np.ndarray
     accuracy: float | None
+    scored: int = 0
+    unknown: tuple[str, ...] = ()
 
 
+@checked_arguments
 def predict(
     checkpoint: str,
     *,
     support: str,
     query: str,
     output: str = "predictions.csv",
-    margin: float | None = None,
+    margin: Margin | None = None,
     skip_bad: bool = False,
     head: Head | str = "auto",
-    strengths: Sequence[float] = (1.0,),
+    strengths: Sequence[Finite] = (1.0,),
     adapt: Kind | FineTuner = "none",
     learning_rate: LearningRate = "support",
-    steps: int = FineTuneConfig.steps,
+    steps: Number = FineTuneConfig.steps,
     flip: bool = True,
     precision: Precision = "auto",
     device: Device = "auto",
@@ -98,7 +106,8 @@ def predict(
         support: folder with one folder of images per class; about 5 images per class do well, 1 will do.
         query: folder of images to label, with those in folders within it. If these are class folders as in support,
             their names are compared with the labels, and the accuracy is printed.
-        output: CSV file to write: file, label, and the probability of each class.
+        output: CSV file to write: file, label, and the probability of each class. A class called `file` or `label` has
+            the column `file (class)` or `label (class)`.
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             by default that of the checkpoint's training.
         skip_bad: go on without images that cannot be read.
@@ -132,6 +141,7 @@ def predict(
     Raises:
         SmatError: if there are no class folders, or an empty one, no query images, images that cannot be read (all are
             listed), a checkpoint that does not fit, a setting that cannot work, or an output that cannot be written.
+        Interrupted: after an interruption, with the labels until then, which are kept in NAME.part.csv beside NAME.csv.
     """
     console = Console()
     path = check_writable(output)
@@ -162,20 +172,37 @@ def predict(
         classifier.fit(list(labelled.values()), [names[file] for file in labelled])
         if (tuner := make_tuner(adapt)).trains:
             console.print(_fine_tuning(tuner, steps, classifier))
-    files, parts = [], []
-    batches = [queries[start : start + BATCH] for start in builtins.range(0, len(queries), BATCH)]
-    for batch in track(batches, "labelling", console=console, transient=True):
-        images = reader.read(batch)
-        if reader.usable and images:
-            files += list(images)
-            parts.append(classifier.predict_proba(list(images.values())))
+    done: list[tuple[list[Path], np.ndarray]] = []
+
+    def result() -> Predictions:
+        files = [file for some, _ in done for file in some]
+        return _predictions(classifier, files, np.concatenate([part for _, part in done]), Path(query))
+
+    try:
+        for start in track(builtins.range(0, len(queries), BATCH), "labelling", console=console, transient=True):
+            images = reader.read(queries[start : start + BATCH])
+            if reader.usable and images:
+                done.append((list(images), classifier.predict_proba(list(images.values()))))
+    except KeyboardInterrupt as interruption:
+        if not done:
+            raise
+        raise _kept_in_part(result(), path, len(queries)) from interruption
     reader.report()
-    if not files:
+    if not done:
         raise DataError(f"none of the {len(queries)} images in '{query}' can be read; give images to label")
-    result = _predictions(classifier, files, np.concatenate(parts), Path(query))
-    write_whole(path, _csv(result))
-    _show(result, path, console)
-    return result
+    found = result()
+    _show(found, console)
+    _warn_of_known(names, [file for some, _ in done for file in some])
+    write_whole(path, _csv(found), keep=True)
+    console.print(f"labels and probabilities of all {len(found.files)} images: {path}", soft_wrap=True, markup=False)
+    return found
+
+
+def _kept_in_part(result: Predictions, path: Path, images: int) -> Interrupted:
+    """What is done goes beside the output, which has all images or is not there."""
+    part = path.with_name(f"{path.stem}.part{path.suffix}") if path.is_file() or not path.exists() else path
+    write_whole(part, _csv(result), keep=True)
+    return Interrupted(f"The labels of {len(result.files)} of {images} images are in {part}", result)
 
 
 def _fine_tuning(tuner: FineTuner, steps: int, classifier: FewShotClassifier) -> str:
@@ -252,28 +279,51 @@ def _predictions(
     classes = tuple(str(name) for name in classifier.classes_)
     labels = tuple(classes[index] for index in probabilities.argmax(axis=1))
     names = [file.relative_to(root) for file in files]
-    folders = [name.parts[0] if len(name.parts) > 1 else None for name in names]
-    known = set(folders) <= set(classes)
-    right = [folder == label for folder, label in zip(folders, labels, strict=True)]
+    folders = [[printable(part) for part in name.parent.parts] for name in names]
+    said = [next((folder for folder in inner if folder in classes), None) for inner in folders]
+    right = [name == label for name, label in zip(said, labels, strict=True) if name is not None]
+    unknown = {inner[0] if inner else "." for inner, name in zip(folders, said, strict=True) if name is None}
     return Predictions(
         classes=classes,
-        files=tuple(name.as_posix() for name in names),
+        files=tuple(printable(name.as_posix()) for name in names),
         labels=labels,
         probabilities=probabilities,
-        accuracy=sum(right) / len(right) if known else None,
+        accuracy=sum(right) / len(right) if right else None,
+        scored=len(right),
+        unknown=tuple(sorted(unknown)) if right else (),
     )
 
 
+def _warn_of_known(support: Collection[Path], queries: Collection[Path]) -> None:
+    """Say when images to label are among the labelled ones, as the same file."""
+    known = {(status.st_dev, status.st_ino) for status in (file.stat() for file in support)}
+    same = [file for file in queries if ((status := file.stat()).st_dev, status.st_ino) in known]
+    if same:
+        logger.warning(
+            "%d of the %d images to label are labelled images too, such as '%s': an accuracy with these says nothing "
+            "of new images",
+            len(same),
+            len(queries),
+            printable(str(same[0])),
+        )
+
+
 def _csv(result: Predictions) -> str:
+    """The table as CSV. Excel takes a file for UTF-8 only by a mark at its start, so names beyond ASCII bring one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", *result.classes])
+    columns = {name: name for name in result.classes}
+    for name in {"file", "label"} & {*columns}:
+        while columns[name] in ("file", "label", *result.classes):
+            columns[name] += " (class)"
+    writer.writerow(["file", "label", *columns.values()])
     for file, label, row in zip(result.files, result.labels, result.probabilities, strict=True):
         writer.writerow([file, label, *(f"{p:.6f}" for p in row)])
-    return text.getvalue()
+    table = text.getvalue()
+    return table if table.isascii() else f"\ufeff{table}"
 
 
-def _show(result: Predictions, path: Path, console: Console) -> None:
+def _show(result: Predictions, console: Console) -> None:
     table = Table("file", "label", "probability")
     rows = zip(result.files, result.labels, result.probabilities.max(axis=1), strict=True)
     for _, (file, label, probability) in zip(range(_SHOWN), rows, strict=False):
@@ -284,8 +334,11 @@ def _show(result: Predictions, path: Path, console: Console) -> None:
     counts = Counter(result.labels)
     console.print("images per class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes), markup=False)
     if result.accuracy is not None:
+        rest = len(result.files) - result.scored
+        others = f"; {rest} more lie in folders that name no class: {', '.join(result.unknown[:5])}" if rest else ""
         console.print(
             f"accuracy, if the query folders name the classes: {100 * result.accuracy:.1f} % "
-            f"of {len(result.files)} images"
+            f"of {result.scored} images{others}",
+            soft_wrap=True,
+            markup=False,
         )
-    console.print(f"labels and probabilities of all {len(result.files)} images: {path}", soft_wrap=True, markup=False)

@@ -11,6 +11,7 @@ from smat.metatuning.run_config import TrainConfig, load_config
 from smat.recipes.evaluate import evaluate
 from smat.recipes.predict import predict
 from smat.recipes.train import train
+from smat.schema import Count, checked_arguments
 
 PHOTO_DOMAIN, PHOTO_CLASSES, PHOTO_SHOTS, PHOTO_QUERIES = "molecules", 4, 5, 15
 
@@ -20,7 +21,8 @@ def shipped_config(name: str, *overrides: str) -> TrainConfig:
     return load_config([str(files("smat") / "configs" / f"{name}.yaml")], *overrides)
 
 
-def quickstart(*, out: str = "runs/quickstart", tasks: int | None = None, episodes: int = 40) -> dict[str, Path]:
+@checked_arguments
+def quickstart(*, out: str = "runs/quickstart", tasks: Count | None = None, episodes: Count = 40) -> dict[str, Path]:
     """Meta-tune a small network, compare it with the pre-trained one, and label a folder of images with it.
 
     All images are procedural, made on the spot: six families to tune on, and five out-of-distribution ones.

@@ -1,7 +1,7 @@
 """The search for a learning rate as a part of `smat train`: what it shows, and its record in the folder of the run."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from smat.files import write_whole
 from smat.metatuning.rate_search import USUAL_TRIALS, Judging, RateSearch, Trial, choose
 from smat.metatuning.run_config import TrainConfig
 from smat.metatuning.sources import episode_sources
+from smat.schema import NotNegative, Number, read_yaml
 
 RECORD = "find_lr.yaml"
 """The file in a run's folder that says which rates were tried, and what came of them."""
@@ -83,11 +84,23 @@ def read_trials(folder: Path) -> list[Trial]:
     Raises:
         CheckpointError: the record cannot be read.
     """
-    path = folder / RECORD
-    try:
-        return [Trial(**trial) for trial in yaml.safe_load(path.read_text())["trials"]] if path.exists() else []
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error!r}): remove it to have the rates tried again") from error
+    path, advice = folder / RECORD, "To have the rates tried again, remove it"
+    if not path.exists():
+        return []
+    trials = read_yaml(path, _Record, CheckpointError, advice).trials
+    if len({len(trial.accuracies) for trial in trials if not trial.broken}) > 1:
+        raise CheckpointError(f"'{path}' cannot be used: its trials are of different episodes. {advice}")
+    return trials
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The keys of the record."""
+
+    chosen: NotNegative | None
+    tasks: Number
+    judged_on: str
+    trials: list[Trial]
 
 
 class _View:

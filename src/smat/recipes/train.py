@@ -3,7 +3,7 @@
 import logging
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ from smat.process import keep_freed_memory, leave_cores_to, versions
 from smat.recipes.rate_search import find_rate
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
+from smat.schema import check_settings, read_yaml
 
 _log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
-_FREE = ("workers", "accelerator", "devices", "max_pixels")
+_FREE = ("workers", "accelerator", "devices", "verify", "max_pixels")
+_ANEW = "Start a new run in another folder"
 _COLLAPSE = "collapse.yaml"  # there from a collapse until the run is resumed at another pace
 
 
@@ -67,9 +69,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         config = with_precision(config, resolve_precision(config.tuning.precision, fabric.device))
     config = fabric.broadcast(config)  # one for all processes: each might find another precision
     seed_everything(config.tuning.seed, verbose=False)
-    domains = open_domains(
-        config.domains, splits=config.splits, skip_bad=config.skip_bad, range=config.range, max_pixels=config.max_pixels
-    )
+    domains = open_domains(config.domains, **config.opening())
     backbone = backbones.load(config.backbone, image_size=config.image_size)
     record = {
         "versions": versions("torch", "transformers", "lightning", "kornia", "datasets")
@@ -162,11 +162,10 @@ def as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
 
     These are the precision `auto`, a learning rate of the update that is to be found, and the rule for tracks.
     """
-    settings = folder / "config.yaml"
-    if not settings.exists():
+    if not (folder / "config.yaml").exists():
         return config
     config = with_kept_tracks(config, folder)
-    begun = yaml.safe_load(settings.read_text())["tuning"]
+    begun = _completed(_begun(folder))["tuning"]
     if config.tuning.precision == "auto":
         config = with_precision(config, begun["precision"])
         _log.info("precision: %s (that of the run in %s)", begun["precision"], folder)
@@ -191,10 +190,9 @@ def with_rate(config: TrainConfig, rate: float | None) -> TrainConfig:
 
 def with_kept_tracks(config: TrainConfig, folder: Path) -> TrainConfig:
     """The settings, without regard to tracks where they do not say and the folder's run began before one could."""
-    settings = folder / "config.yaml"
-    if config.episodes.tracks is not None or not settings.exists():
+    if config.episodes.tracks is not None or not (folder / "config.yaml").exists():
         return config
-    if "tracks" in yaml.safe_load(settings.read_text()).get("episodes", {}):
+    if "tracks" in (_begun(folder).get("episodes") or {}):
         return config
     return replace(config, episodes=replace(config.episodes, tracks="ignore"))
 
@@ -218,7 +216,7 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
         return
     if not settings.exists():
         raise CheckpointError(f"{folder} holds no run to resume: start one without --resume")
-    before, now = _completed(yaml.safe_load(settings.read_text())), plain(config)
+    before, now = _completed(_begun(folder)), plain(config)
     collapse = folder / _COLLAPSE
     if collapse.exists():
         if _pace(before) == _pace(now):
@@ -232,16 +230,32 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
         raise ConfigError(
             f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml"
         )
-    data = yaml.safe_load(origins.read_text())["data"]
+    data = read_yaml(origins, _Origins, CheckpointError, _ANEW, extra="ignore").data
     if data != record["data"]:
         names = sorted(name for name in data | record["data"] if data.get(name) != record["data"].get(name))
         raise CheckpointError(f"the data of the run in {folder} have changed: {', '.join(names)}. Start a new run")
     if collapse.exists():
-        written = yaml.safe_load(origins.read_text())
-        written.setdefault("collapses", []).append(yaml.safe_load(collapse.read_text()))
+        written = read_yaml(origins, dict, CheckpointError, _ANEW)
+        broken = read_yaml(collapse, dict, CheckpointError, _ANEW)
+        written["collapses"] = [*(written.get("collapses") or []), broken]
         write_whole(origins, yaml.safe_dump(written, sort_keys=False))
         _write_settings(folder, config)
         collapse.unlink()
+
+
+@dataclass(frozen=True)
+class _Origins:
+    """What resuming needs to know of `versions.yaml`."""
+
+    data: dict[str, str]
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder, as they are written there; their objects are not made."""
+    path = folder / "config.yaml"
+    settings = read_yaml(path, dict, CheckpointError, _ANEW)
+    check_settings(settings, TrainConfig, lambda setting: f"'{path}': {setting}")
+    return settings
 
 
 def _write_settings(folder: Path, config: TrainConfig) -> None:

@@ -123,6 +123,22 @@ def test_counts_are_compared_with_those_of_the_source(source: Path, tmp_path: Pa
     assert "(2, 0, 2) training, validation and test classes; Meta-Dataset has (140, 30, 30)" in text
 
 
+def test_too_few_images_of_what_the_source_says_are_wrong_and_notes_are_shown(source: Path, tmp_path: Path) -> None:
+    [listing] = list_sources("folder", source)
+    expected = {"a": 3, "b": 400, "c": 2, "gone": 1300}
+    import_domain(replace(listing, expected=expected, notes=("read me", "and me")), tmp_path / "out")
+    findings = wrong_with(tmp_path / "out" / "birds")
+    text = text_of(findings, "images of the source")
+    assert "12 of 1,705 images" in text
+    assert "2 classes have fewer, such as 'b' with 3 of 400" in text
+    assert [one.found for one in findings["birds"] if one.check == "note of the import"] == ["read me", "and me"]
+
+
+def test_a_renamed_domain_is_still_compared_with_its_source(source: Path, tmp_path: Path) -> None:
+    folder = imported(source.rename(tmp_path / "cub"), tmp_path / "out", kind="cub")
+    assert status_of(wrong_with(folder.rename(tmp_path / "out" / "mine")), "mine")["counts"] == "wrong"
+
+
 def test_known_numbers_agree_with_each_other() -> None:
     for known in (known for kind in KINDS.values() for known in kind.known):
         assert known.splits is None or sum(known.splits) == known.classes
@@ -151,7 +167,7 @@ def test_odd_sizes_single_images_and_refusals_are_notes(source: Path, tmp_path: 
     assert "'one'" in text_of(findings, "class sizes")
     assert "1 images are narrower than 8" in text_of(findings, "sizes")
     assert "RGB 12, L 1" in text_of(findings, "channels")
-    assert "train/one/2.png: it has no bytes" in text_of(findings, "refused at import")
+    assert "1 left out: it has no bytes, such as train/one/2.png" in text_of(findings, "refused at import")
 
 
 def test_a_folder_of_domains_and_a_parquet_file(

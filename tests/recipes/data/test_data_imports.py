@@ -1,6 +1,7 @@
 """`smat data import`, from the command line to a domain that opens."""
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -38,14 +39,16 @@ def test_a_folder_becomes_a_domain_and_a_table(
     import_folder(source, tmp_path / "out")
     domain = open_domain(tmp_path / "out" / "birds")
     assert domain.counts() == {"owl": 3, "海鷗": 2}
-    screen = capsys.readouterr().out
+    captured = capsys.readouterr()
+    screen = captured.out
     assert "test" in screen
     assert "2 to 3" in screen
     assert KINDS["folder"].summary in screen
-    assert "refused: owl/zero00.png: it has no bytes" in screen
-    assert "zero19" in screen
-    assert "zero20" not in screen
-    assert "and 5 more" in screen
+    assert f"refused: 25, listed one by one in {tmp_path / 'out' / 'birds' / 'domain.json'}" in screen
+    assert "25 items were left out: it has no bytes (such as 'birds: owl/zero00.png')" in captured.err
+    assert "zero01" not in screen + captured.err
+    listed = json.loads((tmp_path / "out" / "birds" / "domain.json").read_text(encoding="utf-8"))["refused"]
+    assert [entry["place"] for entry in listed] == [f"owl/zero{i:02}.png" for i in range(25)]
     assert f"smat data doctor {tmp_path / 'out'}" in screen
     assert f"smat evaluate CHECKPOINT {tmp_path / 'out' / 'birds'}" in screen
 

@@ -23,21 +23,23 @@ from smat.errors import ConfigError
 from smat.files import check_writable, write_whole
 from smat.recipes.bench.data_stores import Hdf5, ImageSet, Stored, decode, write_hdf5
 from smat.recipes.bench.machine import machine, usage
+from smat.schema import Count, Processes, checked_arguments
 
 _NAMES = {"smat": "smat", "hdf5": "HDF5, a file per class", "decode": "decoding alone"}
 _Seconds = dict[str, list[float]]
 
 
+@checked_arguments
 def bench_data(
     *,
-    images: int = 20_000,
-    classes: int = 1_000,
-    size: int = 256,
-    image_size: int = 128,
-    way: int = 20,
-    per_class: int = 15,
-    repeats: int = 15,
-    processes: int | None = None,
+    images: Count = 20_000,
+    classes: Count = 1_000,
+    size: Count = 256,
+    image_size: Count = 128,
+    way: Count = 20,
+    per_class: Count = 15,
+    repeats: Count = 15,
+    processes: Processes | None = None,
     folder: str | None = None,
     output: str | None = None,
 ) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def bench_data(
     if report["process"]:
         console.print(_process_table(report))
     if path:
-        write_whole(path, json.dumps(report, indent=1) + "\n")
+        write_whole(path, json.dumps(report, indent=1) + "\n", keep=True)
     return report
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import torch
 from rich.console import Console
@@ -19,22 +19,24 @@ from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory
 from smat.recipes.bench.machine import machine, peak_memory
 from smat.recipes.bench.workload import BACKBONES, EAGER, WORK, Problem, Workload
+from smat.schema import Count, Range, checked_arguments
 
 _CPU = torch.device("cpu")
 
 
+@checked_arguments
 def bench(
     *,
     what: list[str] = ["train", "evaluate", "interpolation"],  # noqa: B006
     backbone: str = "vit-small",
-    image_size: int = 128,
-    experts: int = 8,
-    way: int = 10,
-    support: int = 50,
-    query: int = 100,
+    image_size: Count = 128,
+    experts: Count = 8,
+    way: Count = 10,
+    support: Count = 50,
+    query: Count = 100,
     precision: list[str] = ["32-true", "bf16-mixed"],  # noqa: B006
-    repeats: int = 3,
-    threads: int | None = None,
+    repeats: Count = 3,
+    threads: Annotated[int, Range(1, 1024)] | None = None,
     output: str | None = None,
 ) -> dict[str, Any]:
     """Measure a training task, an evaluation episode and the interpolation on this machine's processor.
@@ -93,7 +95,7 @@ def bench(
     }
     console.print(_table(report))
     if path:
-        write_whole(path, json.dumps(report, indent=1) + "\n")
+        write_whole(path, json.dumps(report, indent=1) + "\n", keep=True)
     return report
 
 

@@ -1,7 +1,6 @@
 """`smat data doctor`: what is wrong with a domain, and how to mend it."""
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from smat.domains import MAX_PIXELS, ImageDomain, RangeOption, open_domain
-from smat.domains.imported import Imported, content_hash, is_imported, read_imported
+from smat.domains.imported import Imported, by_reason, content_hash, is_imported, read_imported
 from smat.errors import DataError, SomethingWrong
-from smat.importing import Known, expected_counts
+from smat.importing import expected_counts
+from smat.recipes.data.counts import Finding, count_findings
 from smat.recipes.data.examination import Examination, examine
+from smat.schema import Count, Processes, checked_arguments
 
 _COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}
 _SMALL = 8  # pixels
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        check: name of the check.
-        status: `good`, `note` (something to know of) or `wrong`.
-        found: what there is.
-        advice: what to do about it.
-    """
-
-    check: str
-    status: str
-    found: str
-    advice: str = ""
 
 
 Findings = dict[str, list[Finding]]
@@ -48,12 +32,13 @@ class DomainsWrong(SomethingWrong):
     """
 
     def __init__(self, message: str, findings: Findings) -> None:
-        super().__init__(message)
+        super().__init__(message, findings)
         self.findings = findings
 
 
+@checked_arguments
 def data_doctor(
-    path: str, *, processes: int | None = None, range: RangeOption = None, max_pixels: int = MAX_PIXELS
+    path: str, *, processes: Processes | None = None, range: RangeOption = None, max_pixels: Count = MAX_PIXELS
 ) -> Findings:
     """Read every image of a domain, and say what is wrong and how to mend it.
 
@@ -109,7 +94,7 @@ def _diagnose(
         return [Finding("opening", "wrong", str(error), "see what it says")]
     seen = examine(path, domain, processes, console)
     findings = [
-        *_counts(domain, imported),
+        *count_findings(domain, imported),
         _order(domain),
         _unreadable(domain, seen),
         *_duplicates(domain, seen),
@@ -117,59 +102,7 @@ def _diagnose(
         _sizes(seen),
         _modes(seen),
     ]
-    return findings + ([_hash(path, imported), *_refused(imported)] if imported else [])
-
-
-def _counts(domain: ImageDomain, imported: Imported | None) -> list[Finding]:
-    counts = {name: count for name, count in domain.counts().items() if count}
-    sizes = list(counts.values())
-    spread = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
-    found = f"{len(counts):,} classes, {sum(sizes):,} images, {spread} per class"
-    kind = str(imported.source.get("kind", "folder")) if imported else "folder"
-    known = expected_counts(domain.name, imported.source if imported else {})
-    few = [name for name, count in counts.items() if count < 2]
-    findings = []
-    if known is None:
-        findings.append(Finding("counts", "good", f"{found} (no known numbers for this name)"))
-    else:
-        differences = _differences(known, domain, counts, imported is not None and kind != "folder")
-        advice = "get what is missing and import again" + f", if it is meant to be {known.title}" * (kind == "folder")
-        status = "good" if not differences else "wrong" if kind != "folder" else "note"
-        findings.append(
-            Finding(
-                "counts", status, "; ".join([found, *differences]), advice if differences else f"as {known.title} has"
-            )
-        )
-    if few:
-        findings.append(
-            Finding(
-                "class sizes", "note", f"{len(few)} classes have one image, such as '{few[0]}'", "not in any episode"
-            )
-        )
-    outside = sorted({*counts} - {name for names in domain.splits.values() for name in names})
-    if outside:
-        text = f"{len(outside)} classes are in no split, such as '{outside[0]}'"
-        findings.append(Finding("splits", "note", text, "add them to the splits if they are to be used"))
-    return findings
-
-
-def _differences(known: Known, domain: ImageDomain, counts: dict[str, int], with_splits: bool) -> list[str]:
-    """Where a domain's numbers are others than those of its source."""
-    images = sum(counts.values())
-    text = []
-    if len(counts) != known.classes:
-        text.append(f"{known.title} has {known.classes:,} classes")
-    if known.images is not None and images != known.images:
-        text.append(f"{known.title} has {known.images:,} images")
-    if known.each is not None:
-        other = [name for name, count in counts.items() if count != known.each]
-        if other:
-            name = other[0]
-            text.append(f"{len(other)} classes have not {known.each:,} images, such as '{name}' with {counts[name]:,}")
-    split = tuple(len(domain.splits.get(part, ())) for part in ("train", "val", "test"))
-    if with_splits and known.splits is not None and split[:2] != (0, 0) and split != known.splits:
-        text.append(f"{split} training, validation and test classes; Meta-Dataset has {known.splits}")
-    return text
+    return findings + ([_hash(path, imported), *_said(imported)] if imported else [])
 
 
 def _order(domain: ImageDomain) -> Finding:
@@ -271,11 +204,13 @@ def _hash(path: Path, imported: Imported) -> Finding:
     return Finding("content hash", "good" if same else "wrong", imported.sha256[:16] if same else "another", advice)
 
 
-def _refused(imported: Imported) -> list[Finding]:
-    if not imported.refused:
-        return []
-    text = f"{len(imported.refused):,} left out, such as {imported.refused[0]}"
-    return [Finding("refused at import", "note", text, "domain.json lists all")]
+def _said(imported: Imported) -> list[Finding]:
+    """What the import said: its notes, and what it left out, by reason."""
+    findings = [Finding("note of the import", "note", note) for note in imported.notes]
+    for reason, places in by_reason(imported.refused).items():
+        text = f"{len(places):,} left out: {reason}, such as {places[0]}"
+        findings.append(Finding("refused at import", "note", text, "domain.json lists all"))
+    return findings
 
 
 def _table(path: Path, findings: list[Finding]) -> Table:

@@ -11,13 +11,15 @@ from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeSource, PlanOptions, episode_lines
 from smat.errors import ConfigError
 from smat.files import check_writable, write_whole
+from smat.schema import Count, checked_arguments
 
 
+@checked_arguments
 def data_episodes(
     domains: list[str],
     *,
     output: str,
-    episodes: int = 600,
+    episodes: Count = 600,
     flat: bool = False,
     options: PlanOptions = PlanOptions(),
 ) -> Path:
@@ -45,9 +47,7 @@ def data_episodes(
         raise ConfigError(f"episodes is {episodes}; give 1 or more (600 are usual)")
     path = check_writable(output)
     sampler = replace(options, hierarchy=options.hierarchy and not flat).build_sampler()
-    opened = open_domains(
-        domains, splits=options.splits, skip_bad=options.skip_bad, range=options.range, max_pixels=options.max_pixels
-    )
+    opened = open_domains(domains, **options.opening())
 
     def source(members: Sequence[Domain]) -> EpisodeSource:
         any_format = ImageFormat(1)  # which images an episode has does not depend on how they are shown
@@ -57,7 +57,7 @@ def data_episodes(
 
     source(opened)  # for its checks of the domains together
     sources = [source([domain]) for domain in opened]
-    write_whole(path, "".join(episode_lines(sources, episodes)))
+    write_whole(path, "".join(episode_lines(sources, episodes)), keep=True)
     names = ", ".join(domain.name for domain in opened)
     Console().print(f"{episodes} episodes of each of {names}: {path}", soft_wrap=True, markup=False)
     return path

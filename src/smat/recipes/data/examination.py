@@ -15,6 +15,7 @@ from rich.progress import track
 from smat.domains import GreyRange, ImageDomain, open_domain
 from smat.domains.images import image_mode, why_unreadable
 from smat.errors import DataError
+from smat.left_out import collecting
 from smat.process import in_workers
 
 _CHUNK = 256
@@ -85,7 +86,8 @@ class _Reader:
     """Examines rows of a domain, which it opens itself: it is made in each process."""
 
     def __init__(self, path: str, range: GreyRange | None, max_pixels: int) -> None:
-        self._domain = open_domain(path, range=range, max_pixels=max_pixels)
+        with collecting():  # what is left out has been said where the domain was opened first
+            self._domain = open_domain(path, range=range, max_pixels=max_pixels)
 
     def __call__(self, rows: range) -> Examination:
         seen = Examination(np.zeros((len(rows), 2), np.int64), np.zeros(len(rows), _HASH))

@@ -1,7 +1,8 @@
 """`smat data import`: image collections, as their authors distribute them, become domains on disk."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,23 +21,33 @@ from rich.table import Table
 from rich.text import Text
 
 from smat.domains import MAX_PIXELS, SPLITS, RangeOption
-from smat.domains.imported import DESCRIPTION, Imported, Refused
-from smat.errors import DataError, Interrupted, NothingImportedError
-from smat.importing import find_kind, import_domain, list_sources
+from smat.domains.imported import DESCRIPTION, Imported, by_reason
+from smat.errors import ConfigError, DataError, Interrupted, NothingImportedError
+from smat.importing import Kind, find_kind, import_domain, list_sources
+from smat.importing.csv_lists import Csv
+from smat.left_out import leave_out
+from smat.options import dashed
+from smat.schema import Count, Processes, checked_arguments
 
 _SHOWN = 20
 
 
+@checked_arguments
 def data_import(
     kind: str,
     source: str,
     out: str,
     *,
-    max_side: int = 256,
+    max_side: Count = 256,
     keep: bool = False,
-    processes: int | None = None,
+    processes: Processes | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    image_folder: str | None = None,
+    suffix: str | None = None,
     range: RangeOption = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: Count = MAX_PIXELS,
 ) -> list[Imported]:
     """Read a source's files into a folder per domain, which all commands take.
 
@@ -46,15 +57,21 @@ def data_import(
     Example: smat data import cifar downloads/cifar-100-python data/
 
     Args:
-        kind: metadataset, metadataset-h5, folder, cifar, mnist, gtsrb, coco, domainnet, pets, cars, food, flowers, dtd,
-            aircraft, cub, omniglot or quickdraw (docs/data.md walks through each), or the import path of a kind of your
+        kind: metadataset, metadataset-h5, folder, csv, cifar, mnist, gtsrb, coco, domainnet, pets, cars, food, flowers,
+            dtd, aircraft, cub, omniglot, quickdraw, ilsvrc, fungi, miniimagenet, tieredimagenet, cifar-fs, fc100,
+            cropdisease, eurosat, isic or chestx (docs/data.md walks through each), or the import path of a kind of your
             own, such as my_lab.kinds.Plankton.
-        source: folder of the source's files, unpacked.
+        source: folder of the source's files, unpacked; of kind csv also the CSV file.
         out: folder in which a folder is made for each domain.
         max_side: longest side in pixels; larger images are made smaller once, as JPEG of quality 95.
         keep: leave images as large as they are.
         processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
             this one.
+        image_column: of kind csv, column of the images' paths; `file` by default.
+        label_column: of kind csv, column of the class names; `label` by default.
+        split_column: of kind csv, column that says train, val or test; `split` by default, if there is one.
+        image_folder: of kind csv, folder of the images; that of the CSV file by default.
+        suffix: of kind csv, ending that the paths in the CSV file lack, such as .jpg.
         range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
             `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
             it is refused.
@@ -64,11 +81,14 @@ def data_import(
         What was imported, one entry per domain.
 
     Raises:
-        SmatError: nothing can be imported, or a domain's folder cannot be written to or has another import.
+        SmatError: nothing can be imported, a domain's folder cannot be written to or has another import, or an option
+            is of another kind.
     """
     console = Console()
+    columns = {"image_column": image_column, "label_column": label_column, "split_column": split_column}
+    columns |= {"image_folder": image_folder, "suffix": suffix}
     with console.status(f"finding the classes and images of '{escape(source)}'"):
-        found = find_kind(kind)
+        found = _with_options(find_kind(kind), {name: value for name, value in columns.items() if value is not None})
         listings = list_sources(found, source)
     console.print(found.summary, markup=False)
     processes = (os.cpu_count() or 1) if processes is None else processes
@@ -110,6 +130,17 @@ def data_import(
         highlight=False,
     )
     return imported
+
+
+def _with_options(kind: Kind, given: dict[str, str]) -> Kind:
+    """The kind with options of its own.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if given and not isinstance(kind, Csv):
+        raise ConfigError(f"--{dashed(next(iter(given)))} is an option of kind csv, not of {kind.name}: leave it out")
+    return replace(kind, **given) if isinstance(kind, Csv) else kind
 
 
 class _Speed(ProgressColumn):
@@ -157,14 +188,12 @@ def _report(console: Console, domain: Imported, out: Path, how: str) -> None:
     table.add_row("refused", f"{len(domain.classes) - len(used):,}", f"{len(domain.refused):,} reasons", "")
     console.print()
     console.print(table)
-    for note in domain.notes:
+    for note in domain.notes[:_SHOWN]:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    show_refused(console, domain.refused, out / domain.name)
-
-
-def show_refused(console: Console, refused: Sequence[Refused], folder: Path) -> None:
-    """The first of what was left out, and where to find the rest."""
-    for entry in refused[:_SHOWN]:
-        console.print(f"  refused: {entry}", soft_wrap=True, markup=False, highlight=False)
-    if len(refused) > _SHOWN:
-        console.print(f"  and {len(refused) - _SHOWN:,} more: {folder / 'domain.json'}", soft_wrap=True, markup=False)
+    if len(domain.notes) > _SHOWN:
+        console.print(f"note: {len(domain.notes) - _SHOWN:,} more: {out / domain.name / DESCRIPTION}", soft_wrap=True)
+    if domain.refused:
+        where = f"refused: {len(domain.refused):,}, listed one by one in {out / domain.name / DESCRIPTION}"
+        console.print(where, soft_wrap=True, markup=False, highlight=False)
+    for reason, places in by_reason(domain.refused).items():
+        leave_out("item", reason, [f"{domain.name}: {place}" for place in places])

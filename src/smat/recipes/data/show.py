@@ -11,26 +11,29 @@ from rich.console import Console
 from torch import Tensor
 
 from smat.backbones import ImageFormat
+from smat.backbones.spec import Pixels
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeOptions, EpisodeSource
 from smat.errors import ConfigError
-from smat.files import check_writable
+from smat.files import check_writable, write_whole
 from smat.recipes.data.contact_sheet import Row, contact_sheet, letters_missing
 from smat.rng import numpy_generator
+from smat.schema import Count, Number, checked_arguments
 
 _SUPPORT, _QUERY = 5, 10  # pictures of an episode next to each other, at most
 
 
+@checked_arguments
 def data_show(
     path: str,
     *,
-    episode: int | None = None,
+    episode: Number | None = None,
     output: str = "sheet.png",
-    classes: int = 20,
-    images: int = 10,
+    classes: Count = 20,
+    images: Count = 10,
     varied: bool = False,
-    image_size: int = 224,
-    tile: int = 96,
+    image_size: Pixels = 224,
+    tile: Pixels = 96,
     options: EpisodeOptions = EpisodeOptions(),
 ) -> Path:
     """Draw classes of a domain with some of their images, or an episode's support and query images with their labels.
@@ -67,9 +70,7 @@ def data_show(
         if value < least:
             raise ConfigError(f"{name} is {value}; give {least} or more")
     file = check_writable(output)
-    domains = open_domains(
-        [path], splits=options.splits, skip_bad=options.skip_bad, range=options.range, max_pixels=options.max_pixels
-    )
+    domains = open_domains([path], **options.opening())
     if len(domains) > 1:
         raise ConfigError(f"'{path}' is {len(domains)} domains; give one: {', '.join(d.name for d in domains)}")
     (domain,) = domains
@@ -87,7 +88,7 @@ def data_show(
             tracks=options.tracks,
         )
         sheet = _episode(source, episode, tile)
-    sheet.save(file, "PNG")
+    write_whole(file, lambda path: sheet.save(path, "PNG"), keep=True)
     console = Console()
     console.print(f"{sheet.width} x {sheet.height} pixels: {file}", soft_wrap=True, markup=False)
     missing = letters_missing("".join(domain.classes(options.split)))

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, fields
 from smat.episodes import EpisodeOptions, EpisodeShape, TrackRule
 from smat.errors import ConfigError
 from smat.metatuning.run_config import TrainConfig
+from smat.schema import Count, checked
 
 
 @dataclass(frozen=True)
+@checked()
 class EpisodeOverrides:
     """What differs from the episodes of the base configuration.
 
@@ -20,9 +22,9 @@ class EpisodeOverrides:
             else `keep-apart` with the fixed sampler and `ignore` with others.
     """
 
-    way: int | None = None
-    shot: int | None = None
-    query: int | None = None
+    way: Count | None = None
+    shot: Count | None = None
+    query: Count | None = None
     tracks: TrackRule | None = None
 
     def options(self, config: TrainConfig) -> EpisodeOptions:
@@ -39,11 +41,4 @@ class EpisodeOverrides:
                 "configuration draws them at random: leave them out"
             )
         shape = {field.name: getattr(config.episodes, field.name) for field in fields(EpisodeShape)} | given
-        return EpisodeOptions(
-            **shape,
-            splits=config.splits,
-            skip_bad=config.skip_bad,
-            range=config.range,
-            max_pixels=config.max_pixels,
-            margin=config.episodes.transforms.margin,
-        )
+        return EpisodeOptions(**shape, **config.opening(), margin=config.episodes.transforms.margin)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from smat.errors import ConfigError
 from smat.evaluation import Comparison, role_lines
+from smat.files import write_whole
 from smat.recipes.reproduce.plan import Setting
 
 _CLOSE = 14  # pixels
@@ -55,7 +56,7 @@ def draw_curves(comparison: Comparison, settings: Sequence[Setting], path: Path)
             axes.annotate(
                 label, (position[0], position[1]), textcoords="offset points", xytext=side, fontsize=7, color=color
             )
-    figure.savefig(path, dpi=150)
+    write_whole(path, lambda file: figure.savefig(file, dpi=150), keep=True)
 
 
 def shared_labels(labels: Sequence[str], positions: np.ndarray, pixels: np.ndarray) -> list[tuple[str, np.ndarray]]:

@@ -32,12 +32,14 @@ from smat.recipes.reproduce.figures import check_roles, draw_curves
 from smat.recipes.reproduce.plan import What, given_checkpoints, make_tuners, plan
 from smat.recipes.reproduce.training import Workshop
 from smat.recipes.result_tables import result_title, show_results
+from smat.schema import Count, Finite, NotNegative, Number, Processes, Seed, Share, checked_arguments
 
 _log = logging.getLogger(__name__)
 
 _FIGURES = ("sparsity", "wise-ft")
 
 
+@checked_arguments
 def reproduce(
     what: What,
     base: str,
@@ -45,23 +47,23 @@ def reproduce(
     out: str = "runs/reproduce",
     name: str | None = None,
     checkpoint: Sequence[str] = (),
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[Seed] = (0,),
     head: Head | str = "prototype",
     adapt: Sequence[Kind | FineTuner] = ("none",),
     learning_rate_from: Rule = "validation",
-    steps: int = FineTuneConfig.steps,
-    grid: Sequence[float] | None = None,
-    episodes: int = 600,
+    steps: Number = FineTuneConfig.steps,
+    grid: Sequence[NotNegative] | None = None,
+    episodes: Count = 600,
     methods: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
     against: str | None = None,
-    tau: Sequence[float] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99),
-    experts: Sequence[int] = (4, 8, 16),
-    scales: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    tau: Sequence[Share] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99),
+    experts: Sequence[Count] = (4, 8, 16),
+    scales: Sequence[Finite] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     paper: str | None = None,
     options: EpisodeOverrides = EpisodeOverrides(),
     precision: Precision = "auto",
-    workers: int = 1,
+    workers: Processes = 1,
     device: Device = "auto",
     feature_cache: str | None = None,
     allow_imports: Sequence[str] = (),
@@ -144,13 +146,7 @@ def reproduce(
     config = load_config([base])
     workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
     drawn = options.options(config)
-    opened = open_domains(
-        domains or config.domains,
-        splits=drawn.splits,
-        skip_bad=drawn.skip_bad,
-        range=drawn.range,
-        max_pixels=drawn.max_pixels,
-    )
+    opened = open_domains(domains or config.domains, **drawn.opening())
     every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
     if what in _FIGURES:
         check_roles([domain.role for domain in opened])

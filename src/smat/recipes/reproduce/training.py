@@ -84,13 +84,7 @@ class Workshop:
             for seed in self.seeds
             if setting.training(seed) not in self.checkpoints
         }
-        domains = open_domains(
-            self.base.domains,
-            splits=self.base.splits,
-            skip_bad=self.base.skip_bad,
-            range=self.base.range,
-            max_pixels=self.base.max_pixels,
-        )
+        domains = open_domains(self.base.domains, **self.base.opening())
         record = {"data": {domain.name: domain.fingerprint for domain in domains}}
         missing = {}
         for name, config in configs.items():
