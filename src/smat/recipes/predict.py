@@ -44,7 +44,7 @@ from smat.experts import FeatureCache
 from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
-from smat.schema import Finite, Number, checked_arguments
+from smat.schema import Count, Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def predict(
     device: Device = "auto",
     feature_cache: str | None = None,
     range: RangeOption = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: Count = MAX_PIXELS,
     allow_imports: Collection[str] = (),
 ) -> Predictions:
     """Label images, given a few labelled ones of each class, and write the labels as CSV.
