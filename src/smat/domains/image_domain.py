@@ -303,7 +303,7 @@ def open_domain(
         role=role,
         skip_bad=skip_bad,
         tracks=tracks,
-        range=find_range(range, map(table.encoded, np.arange(len(table.images)).tolist()), max_pixels),
+        range=grey_range,
         max_pixels=max_pixels,
     )
     _leave_small(domain, min_images)

@@ -72,7 +72,7 @@ def predict(
     device: Device = "auto",
     feature_cache: str | None = None,
     range: RangeOption = None,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: Count = MAX_PIXELS,
     allow_imports: Collection[str] = (),
 ) -> Predictions:
     """Label images, given a few labelled ones of each class, and write the labels as CSV.
