@@ -73,10 +73,6 @@ class DataOptions:
             it cannot be read.
         max_pixels: most pixels that an image is decoded to.
         verify: compare the content of each domain with its hash first, also where that takes reading all of it.
-        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
-            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
-            it cannot be read.
-        max_pixels: most pixels that an image is decoded to.
     """
 
     splits: str | None = None
@@ -87,8 +83,6 @@ class DataOptions:
     range: RangeOption = None
     max_pixels: Count = MAX_PIXELS
     verify: bool = False
-    range: RangeOption = None
-    max_pixels: Count = MAX_PIXELS
 
     def opening(self) -> dict[str, Any]:
         """These settings, as the arguments of `open_domains`."""

@@ -72,11 +72,11 @@ def data_import(
             `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
             it is refused.
         max_pixels: most pixels that an image is decoded to.
-        image_column: of kind csv, column of the images' paths; `file` by default.
-        label_column: of kind csv, column of the class names; `label` by default.
-        split_column: of kind csv, column that says train, val or test; `split` by default, if there is one.
-        image_folder: of kind csv, folder of the images; that of the CSV file by default.
-        suffix: of kind csv, ending that the paths in the CSV file lack, such as .jpg.
+        image_column: column of the images' paths in a CSV file (kind csv); `file` by default.
+        label_column: column of the class names in a CSV file; `label` by default.
+        split_column: column of a CSV file that says train, val or test; `split` by default, if there is one.
+        image_folder: folder of the images that a CSV file lists; that of the CSV file by default.
+        suffix: ending that the paths in a CSV file lack, such as .jpg.
 
     Returns:
         What was imported, one entry per domain.
