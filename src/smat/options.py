@@ -1,5 +1,6 @@
 """Settings from YAML files and the command line: their names as they are shown, their checks, and what is wrong."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -93,6 +94,23 @@ def underscored(argument: str) -> str:
     """An argument of the command line with the underscores that settings have, where it is an option."""
     name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value if name.startswith("--") else argument
+
+
+def paired(arguments: Sequence[str]) -> list[str]:
+    """Arguments of the command line, where `--range LOW HIGH` has its two numbers as one value."""
+    rest, given = list(arguments), []
+    while rest:
+        if rest[0] == "--range" and len(rest) > 2 and _is_number(rest[1]) and _is_number(rest[2]):
+            rest[:3] = [f"--range=[{rest[1]},{rest[2]}]"]
+        given.append(rest.pop(0))
+    return given
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def readable(message: str) -> str:

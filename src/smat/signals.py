@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _STOP = (signal.SIGINT, signal.SIGTERM)
+_SAVING = b"\nWhat is done is being kept; Ctrl-C once more ends at once, and may lose it.\n"
 
 
 class StopSignals:
@@ -63,6 +64,8 @@ class StopSignals:
                 raise KeyboardInterrupt
         elif self._interrupts > 2:
             raise KeyboardInterrupt
+        elif number == signal.SIGINT:
+            os.write(2, _SAVING)  # print() may be in the middle of something
 
 
 @contextmanager

@@ -1,12 +1,16 @@
 """The learning rate that the support set chooses."""
 
+import re
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from smat.adaptation import FineTuneConfig, make_tuner
-from smat.adaptation.learning_rate import _deal
-from smat.backbones import load
+from smat.adaptation import FewShotClassifier, FineTuneConfig, FineTuning, FullTuning, make_tuner
+from smat.adaptation.learning_rate import _deal, why_untuned
+from smat.backbones import Backbone, load
 from smat.errors import ConfigError, DataError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
 from smat.heads import TaskModel, specialise
@@ -117,3 +121,44 @@ def test_mistakes_say_what_to_do() -> None:
         cross_validated_lr(model, images, labels, kind="lora")
     with pytest.raises(DataError, match=r"labels are of 2 classes and the network of 3"):
         cross_validated_lr(model, images, labels % 2, kind="full")
+
+
+@pytest.mark.parametrize(
+    ("settings", "shot", "message"),
+    [
+        ({"learning_rate": "support"}, 1, "cannot be chosen from one image per class"),
+        ({"learning_rate": 0.0}, 2, r"since the learning rate is 0.*--learning-rate 1e-4"),
+        ({"learning_rate": 1e-3, "steps": 0}, 2, r"since steps is 0.*--steps"),
+        ({"learning_rate": "average", "steps": 0}, 2, "since steps is 0"),
+    ],
+)
+def test_the_classifier_says_that_nothing_was_tuned(
+    settings: dict[str, Any], shot: int, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone = load(Pixels(), image_size=2)
+    images = [np.full((2, 2, 3), value, np.uint8) for value in (0, 255) for _ in range(shot)]
+    classifier = FewShotClassifier(backbone, adapt="full", device="cpu", margin=1.0, head="prototype", **settings)
+    fitted = classifier.fit(images, np.repeat(["a", "b"], shot))
+    assert fitted.task_model_.tuned == 0
+    assert re.search(rf"setting was left out: nothing was fine-tuned, .*{message}.*'adapt full'", caplog.text)
+
+
+def test_a_choice_of_0_says_that_tuning_did_not_help() -> None:
+    _, images, labels = drowned(2)
+    tuning = FineTuning(images, labels)
+    assert re.search("no learning rate did better than 0 .* network is as it was", why_untuned(tuning, "support"))
+
+
+def test_a_tuner_that_finds_nothing_to_tune_leaves_the_network_as_it_was() -> None:
+    class Nothing(FullTuning):
+        def prepare(self, backbone: Backbone, config: FineTuneConfig, seed: int) -> Any:
+            backbone.requires_grad_(False)
+            return lambda: None
+
+    model, images, labels = drowned(2)
+    tuned = FineTuning(images, labels, Nothing()).adapt(model, lr=1e-2)
+    assert tuned.tuned == 0
+    assert all(torch.equal(value, tuned.state_dict()[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in tuned.backbone.parameters())

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import threading
 import zlib
@@ -12,7 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from smat.backbones import BackboneSpec, build, load
+from smat.backbones import load
 from smat.errors import BackboneError
 from tiny_checkpoints import MEAN, images, plain_feature, save
 
@@ -59,7 +58,7 @@ def test_a_config_with_wrong_values(vit: Path) -> None:
         load(vit)
 
 
-@pytest.mark.parametrize("model_type", ["bert", "swin", "clip_text_model", None])
+@pytest.mark.parametrize("model_type", ["bert", "clip_text_model", None])
 def test_a_model_that_is_no_known_image_network(model_type: str | None, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, "auto_map": {"AutoModel": "x.Y"}}))
     with pytest.raises(BackboneError, match=f"model type {model_type!r}.*those are: clip, .*vit.*'module:PATH'"):
@@ -88,7 +87,7 @@ def test_images_that_are_not_square_or_of_another_size(vit: Path) -> None:
 def test_weights_that_are_missing_or_broken(vit: Path) -> None:
     weights = vit / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(BackboneError, match=r"cannot be loaded: .*whole safetensors files"):
+    with pytest.raises(BackboneError, match=r"model\.safetensors' is damaged: .*Copy or download it again"):
         load(vit)
     weights.unlink()
     with pytest.raises(BackboneError, match=r"cannot be loaded: .*model\.safetensors"):
@@ -142,23 +141,6 @@ def test_constants_missing_or_written_otherwise(vit: Path) -> None:
     nested = {"image_processor": {"image_mean": [0.3] * 3, "image_std": 0.7}}
     (vit / "processor_config.json").write_text(json.dumps(nested))
     assert (load(vit).spec.mean, load(vit).spec.std) == ((0.3, 0.3, 0.3), (0.7, 0.7, 0.7))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed")
-def test_timm_where_it_is_not_installed() -> None:
-    with pytest.raises(BackboneError, match=r"with `pip install '\.\[timm\]'`"):
-        load("timm:resnet18")
-
-
-def test_timm_where_it_is_installed() -> None:
-    pytest.importorskip("timm", exc_type=ImportError, reason="timm, an extra, is not installed")
-    half = (0.5, 0.5, 0.5)
-    config = {"model_name": "vit_tiny_patch16_224", "num_classes": 0, "img_size": 32}
-    spec = BackboneSpec("timm", "timm:vit_tiny_patch16_224", config, 32, half, half, "output")
-    assert build(spec)(images(32)).shape == (3, 192)
-    for name in ("timm:nonsense", "timm:vit_tiny_patch16_224.nonsense"):
-        with pytest.raises(BackboneError, match="timm has no pre-trained network"):
-            load(name)
 
 
 def test_a_name_that_cannot_be_one() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from my_lab import Draws
 from smat.cli import main
+from smat.cli.parser import build_parser
 from smat.cli.report import as_data
 from smat.errors import DataError, Interrupted, SomethingWrong
 from smat.left_out import leave_out
@@ -42,6 +43,26 @@ def test_a_group_of_commands_lists_its_own(
     said = fails(arguments, status, capsys)
     assert "import" in said
     assert "quickstart" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        (["--range", "0", "4095"], (0, 4095)),
+        (["--range", "-1", "0.5"], (-1, 0.5)),
+        (["--range", "auto"], "auto"),
+        (["--range=[0,255]"], (0, 255)),
+        ([], None),
+    ],
+)
+def test_a_range_is_two_numbers_or_a_word(given: list[str], option: object) -> None:
+    arguments = ["predict", "pocket", *given, "--support", "a", "--query", "b"]
+    assert build_parser("predict").parse_args(arguments)["predict"]["range"] == option
+
+
+@pytest.mark.parametrize("given", [["0"], ["full"], ["0", "white"], ["[0]"]])
+def test_what_is_no_range_is_said(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "range" in fails(["predict", "pocket", "--support", "a", "--query", "b", "--range", *given], 2, capsys)
 
 
 def test_a_command_of_two_words_has_its_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +94,7 @@ def test_options_are_written_with_dashes_or_underscores(option: str, capsys: pyt
     ("arguments", "message"),
     [
         (["evaluate", "pocket"], "the following arguments are required: domains"),
+        (["train", "--resume", "--out"], "--out"),
         (["train", "--config", "nothing.yaml"], "--config: File does not exist"),
         (["train", "--domains", "[a]", "--out", "b", "--tuning.target_sparsty", "1"], "arguments: --tuning.target-sp"),
         (["train", "--config", "{pool: {expert: 2}}", "--out", "b"], "there is no setting 'pool.expert'"),

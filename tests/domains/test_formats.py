@@ -35,7 +35,7 @@ def test_every_other_suffix_of_images_has_a_reason(suffix: str) -> None:
 
 
 def test_reasons_say_what_to_do() -> None:
-    assert why_unread(".heic") == ".heic images need another package: pip install 'smat-fewshot[heif]'"
+    assert why_unread(".heic") == ".heic images need another package: pip install pillow-heif"
     assert "raw data" in why_unread(".NEF")
     assert why_unread(".txt") == ".txt is no suffix of an image"
     assert "without a suffix" in why_unread("")

@@ -10,8 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deep_images import RAMP, in_bits, png
 from small_images import encode, noise, write_folders, write_parquet
-from smat.domains import check_images, open_domain, read_class_folders
+from smat.domains import (
+    DomainConfig,
+    GreyRange,
+    ImageDomain,
+    check_images,
+    open_domain,
+    open_domains,
+    read_class_folders,
+)
 from smat.domains.folders import list_images
 from smat.errors import ConfigError, DataError
 from smat.left_out import collecting
@@ -30,6 +39,36 @@ def test_a_parquet_file_gives_its_images_by_class(parquet: Path) -> None:
     assert domain.canvas(11, 24).shape == (3, 24, 24)
     assert domain.image_name(11) == "img11.png"
     assert domain.counts() == dict.fromkeys(NAMES, 10)
+
+
+def test_deep_images_of_a_domain_are_on_one_range(tmp_path: Path) -> None:
+    deep = {0: png(in_bits(12)), 1: png(in_bits(12, RAMP / 2550)), 2: png(in_bits(16, RAMP / 2550))}
+    file = write_parquet(tmp_path / "deep.parquet", [0, 0, 1, 1], ["a", "b"], replaced=deep)
+    plain = open_domain(file)
+    with pytest.raises(DataError, match=r"img0\.png(.|\n)*img1\.png(.|\n)*img2\.png"):
+        plain.image(0)
+    found = open_domain(file, range="auto")
+    told = open_domain(file, range=(0, 8191))
+    assert found.range == told.range == GreyRange(0, 8191)
+    assert found.fingerprint == told.fingerprint != plain.fingerprint
+    for domain in (found, pickle.loads(pickle.dumps(told))):
+        for row, bits in enumerate((12, 12, 16)):
+            share = RAMP / (255 if row == 0 else 2550)
+            right = in_bits(bits, share) / 8191 * 255
+            assert np.abs(np.asarray(domain.image(row))[:, :, 0] - right).max() <= 1
+    assert open_domain(file, range=(0, 4095), skip_bad=True).left_out == ()
+    [named] = open_domains([DomainConfig(str(file), range=(0, 4095))], range=(0, 1023))
+    assert isinstance(named, ImageDomain)
+    assert named.range == GreyRange(0, 4095)
+    with pytest.raises(ConfigError, match="the range is 5 0"):
+        open_domain(file, range=(5, 0))
+    with pytest.raises(ConfigError, match="has its own range"):
+        open_domains([DomainConfig("pocket:glyphs", range=(0, 1))])
+
+
+def test_images_of_a_domain_beyond_the_limit_are_refused(parquet: Path) -> None:
+    with pytest.raises(DataError, match="it has 20 x 16 pixels, more than 319"):
+        open_domains([str(parquet)], max_pixels=319)[0].image(0)
 
 
 def test_without_a_split_all_classes_are_for_testing(parquet: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from smat.episodes import Episode, episode_loader
+from smat.episodes import Episode, episode_loader, loader
 from smat.errors import WorkerError
 from tiny import tiny_source
 
@@ -23,10 +23,12 @@ def test_without_room_in_shared_memory_episodes_are_made_here(
     def full(_: torch.Tensor) -> None:
         raise RuntimeError("unable to allocate shared memory(shm) for file: No space left on device (28)")
 
+    loader._warn_of_no_room.cache_clear()
     source = tiny_source("test", "glyphs")
     expected = list(episode_loader(source, 1, 9, 2))
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
     found = list(episode_loader(source, 1, 9, 2, workers=2))
+    list(episode_loader(source, 1, 9, 2, workers=2))
     assert [same(*pair) for pair in zip(found, expected, strict=True)] == [True] * 4
     (warning,) = caplog.messages
     assert all(part in warning for part in ("/dev/shm", "MB", "--shm-size", "--workers 0"))

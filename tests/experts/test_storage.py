@@ -192,7 +192,5 @@ def test_weights_that_are_no_numbers_are_refused_by_name(transformer: Path) -> N
         with pytest.raises(CheckpointError, match=says):
             SparseInterpolatedExperts.from_pretrained(str(transformer))
     save_file(good | {"router.keys": good["router.keys"] > 0}, path)
-    with pytest.raises(
-        CheckpointError, match=r"router\.keys: of type BOOL"
-    ):
+    with pytest.raises(CheckpointError, match=r"router\.keys: of type BOOL"):
         SparseInterpolatedExperts.from_pretrained(str(transformer))

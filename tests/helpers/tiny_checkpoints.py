@@ -55,6 +55,50 @@ FAMILIES = {
         {"hidden_sizes": [8, 8, 16, 16], "depths": [1] * 4},
     ),
 }
+SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
+HIERA = {
+    "image_size": [32, 32],
+    "embed_dim": 8,
+    "depths": [1, 1],
+    "num_heads": [1, 2],
+    "query_stride": [2, 2],
+    "masked_unit_size": [4, 4],
+    "num_query_pool": 1,
+}
+EFFICIENT = {
+    "image_size": 32,
+    "width_coefficient": 0.25,
+    "depth_coefficient": 0.1,
+    "hidden_dim": 320,
+    "initializer_range": 0.5,  # with the usual 0.02 nothing of the image is left after so many layers
+}
+LEVIT = {
+    "image_size": 64,
+    "hidden_sizes": [16, 32, 48],
+    "depths": [1, 1, 1],
+    "num_attention_heads": [1, 2, 3],
+    "key_dim": [8, 8, 8],
+}
+PYRAMID = {"image_size": 32, "hidden_sizes": [8, 8, 16, 16], "depths": [1] * 4, "num_attention_heads": [1, 1, 2, 2]}
+BEIT = {**VIT, "use_relative_position_bias": True}
+# as FAMILIES: models that smat has no table of
+OTHERS = {
+    "deit": ("DeiTModel", "DeiTConfig", VIT),
+    "deit_classifier": ("DeiTForImageClassification", "DeiTConfig", VIT),
+    "beit_classifier": ("BeitForImageClassification", "BeitConfig", BEIT),
+    "vit_msn": ("ViTMSNModel", "ViTMSNConfig", VIT),
+    "ijepa": ("IJepaModel", "IJepaConfig", VIT),
+    "swin_classifier": ("SwinForImageClassification", "SwinConfig", SWIN),
+    "swinv2": ("Swinv2Model", "Swinv2Config", SWIN),
+    "hiera": ("HieraModel", "HieraConfig", HIERA),
+    "efficientnet_classifier": ("EfficientNetForImageClassification", "EfficientNetConfig", EFFICIENT),
+    "levit": ("LevitModel", "LevitConfig", LEVIT),
+    "pvt": ("PvtModel", "PvtConfig", PYRAMID),
+    "pvt_v2": ("PvtV2Model", "PvtV2Config", PYRAMID),
+    "vit_mae": ("ViTMAEModel", "ViTMAEConfig", VIT),
+    "videomae": ("VideoMAEModel", "VideoMAEConfig", VIT),
+    "hgnet_v2": ("HGNetV2Backbone", "HGNetV2Config", {}),
+}
 POSITIONS = ["vit", "dinov2", "dinov2_registers", "clip", "siglip"]  # with a learned table
 
 
@@ -70,7 +114,7 @@ def randomise(model: torch.nn.Module) -> None:
 
 def save(family: str, folder: Path, **changes: object) -> PreTrainedModel:
     """A random model of the family, saved with normalisation constants; changes are of the config."""
-    model_class, config_class, arguments = FAMILIES[family]
+    model_class, config_class, arguments = {**FAMILIES, **OTHERS}[family]
     model = getattr(transformers, model_class)(getattr(transformers, config_class)(**{**arguments, **changes})).eval()
     randomise(model)
     model.save_pretrained(folder)

@@ -18,11 +18,12 @@ from deep_images import RAMP, in_bits, png, tiff
 from made import listing_of
 from small_images import encode, noise
 from smat.domains import open_domain
-from smat.domains.grey import GreyRange
+from smat.domains.grey import GreyRange, RangeOption
 from smat.domains.hierarchy import Hierarchy
 from smat.domains.imported import Refused, read_imported
 from smat.errors import ConfigError, DataError
 from smat.importing import Found, Listing, Part, import_domain
+from smat.importing.decoding import Decoding, decoded
 from smat.importing.reduce import stored_image
 
 CLASSES = {name: [(f"{name}{i}", encode(noise(10 * place + i))) for i in range(5)] for place, name in enumerate("abcd")}
@@ -215,6 +216,48 @@ def test_arrays_that_are_no_images(pixels: np.ndarray) -> None:
 
 
 # The import
+
+
+def deep_classes() -> dict[str, list[tuple[str, bytes]]]:
+    """12 bits in 16, of which one image is bright and the others are dark, and an image of 8 bits."""
+    shares = (RAMP / 255, RAMP / 1000, RAMP / 2000)
+    deep = [(f"deep{i}", png(in_bits(12, share))) for i, share in enumerate(shares)]
+    return {"deep": deep, "other": [("eight", png(RAMP.astype(np.uint8)))]}
+
+
+@pytest.mark.parametrize("option", [(0, 4095), "auto"])
+@pytest.mark.parametrize("processes", [0, 2])
+def test_deep_images_are_imported_on_one_range(tmp_path: Path, option: RangeOption, processes: int) -> None:
+    listing = listing_of(deep_classes(), None, tmp_path)
+    imported = import_domain(listing, tmp_path / "out", range=option, processes=processes)
+    assert not imported.refused
+    assert imported.options == {"max_side": 256, "range": "auto" if option == "auto" else [0, 4095]}
+    assert "grey images of more than 8 bits are read on the range 0 4095" in imported.notes
+    domain = open_domain(tmp_path / "out" / "made")
+    for row, share in enumerate((1, 255 / 1000, 255 / 2000, 1)):
+        assert np.abs(np.asarray(domain.image(row))[:, :, 0] - RAMP * share).max() <= 1
+    assert import_domain(listing, tmp_path / "out", range=option) == imported
+    with pytest.raises(DataError, match=r"with max_side 256, range .*, not max_side 256, range \[0, 1023\]: delete"):
+        import_domain(listing, tmp_path / "out", range=(0, 1023))
+
+
+def test_deep_images_without_a_range_are_refused_by_name(tmp_path: Path) -> None:
+    imported = import_domain(listing_of(deep_classes(), None, tmp_path), tmp_path / "out")
+    assert imported.classes == {"deep": 0, "other": 1}
+    assert "deep0: its values are 321..3533" in str(imported.refused[0])
+    with pytest.raises(ConfigError, match="the range is 5 0"):
+        import_domain(listing_of(deep_classes(), None, tmp_path), tmp_path / "other", range=(5, 0))
+
+
+def test_images_that_are_decoded_on_the_way_in_are_on_the_range(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(in_bits(12)))
+    assert "--range 0 4095" in str(decoded(tmp_path, tmp_path / "a.png"))
+    with Decoding(GreyRange(0, 4095)):
+        image = decoded(tmp_path, tmp_path / "a.png")
+        assert isinstance(image, Image.Image)
+        assert np.abs(np.asarray(image) - RAMP).max() <= 1
+    with Decoding(max_pixels=63):
+        assert "it has 8 x 8 pixels" in str(decoded(tmp_path, tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize("processes", [0, 2])

@@ -5,7 +5,8 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from smat.errors import ConfigError
+from smat.episodes import Episode
+from smat.errors import ConfigError, DataError
 from smat.metatuning import rate_search
 from smat.metatuning.rate_search import Judging, RateSearch, Trial, choose, next_rate
 from tiny import tiny_source, tiny_tuner
@@ -103,6 +104,21 @@ def test_a_search_leaves_the_pool_at_its_start_and_goes_on_from_trials(
     again, same = search(tmp_path).run([frozen])
     assert again is frozen
     assert same.accuracies == low.accuracies
+
+
+def test_a_trial_that_fails_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(n: int) -> Episode:
+        if n == 4:
+            raise DataError("damaged")
+        return made(n)
+
+    monkeypatch.chdir(tmp_path)
+    own = search(tmp_path)
+    made = own.train.episode
+    own.train.episode = damaged  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="damaged"):
+        own._try(1e-3)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_trial_is_at_the_full_rate_after_its_share_of_warmup(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import re
 import shutil
@@ -6,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError
+from smat.episodes import Episode, EpisodeSource
+from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError, WorkerError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning import GroupConfig, MetaTuner, OptimizerConfig, StepReport, TuningConfig
 from smat.metatuning.checkpoints import KeptState, load_state, save_state
@@ -81,6 +84,67 @@ def test_a_crash_after_a_checkpoint_loses_nothing_before_it(tmp_path: Path, unin
     again.run()
     expected, got = everything(uninterrupted), everything(again)
     assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+def stop_in(source: EpisodeSource, number: int) -> None:
+    """Have somebody stop the run while it waits for an episode."""
+    made = source.episode
+
+    def episode(n: int) -> Episode:
+        if n == number:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("it went on")
+        return made(n)
+
+    source.episode = episode  # type: ignore[method-assign]
+
+
+def test_a_validation_that_is_cut_short_is_made_again(tmp_path: Path, uninterrupted: MetaTuner) -> None:
+    first = tiny_tuner(tmp_path, tiny_pool(random_gates=True))
+    stop_in(first.validation[0], 1)
+    with pytest.raises(KeyboardInterrupt, match="4 tasks are done"):
+        first.run()
+    second = tiny_tuner(tmp_path, tiny_pool(random_gates=True))
+    second.resume()
+    assert second.run() == uninterrupted.progress
+    expected, got = everything(uninterrupted), everything(second)
+    assert [key for key in expected if not torch.equal(expected[key], got[key])] == []
+
+
+def test_a_signal_while_episodes_are_awaited_ends_the_wait(tmp_path: Path) -> None:
+    tuner = tiny_tuner(tmp_path, tasks=40, validate_every=0)
+    stop_in(tuner.train_source, 6)
+    with pytest.raises(KeyboardInterrupt, match="6 tasks are done"):
+        tuner.run()
+    assert load_state(tmp_path / "state")["progress"]["tasks"] == 6
+
+
+def test_what_was_done_is_kept_when_an_episode_cannot_be_made(tmp_path: Path) -> None:
+    tuner = tiny_tuner(tmp_path, tasks=40, validate_every=0)
+    tuner.workers = 1
+
+    def kill_worker(report: StepReport) -> None:
+        if report.tasks == 6:
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+
+    tuner.on_step = kill_worker
+    with pytest.raises(WorkerError):
+        tuner.run()
+    assert load_state(tmp_path / "state")["progress"]["tasks"] >= 6
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_state({"n": 1}, tmp_path / "state")
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("smat.metatuning.checkpoints.save_file", full)
+    with pytest.raises(ConfigError, match=r"state.safetensors cannot be written: .*No space left.*make room"):
+        save_state({"n": 2}, tmp_path / "state")
+    assert load_state(tmp_path / "state") == {"n": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
 def test_best_is_kept_and_patience_ends_a_run_that_does_not_improve(tmp_path: Path) -> None:

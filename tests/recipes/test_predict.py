@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deep_images import RAMP, in_bits, png
 from passes import count_passes
 from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
@@ -46,6 +47,23 @@ def folders(tmp_path: Path) -> dict[str, Any]:
         "output": str(tmp_path / "out" / "labels.csv"),
         "device": "cpu",
     }
+
+
+def test_deep_images_of_both_folders_are_on_one_range(checkpoint: str, tmp_path: Path) -> None:
+    for place, share in enumerate((RAMP / 255, RAMP / 2550)):
+        for folder, bits in (("support", 10), ("query", 12)):
+            path = tmp_path / folder / f"class{place}" / "a.png"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(png(in_bits(12, share if bits == 12 else share / 4)))
+    settings = {"support": str(tmp_path / "support"), "query": str(tmp_path / "query"), "device": "cpu"}
+    settings["output"] = str(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"4 images cannot be read:(.|\n)*--range LOW HIGH"):
+        predict(checkpoint, **settings)
+    assert predict(checkpoint, range="auto", **settings).probabilities.tolist() == pytest.approx(
+        predict(checkpoint, range=(0, 4095), **settings).probabilities
+    )
+    with pytest.raises(DataError, match="it has 8 x 8 pixels, more than 63"):
+        predict(checkpoint, max_pixels=63, **settings)
 
 
 def test_labels_and_probabilities_of_every_query(
@@ -220,3 +238,25 @@ def test_the_frozen_network_sees_support_images_once(
     support, query, noise = 3 * 2, 3 * 4, 2
     assert [text for text, _ in tables] == [tables[0][0]] * 3
     assert [passed for _, passed in tables] == [2 * support + query + extra for extra in (0, noise, noise - support)]
+
+
+@pytest.mark.parametrize("adapt", ["full", "lora", "weights", "gates"])
+def test_nothing_is_called_fine_tuned_that_was_not(
+    checkpoint: str, folders: dict[str, Any], adapt: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in Path(folders["support"]).rglob("1.png"):
+        file.unlink()
+    plain = predict(checkpoint, **folders).probabilities
+    with collecting() as entries:
+        found = predict(checkpoint, adapt=adapt, **folders).probabilities
+    np.testing.assert_array_equal(found, plain)
+    assert "fine-tuned" not in capsys.readouterr().out
+    (said,) = map(str, entries)
+    assert said.startswith(
+        "1 setting was left out: nothing was fine-tuned, since a learning rate cannot be chosen from"
+    )
+    assert "--learning-rate" in said
+    assert f"adapt {adapt}" in said
+    with collecting() as entries:
+        predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=1, **folders)
+    assert not entries

@@ -5,6 +5,7 @@ import errno
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> dict[str, str]:
+def photos(tmp_path: Path) -> dict[str, Any]:
     """Two classes of two images each, and 6 images of every class to label."""
     for name, colour in {"blue": (20, 20, 200), "red": (200, 20, 20)}.items():
         for place, count in (("support", 2), ("query", 6)):
@@ -63,7 +64,7 @@ def kept_of(error: pytest.ExceptionInfo[ConfigError]) -> Path:
 
 
 def test_predictions_are_shown_and_kept_where_the_disk_is_full(
-    checkpoint: str, photos: dict[str, str], full: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: str, photos: dict[str, Any], full: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigError) as error:
         predict(checkpoint, **photos, output=str(full / "labels.csv"))
@@ -90,7 +91,7 @@ def test_an_evaluation_is_shown_and_kept_where_the_disk_is_full(
 
 
 def test_labels_until_an_interruption_are_kept_beside_the_output(
-    checkpoint: str, photos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: str, photos: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smat.recipes.predict.BATCH", 5)
     label, done = FewShotClassifier.predict_proba, []

@@ -1,28 +1,35 @@
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
 from importlib.resources import files
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 import transformers
 import yaml
-from safetensors.torch import load_file
+from lightning.fabric import Fabric
+from safetensors.torch import load_file, save_file
 
 from smat.cli import main
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
+from smat.files import locked
 from smat.metatuning import StepReport, rate_search
 from smat.metatuning.checkpoints import load_state
 from smat.metatuning.rate_search import RateSearch, Trial
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
 from smat.metatuning.watch import Watch
+from smat.recipes.devices import launch
 from smat.recipes.quickstart import shipped_config
 from smat.recipes.rate_search import read_trials
+from smat.recipes.run_folder import check_origins
 from smat.recipes.train import meta_tune, prepare_folder, train, with_kept_tracks
 from smat.recipes.training_log import TrainingLog
 
@@ -126,7 +133,7 @@ def test_a_precision_left_open_is_that_of_the_machine_where_the_run_began(
     monkeypatch.setattr("smat.precision._fastest", lambda _: fastest)
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLog, "step", lambda _, report: 1 / (4 - report.tasks))
-        with pytest.raises(ZeroDivisionError):  # after the checkpoint at 2 tasks
+        with pytest.raises(SystemExit):  # after the checkpoint at 2 tasks
             run("begun", "auto")
     assert yaml.safe_load((tmp_path / "begun" / "config.yaml").read_text())["tuning"]["precision"] == fastest
     monkeypatch.setattr("smat.precision._fastest", lambda _: pytest.fail("the machine was asked"))
@@ -211,7 +218,8 @@ def test_a_signal_to_the_whole_process_group_saves(settings: Path, tmp_path: Pat
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGTERM)
     _, message = running.communicate(timeout=120)
-    assert running.returncode == 130, message
+    assert running.returncode == 143, message
+    assert "Traceback" not in message
     assert "go on with resume" in message
     done = load_state(out / "state")["progress"]["tasks"]
     assert json.loads(log.read_text().splitlines()[-1])["tasks"] == done
@@ -220,8 +228,6 @@ def test_a_signal_to_the_whole_process_group_saves(settings: Path, tmp_path: Pat
 def test_a_folder_with_another_run_is_refused(settings: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     config = TrainConfig(domains=["pocket:glyphs"], backbone=yaml.safe_load(settings.read_text())["backbone"])
-    with pytest.raises(CheckpointError, match="no run to resume"):
-        train(config, out=out, resume=True)
     main(["train", "--config", str(settings), "--out", out])
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--config", str(settings), "--out", out])
@@ -282,6 +288,128 @@ def test_a_run_begun_before_there_were_tracks_ignores_them(tmp_path: Path) -> No
     apart = TrainConfig(domains=["pocket:glyphs"], episodes=EpisodeConfig(tracks="keep-apart"))
     with pytest.raises(ConfigError, match=r"episodes.tracks was ignore, is keep-apart"):
         prepare_folder(tmp_path, with_kept_tracks(apart, tmp_path), record, resume=True)
+
+
+def test_a_run_that_kept_no_state_begins_anew_with_or_without_resume(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(out: str, *arguments: str) -> dict[str, torch.Tensor]:
+        main(["train", "--config", str(settings), "--out", str(tmp_path / out), *arguments])
+        return weights(tmp_path / out / "last")
+
+    expected = run("whole", "--resume")  # where there is nothing yet, as in the first job of a series
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "step", lambda log, report: (TrainingLog.validation(log, 2, {"a": 1.0}), 1 / 0))
+        for out in ("killed", "again"):
+            with pytest.raises(SystemExit):
+                run(out)
+    assert not (tmp_path / "killed" / "state").exists()
+    for out, arguments in (("killed", ["--resume"]), ("again", [])):
+        got = run(out, *arguments)
+        assert all(torch.equal(expected[key], got[key]) for key in expected)
+        whole, log = ((tmp_path / name / "log.jsonl").read_text() for name in ("whole", out))
+        assert log == whole
+    with pytest.raises(SystemExit):
+        run("failed", "--episodes.way", "1000")
+    run("failed")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run("failed")
+    assert "holds a run already: go on with it (--resume)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_is_resumed_with_its_own_settings_where_none_are_given(settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    main(["train", "--config", str(settings), "--out", str(out)])
+    main(["train", "--out", str(out), "--resume", "--workers", "1", "--tuning.checkpoint_every", "4"])
+    meta_tune(out=out, resume=True)
+    with pytest.raises(ConfigError, match=r"tuning.seed was 0, is 1"):
+        meta_tune(out=out, resume=True, tuning={"seed": 1})
+
+
+def test_half_a_line_of_the_log_is_dropped(settings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = tmp_path / "run"
+    main(["train", "--config", str(settings), "--out", str(out)])
+    before = (out / "log.jsonl").read_text()
+    (out / "log.jsonl").write_text(before + '{"tasks": 9, "lo')
+    main(["train", "--out", str(out), "--resume"])
+    assert (out / "log.jsonl").read_text() == before
+    assert "log.jsonl is not whole: it is dropped" in caplog.text
+
+
+def test_one_process_at_a_time_writes_to_a_run(settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with locked(out), pytest.raises(ConfigError, match="run is in use by another process"):
+        meta_tune(settings, out=out)
+    meta_tune(settings, out=out)
+
+
+def test_what_a_run_depends_on_is_compared_when_it_is_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    now = {"versions": {"torch": "2", "smat": "1"}, "backbone": "a", "data": {"glyphs": "b"}}
+    check_origins(now, now, tmp_path)
+    assert not caplog.messages
+    check_origins(now | {"versions": {"torch": "1"}}, now, tmp_path)
+    assert "began with torch 1, now 2" in caplog.text
+    with pytest.raises(CheckpointError, match=r"the backbone of the run in .* has changed"):
+        check_origins(now | {"backbone": "other"}, now, tmp_path)
+    with pytest.raises(CheckpointError, match=r"the data of the run in .* have changed: glyphs"):
+        check_origins(now | {"data": {"glyphs": "other"}}, now, tmp_path)
+    caplog.set_level("INFO")
+    check_origins({"data": now["data"]}, now, tmp_path)
+    assert "does not say which weights" in caplog.text
+
+
+def test_other_weights_of_the_backbone_are_refused(settings: Path, backbone: str, tmp_path: Path) -> None:
+    own = shutil.copytree(backbone, tmp_path / "vit")
+    meta_tune(settings, out=tmp_path / "run", backbone=str(own))
+    file = own / "model.safetensors"
+    save_file({key: value + 1e-3 for key, value in load_file(file).items()}, file)
+    with pytest.raises(CheckpointError, match=r"the backbone of the run in .* has changed"):
+        meta_tune(out=tmp_path / "run", resume=True)
+
+
+def test_files_of_a_run_can_be_read_as_the_umask_says(settings: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        meta_tune(settings, out=tmp_path / "run")
+    finally:
+        os.umask(before)
+    files = [file for folder in ("best", "last", "state") for file in (tmp_path / "run" / folder).iterdir()]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o640}
+
+
+def test_what_cannot_be_a_folder_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = TrainConfig(domains=["missing.parquet"])
+    for out in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / ("a" * 300)):
+        with pytest.raises(ConfigError, match=r"--out .* cannot be written to"):
+            train(config, out=str(out))
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"},
+        {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"},
+    ],
+)
+def test_the_number_of_processes_is_that_of_what_started_them(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made: list[dict] = []
+
+    def fabric(**settings: object) -> Fabric:
+        made.append(settings)
+        return MagicMock(spec=Fabric)
+
+    monkeypatch.setattr("smat.recipes.devices.Fabric", fabric)
+    launch("cpu", None)
+    launch("cpu", 2)
+    assert [settings["devices"] for settings in made] == [2, 2]
+    with pytest.raises(ConfigError, match=r"--devices is 3, but \w+ has started 2 processes.*--devices 2"):
+        launch("cpu", 3)
 
 
 def run_of(out: Path) -> dict:

@@ -1,33 +1,33 @@
 """A few-shot image classifier with scikit-learn's interface."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from PIL import Image
 from rich.progress import Progress
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import assert_all_finite, check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from smat.adaptation.averaging import TaskModels, averaged
 from smat.adaptation.expert_tuners import Kind, make_tuner
 from smat.adaptation.finetune import FineTuning
-from smat.adaptation.learning_rate import cross_validated_lr
+from smat.adaptation.inputs import as_labels, as_list
+from smat.adaptation.learning_rate import cross_validated_lr, why_untuned
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
 from smat.adaptation.settings import FineTuneConfig, LearningRate, check_learning_rate, default_grid
 from smat.adaptation.tuners import FineTuner
-from smat.backbones import BackboneSpec
-from smat.domains import load_image
+from smat.backbones import BackboneSpec, ImageOptions
+from smat.domains import MAX_PIXELS, GreyRange, RangeOption, find_range, load_image
 from smat.episodes import TransformConfig, prepare
 from smat.errors import ConfigError, DataError
 from smat.experts import FeatureCache, Strength, cached
 from smat.heads import Head, TaskModel, make_head, specialise
+from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
 
 
@@ -37,8 +37,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     `fit` merges the experts into one network for the task and fits a head to its features. That takes seconds; with
     `adapt` the network is also trained on the images. Works with scikit-learn's model selection, whose
     `X` are then images: a list of PIL images, paths, or arrays, mixed as you like, or one array `[n, height, width]`
-    or `[n, height, width, 3]` (uint8, or floats in 0..1). Images may be of any size; they become the network's by the
-    test transform.
+    or `[n, height, width, 3]` (uint8, floats in 0..1, or numbers of any type with `range`). Images may be of any size;
+    they become the network's by the test transform.
 
         classifier = FewShotClassifier("runs/mine/best").fit(["a.jpg", "b.jpg"], ["cat", "dog"])
         classifier.predict(["c.jpg"])
@@ -51,6 +51,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: `"auto"`, `"cpu"` or `"cuda"`.
         batch_size: images that pass through the network at a time.
         margin: side of the square that images are cut to over the image size; that of the model's training by default.
+        image_size: side of the images in pixels, where the model is a backbone by name; by default that of its
+            checkpoint.
+        mean: mean of red, green and blue that such a backbone's images are normalised with, or one number; by default
+            that of its checkpoint.
+        std: standard deviation of the colours, likewise.
         head: what classifies the features: a `Head`, or its name: `"auto"` fits itself to the images; `"prototype"` is
             the nearest class mean; `"ridge"`, `"logistic"`, `"lda"`, `"knn"` and `"average"` are what they say. With
             `:1`, `:2` or `:4` after the name, an image passes through the network so many times, in as many views;
@@ -72,12 +77,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
         feature_cache: folder of a cache of the frozen network's features, or a `FeatureCache`; without one, images pass
             through the network at every call.
+        range: values that are black and white in arrays and in grey images of more than 8 bits, such as `(0, 4095)`;
+            `"auto"`: from all such images that `fit` gets, and the same afterwards. None: as each says, or it cannot be
+            read. Other images have no other range.
+        max_pixels: most pixels that an image is decoded to.
 
     Attributes:
         classes_: the labels, sorted, `[way]`.
         learning_rate_: that of the fine-tuning, 0 without one; a tuple of those of the networks that are averaged.
         task_model_: the network for this task, a plain module that knows nothing of the experts; several as one where
             networks are averaged (`TaskModels`).
+        range_: the range of deep images, a `GreyRange`; None where each says its own.
     """
 
     precision: Precision
@@ -87,6 +97,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     classes_: np.ndarray
     learning_rate_: float | tuple[float, ...]
     task_model_: TaskModel | TaskModels
+    range_: GreyRange | None
 
     def __init__(
         self,
@@ -96,6 +107,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         device: Device = "auto",
         batch_size: int = 64,
         margin: float | None = None,
+        image_size: int | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         head: Head | str | None = "auto",
         strengths: Sequence[float] = (1.0,),
         adapt: Kind | FineTuner = "none",
@@ -106,12 +120,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         progress: bool = False,
         allow_imports: Collection[str] = (),
         feature_cache: FeatureCache | str | Path | None = None,
+        range: RangeOption = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.model = model
         self.precision = precision
         self.device = device
         self.batch_size = batch_size
         self.margin = margin
+        self.image_size = image_size
+        self.mean = mean
+        self.std = std
         self.head = head
         self.strengths = strengths
         self.adapt = adapt
@@ -122,6 +141,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.progress = progress
         self.allow_imports = allow_imports
         self.feature_cache = feature_cache
+        self.range = range
+        self.max_pixels = max_pixels
 
     def __sklearn_tags__(self) -> Tags:
         """What scikit-learn may expect: images (also by path), not a table of numbers."""
@@ -139,14 +160,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             y: a label for each: strings or integers.
 
         Raises:
-            DataError: no images, fewer than two classes, not a label for each image, or an unreadable image.
+            DataError: no images, fewer than two classes, not a label for each image, or an image that cannot be used.
             ConfigError: a setting that cannot work.
             CheckpointError: no such model, or one that does not fit.
             NonFiniteError: the learning rate was so large that the network broke.
         """
         self._check_settings()
-        images = _as_list(X)
-        labels = _as_labels(y, len(images))
+        images = as_list(X)
+        labels = as_labels(y, len(images))
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise DataError(
@@ -154,9 +175,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             )
         device = pick_device(self.device)
         precision = resolve_precision(self.precision, device)
-        pool = open_model(self.model, device, self.allow_imports)
+        pool = open_model(self.model, device, self.allow_imports, ImageOptions(self.image_size, self.mean, self.std))
         device, spec = pool.pretrained.device, pool.backbone.spec
-        support, codes = self._network_input(images, spec).to(device), torch.from_numpy(codes).to(device)
+        grey_range = find_range(self.range, images, self.max_pixels)
+        support = self._network_input(images, spec, grey_range)
+        support, codes = support.to(device), torch.from_numpy(codes).to(device)
         with evaluating(pool):
             cache = FeatureCache.of(self.feature_cache)
             strengths = [Strength(c, c) for c in self.strengths]
@@ -170,7 +193,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         rate = 0.0
         if tuning.tuner.trains:
             task_model, rate = self._adapted(task_model.eval(), tuning)
+            if not task_model.tuned:
+                leave_out("setting", why_untuned(tuning, self.learning_rate), [f"adapt {tuning.tuner.name}"])
         self.classes_, self.learning_rate_, self.task_model_ = classes, rate, task_model.eval()
+        self.range_ = grey_range
         return self
 
     def _adapted(
@@ -201,7 +227,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_settings()
-        images = _as_list(X)
+        images = as_list(X)
         model, spec = self.task_model_, self.task_model_.backbone.spec
         device = model.merge_weights.device
         parts: list[Tensor] = []
@@ -211,8 +237,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             known = cached(model.backbone, cache) if cache else None
             for start in range(0, len(images), self.batch_size):
-                batch = images[start : start + self.batch_size]
-                inputs = self._network_input(batch, spec).to(device)
+                numbers = range(start, min(start + self.batch_size, len(images)))
+                inputs = self._network_input(images, spec, self.range_, numbers).to(device)
                 if known is not None and isinstance(model, TaskModel):
                     logits = model.classified([known], inputs)
                 else:
@@ -236,50 +262,26 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if self.learning_rate not in ("support", "average"):
             check_learning_rate(self.learning_rate)
 
-    def _network_input(self, images: Sequence[Any], spec: BackboneSpec) -> Float[Tensor, "n 3 size size"]:
+    def _network_input(
+        self,
+        images: Sequence[Any],
+        spec: BackboneSpec,
+        grey_range: GreyRange | None,
+        numbers: Sequence[int] | None = None,
+    ) -> Float[Tensor, "n 3 size size"]:
         """Images as the network takes them, one at a time, so that large ones are not in memory together."""
         transforms = TransformConfig(margin=spec.margin if self.margin is None else self.margin)
         side = transforms.canvas_size(spec.image_size)
         inputs: list[Tensor] = []
         bad: list[str] = []
-        for image in images:
+        for number in range(len(images)) if numbers is None else numbers:
             try:
-                loaded = [load_image(image, side)]
+                loaded = [load_image(images[number], side, range=grey_range, max_pixels=self.max_pixels)]
             except DataError as error:
-                bad.append(str(error))
+                bad.append(f"image {number} of {len(images)} cannot be used: {error}")
                 continue
             inputs.append(prepare(loaded, spec.image_format, transforms.margin))
         if bad:
-            raise DataError(f"{len(bad)} of {len(images)} images cannot be used:\n" + "\n".join(bad))
+            several = [f"{len(bad)} of {len(images)} images cannot be used:"] if len(bad) > 1 else []
+            raise DataError("\n".join([*several, *bad]))
         return torch.cat(inputs)
-
-
-def _as_list(X: Any) -> list[Any]:
-    """The images of `X`, each for `load_image`."""
-    what = "give a list of PIL images, paths or arrays, or an array [n, height, width] or [n, height, width, 3]"
-    if isinstance(X, str | Path | bytes | Image.Image):
-        raise DataError(f"X is one {type(X).__name__}, not several images; {what}")
-    if isinstance(X, np.ndarray):
-        names = X.ndim == 1 and X.dtype.kind in "OU"
-        several = X.ndim == 4 or (X.ndim == 3 and X.shape[2] not in (1, 3, 4))
-        if not names and not several:
-            one = " (one image?)" if X.ndim == 3 else ""
-            raise DataError(f"X is an array of shape {list(X.shape)} and type {X.dtype}{one}; {what}")
-    elif getattr(X, "ndim", 1) != 1 or not isinstance(X, Iterable):
-        raise DataError(f"X is a {type(X).__name__}; {what}")
-    images = list(X)
-    if not images:
-        raise DataError(f"X has no images (0 samples); {what}")
-    return images
-
-
-def _as_labels(y: Any, images: int) -> np.ndarray:
-    """Labels as an array, one per image; scikit-learn's own errors for what cannot be class labels."""
-    if y is None:
-        raise DataError("the classifier requires y to be passed, but the target y is None; give a label for each image")
-    labels = column_or_1d(y, warn=True)
-    assert_all_finite(labels, input_name="y")
-    check_classification_targets(labels)
-    if len(labels) != images:
-        raise DataError(f"X has {images} images and y {len(labels)} labels; give one label for each image")
-    return labels

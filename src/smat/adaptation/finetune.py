@@ -231,6 +231,8 @@ class FineTuning:
 
         finish = self._prepare(adapted)
         adapted.tuned = sum(p.numel() for p in adapted.backbone.parameters() if p.requires_grad)
+        if not adapted.tuned:  # such as where all gates are closed
+            return copy.deepcopy(model)
         losses = fine_tune(
             adapted.backbone,
             images,

@@ -9,9 +9,39 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from smat.adaptation.finetune import FineTuning, OnStep
+from smat.adaptation.settings import LearningRate
 from smat.errors import NonFiniteError
 from smat.heads import TaskModel
 from smat.rng import torch_generator
+
+
+def can_choose(labels: Int[Tensor, " n"]) -> bool:
+    """Whether any class has an image to hold out besides one to learn from, as a choice of a learning rate needs."""
+    return int(torch.bincount(labels).max()) > 1
+
+
+def why_untuned(tuning: FineTuning, asked: LearningRate) -> str:
+    """Why fine-tuning left a network as it was, and what to do, by the names that `smat predict` has too.
+
+    Args:
+        tuning: the fine-tuning, which trained nothing.
+        asked: the learning rate that was asked for.
+    """
+    if not tuning.config.steps:
+        return "nothing was fine-tuned, since steps is 0: give more (--steps 50)"
+    if asked == 0:
+        return "nothing was fine-tuned, since the learning rate is 0: give another (--learning-rate 1e-4)"
+    if asked == "support" and not can_choose(tuning.labels):
+        return (
+            "nothing was fine-tuned, since a learning rate cannot be chosen from one image per class: give one "
+            "(--learning-rate 1e-4), or more images"
+        )
+    if asked == "support":
+        return (
+            "nothing was fine-tuned, since no learning rate did better than 0 on support images that were held out: "
+            "the network is as it was; to tune it all the same, give a rate (--learning-rate 1e-4)"
+        )
+    return "nothing was fine-tuned, since it finds nothing to tune in this network"
 
 
 def cross_validated_lr(tuning: FineTuning, model: TaskModel, on_step: OnStep | None = None) -> float:
@@ -39,10 +69,10 @@ def cross_validated_lr(tuning: FineTuning, model: TaskModel, on_step: OnStep | N
     """
     tuning.check(model)
     rates = tuning.tuner.learning_rates(tuning.config)
+    if tuning.config.one_rate or not can_choose(tuning.labels) or not tuning.trains:
+        return rates[0]
     folds = _deal(tuning.labels, tuning.config.folds, tuning.seed)
     parts = int(folds.max()) + 1
-    if tuning.config.one_rate or parts == 0 or not tuning.trains:
-        return rates[0]
     features = tuning.features(model)
     start = copy.deepcopy(model)
     scores = {rate: torch.zeros(2, dtype=torch.float64) for rate in rates}

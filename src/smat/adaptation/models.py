@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from smat.backbones import Backbone, load
+from smat.backbones import Backbone, ImageOptions, load
 from smat.backbones.checkpoint import Checkpoint
 from smat.errors import BackboneError, CheckpointError, ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
@@ -34,7 +34,12 @@ def pick_device(device: Device = "auto") -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())  # with its number, as tensors give their device
 
 
-def open_model(model: Model, device: torch.device, allow_imports: Collection[str] = ()) -> SparseInterpolatedExperts:
+def open_model(
+    model: Model,
+    device: torch.device,
+    allow_imports: Collection[str] = (),
+    images: ImageOptions = ImageOptions(),
+) -> SparseInterpolatedExperts:
     """A pool on a device.
 
     Args:
@@ -43,16 +48,20 @@ def open_model(model: Model, device: torch.device, allow_imports: Collection[str
             stays as it is: where the result would differ from it, the result is a copy.
         device: where to.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
+        images: size and normalisation of the images, where a backbone that is given by name is to take others than its
+            checkpoint says; whatever has been made already must take these.
 
     Raises:
         CheckpointError: nothing of that name, a checkpoint that does not fit, or one that names code that may not be
             imported.
         BackboneError: a backbone that cannot be loaded.
-        ConfigError: something else than these.
+        ConfigError: something else than these, or one that takes other images than are asked for.
     """
     if isinstance(model, SparseInterpolatedExperts):
+        _check_images(model.backbone, images, "the pool")
         return model if model.pretrained.device == device else copy.deepcopy(model).to(device)
     if isinstance(model, Backbone):
+        _check_images(model, images, f"the backbone {model.spec.name!r}")
         return _without_experts(copy.deepcopy(model)).to(device)
     if not isinstance(model, str | Path):
         hint = ": wrap it with smat.backbones.load(module, image_size=...)" if isinstance(model, nn.Module) else ""
@@ -62,8 +71,21 @@ def open_model(model: Model, device: torch.device, allow_imports: Collection[str
         )
     name = str(model)
     if _names_backbone(name):
-        return _without_experts(load(name)).to(device)
-    return SparseInterpolatedExperts.from_pretrained(name, allow_imports=allow_imports).to(device)
+        return _without_experts(load(name, **vars(images))).to(device)
+    pool = SparseInterpolatedExperts.from_pretrained(name, allow_imports=allow_imports)
+    _check_images(pool.backbone, images, f"'{name}'")
+    return pool.to(device)
+
+
+def _check_images(backbone: Backbone, wanted: ImageOptions, name: str) -> None:
+    for setting, value in vars(wanted).items():
+        own = getattr(backbone.spec, setting)
+        if value not in (None, own):
+            option = f"--{setting.replace('_', '-')}"
+            raise ConfigError(
+                f"{setting} is {value}, but {name} was made with {own}, and cannot be changed: leave {option} out; a "
+                "backbone by name can take it"
+            )
 
 
 def _without_experts(backbone: Backbone) -> SparseInterpolatedExperts:

@@ -5,13 +5,14 @@ from smat.backbones.backbone import Backbone
 from smat.backbones.casts import shared_casts
 from smat.backbones.loading import POCKET, build, load
 from smat.backbones.positions import PositionRule
-from smat.backbones.spec import BackboneSpec, ImageFormat
+from smat.backbones.spec import BackboneSpec, ImageFormat, ImageOptions
 
 __all__ = [
     "POCKET",
     "Backbone",
     "BackboneSpec",
     "ImageFormat",
+    "ImageOptions",
     "PositionRule",
     "build",
     "load",

@@ -48,7 +48,8 @@ def recomputed_activations(network: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             return again().view(shape)
 
-    hooks = [m.register_forward_hook(remember) for m in network.modules() if isinstance(m, _ACTIVATIONS)]
+    smooth = [m for m in network.modules() if isinstance(m, _ACTIVATIONS) and not getattr(m, "inplace", False)]
+    hooks = [m.register_forward_hook(remember) for m in smooth]
     try:
         with saved_tensors_hooks(pack, unpack):
             yield

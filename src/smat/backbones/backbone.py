@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from smat.backbones.spec import BackboneSpec
 from smat.errors import BackboneError
+from smat.rng import seeded_torch
 
 
 class Backbone(nn.Module):
@@ -37,7 +38,7 @@ class Backbone(nn.Module):
             parameter.requires_grad_(True)
         features = self._probe()
         self.feature_dim = features.shape[1]
-        self._keep_as_buffers_what_is_not_in(_parameters_behind(features))
+        self._keep_as_buffers_what_is_not_in(parameters_behind(features))
 
     def train(self, mode: bool = True) -> "Backbone":
         """Stays in evaluation mode, whatever `mode` says."""
@@ -46,8 +47,9 @@ class Backbone(nn.Module):
 
     @property
     def attention_heads(self) -> int | None:
-        """Number of attention heads per block, as the configuration has it; None for networks without."""
-        return self.spec.config.get("num_attention_heads")
+        """Number of attention heads per block, as the configuration has it; None where it has not one for all."""
+        heads = self.spec.config.get("num_attention_heads")
+        return heads if isinstance(heads, int) else None  # stages of a pyramid have a number each
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n dim"]:
         """The features of a batch of images.
@@ -67,22 +69,22 @@ class Backbone(nn.Module):
             )
         if self._channels_last:  # as convolutions compute fastest
             images = images.contiguous(memory_format=torch.channels_last)
-        return _pick(self.network(images), self.spec.feature)
+        try:
+            return pick(self.network(images), self.spec.feature)
+        except (RuntimeError, ValueError, TypeError) as error:
+            if tuple(images.shape[-2:]) == (size, size):
+                raise
+            raise BackboneError(
+                f"backbone {self.spec.name!r} was loaded for images of {size} x {size} pixels and cannot process "
+                f"{list(images.shape)}: {error}. Load it with image_size={images.shape[-1]}, or resize the images"
+            ) from error
 
     def _probe(self) -> Tensor:
         """The features of two black images, with their graph; errors where there are none."""
         name, size = self.spec.name, self.spec.image_size
         parameter = next(self.network.parameters(), None)
         device = torch.device("cpu") if parameter is None else parameter.device
-        try:
-            with torch.enable_grad():
-                output = self.network(torch.zeros(2, 3, size, size, device=device))
-                features = _pick(output, self.spec.feature)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise BackboneError(
-                f"backbone {name!r} cannot process images [2, 3, {size}, {size}]: {error}. It must map "
-                "[n, 3, h, w] to [n, d]; very small images are too small for some networks"
-            ) from error
+        features = pick(output_of(name, self.network, torch.zeros(2, 3, size, size, device=device)), self.spec.feature)
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
             got = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise BackboneError(
@@ -105,18 +107,34 @@ class Backbone(nn.Module):
                 owner.register_buffer(leaf, parameter.detach())
 
 
-def _pick(output: Any, feature: str) -> Any:
+def output_of(name: str, network: nn.Module, images: Float[Tensor, "n 3 height width"]) -> Any:
+    """What a network gives for images, with its graph; a `BackboneError` where it cannot process them."""
+    try:
+        with torch.enable_grad(), seeded_torch(0, "probe"):
+            return network(images)
+    except Exception as error:  # whatever the network's own code does with images that it is not made for
+        raise BackboneError(
+            f"backbone {name!r} cannot process images {list(images.shape)}: {error}. It must map [n, 3, h, w] to "
+            "[n, d]; some networks take images of certain sizes only, and very small ones are too small for some"
+        ) from error
+
+
+def pick(output: Any, feature: str) -> Any:
     """The feature among a network's outputs."""
     if feature == "pooler":
         return output.pooler_output.flatten(1)
     if feature == "cls":
         return output.last_hidden_state[:, 0]
     if feature == "mean":
-        return output.last_hidden_state.mean(dim=1)
+        states = output.last_hidden_state
+        if states.ndim == 3:
+            return states.mean(dim=1)
+        height, width, last = states.shape[1:]  # a map of a square image; few networks put the channels last
+        return states.mean(dim=(1, 2) if height == width != last else (2, 3))
     return output
 
 
-def _parameters_behind(output: Tensor) -> set[int]:
+def parameters_behind(output: Tensor) -> set[int]:
     """The `id`s of the leaves that a backward pass from `output` would reach, found without running one."""
     found: set[int] = set()
     seen, waiting = set(), [output.grad_fn]

@@ -75,10 +75,7 @@ class Checkpoint:
 
     def normalisation(self) -> tuple[Triple, Triple] | None:
         """Mean and standard deviation from `preprocessor_config.json` or the like, None without one."""
-        file, values = "preprocessor_config.json", self._json("preprocessor_config.json")
-        if values is None:
-            file = "processor_config.json"
-            values = (self._json(file) or {}).get("image_processor")
+        file, values = self._preprocessor()
         if values is None:
             return None
         try:
@@ -104,6 +101,23 @@ class Checkpoint:
             return None
         headers = [read_header(path, BackboneError, "Copy or download it again") for path in paths if path]
         return {name: stored for header in headers for name, stored in header.items()} or None
+
+    def crop_size(self) -> int | None:
+        """Side in pixels of the square that images are cropped to, from the same file; None where they are not."""
+        _, values = self._preprocessor()
+        values = values or {}
+        crop = values.get("crop_size") if values.get("do_center_crop", True) else None
+        sides = {crop.get("height"), crop.get("width")} if isinstance(crop, dict) else {crop}
+        (side,) = sides if len(sides) == 1 else (None,)
+        return side if type(side) is int and side > 0 else None
+
+    def _preprocessor(self) -> tuple[str, dict[str, Any] | None]:
+        """The file that says what is done to images, and what it says; None where there is no such file."""
+        file, values = "preprocessor_config.json", self._json("preprocessor_config.json")
+        if values is None:
+            file = "processor_config.json"
+            values = (self._json(file) or {}).get("image_processor")
+        return file, values
 
     def _json(self, file: str) -> dict[str, Any] | None:
         path = self._path(file)

@@ -3,17 +3,18 @@
 import copy
 import dataclasses
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from torch import nn
 
 from smat.backbones.backbone import Backbone
 from smat.backbones.checkpoint import Checkpoint
-from smat.backbones.families import build_network, check_size, describe, feature_of, load_network, read_config
+from smat.backbones.families import FAMILIES, build_network, check_size, describe, load_network, read_config
+from smat.backbones.image_models import check_features
 from smat.backbones.own_networks import build_own, load_own
 from smat.backbones.positions import PositionRule
-from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, Triple
+from smat.backbones.spec import IMAGENET_MEAN, IMAGENET_STD, BackboneSpec, ImageOptions, Triple
 from smat.backbones.timm_models import build_timm, load_timm
 from smat.errors import BackboneError
 
@@ -26,14 +27,16 @@ def load(
     *,
     image_size: int | None = None,
     position_rule: PositionRule = "exact",
-    mean: Triple | None = None,
-    std: Triple | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
 ) -> Backbone:
     """A pre-trained network as a feature extractor, in float32 and in evaluation mode.
 
     The feature is the pooled output that its family is normally used with: the class token after the last
     norm for ViT, DINO, DINOv2 and DINOv3; the pooled output before the projection for CLIP; the
-    attention-pooling head's for SigLIP; the average over positions for convolutional networks.
+    attention-pooling head's for SigLIP; the average over positions for convolutional networks. Of any other model of
+    transformers it is the pooled output, if the checkpoint has the weights for it; else the class token, where the last
+    hidden state has one and is normalised; else the mean of the last hidden state over its positions.
 
     Learned position embeddings are resized here, once, when `image_size` is not the checkpoint's own:
 
@@ -46,21 +49,25 @@ def load(
       slightly. For comparison with results from that code, and for weights that were tuned with it.
 
     Args:
-        name: a transformers checkpoint (ViT, DINO, DINOv2 with or without registers, DINOv3, CLIP, SigLIP,
-            ConvNeXt, MobileNet, RegNet, ResNet) by hub name or local folder; `"pocket"`, shipped with smat;
-            `"timm:NAME"`; `"module:PATH"`, the import path of a function or class of your own that gives a network;
-            or the network itself, any module that maps images `[n, 3, h, w]` to features `[n, d]` (it is copied).
-        image_size: height and width of the images in pixels; None for the checkpoint's own (a module has none).
-        position_rule: see above; timm and modules of your own look after their positions themselves.
-        mean: mean of each colour to normalise with, in place of the checkpoint's. Without either it is ImageNet's; a
-            checkpoint that has none is warned about.
+        name: a checkpoint of any model of transformers that takes images alone, or of CLIP or SigLIP, by hub name or
+            local folder; `"pocket"`, shipped with smat; `"timm:NAME"`; `"module:PATH"`, the import path of a function
+            or class of your own that gives a network; or the network itself, any module that maps images
+            `[n, 3, h, w]` to features `[n, d]` (it is copied).
+        image_size: height and width of the images in pixels; None for what the checkpoint's preprocessor crops images
+            to, otherwise the size in its configuration (a module has none).
+        position_rule: see above; of models of transformers that are not named there, of timm and of modules of your
+            own the networks themselves look after their positions.
+        mean: mean of each colour to normalise with, or one number for all three, in place of the checkpoint's. Without
+            either it is ImageNet's; a checkpoint that has none is warned about.
         std: standard deviation of each colour, likewise.
 
     Raises:
         BackboneError: no such name, no network, not an image network, an image size that the patches do not
-            fill, or weights that are missing, broken, pickled, or do not fit.
-        ConfigError: an import path of nothing that can be imported.
+            fill, weights that are missing, broken, pickled, or do not fit, or features that are not finite, do not
+            depend on the image, or are others at each call.
+        ConfigError: an import path of nothing that can be imported, or a size, mean or deviation that cannot be.
     """
+    images = ImageOptions(image_size, mean, std)
     if isinstance(name, nn.Module):
         if image_size is None:
             raise BackboneError(
@@ -78,12 +85,16 @@ def load(
         checkpoint = Checkpoint(str(name), str(POCKET)) if name == "pocket" else Checkpoint.find(str(name))
         family, config = read_config(checkpoint)
         size = check_size(checkpoint, family, config, image_size)
-        network = load_network(checkpoint, family, config, size, position_rule)
-        constants = (mean, std) if mean and std else _constants(checkpoint)
-        spec = BackboneSpec("transformers", str(name), describe(network), size, *constants, feature_of(family, config))
+        network, feature = load_network(checkpoint, family, config, size, position_rule)
+        constants = _constants(checkpoint, images)
+        spec = BackboneSpec("transformers", str(name), describe(network), size, *constants, feature)
         fixed_size = family.patches
-    spec = dataclasses.replace(spec, mean=mean or spec.mean, std=std or spec.std)
-    return Backbone(spec, network, fixed_size=fixed_size)
+    given = {name: value for name, value in vars(images).items() if value is not None and name != "image_size"}
+    spec = dataclasses.replace(spec, **given)
+    backbone = Backbone(spec, network, fixed_size=fixed_size)
+    if spec.config.get("model_type") not in FAMILIES:  # those are known to keep to it
+        check_features(backbone)
+    return backbone
 
 
 def build(spec: BackboneSpec, module: nn.Module | None = None, allow_imports: Collection[str] = ()) -> Backbone:
@@ -108,19 +119,19 @@ def build(spec: BackboneSpec, module: nn.Module | None = None, allow_imports: Co
     if spec.kind == "timm":
         return Backbone(spec, build_timm(spec), fixed_size="img_size" in spec.config)
     if spec.kind == "transformers":
-        family, network = build_network(spec.config)
+        family, network = build_network(spec.config, spec.image_size)
         return Backbone(spec, network, fixed_size=family.patches)
     raise BackboneError(f"backbone kind {spec.kind!r} is unknown: it is 'transformers', 'timm', 'own' or 'module'")
 
 
-def _constants(checkpoint: Checkpoint) -> tuple[Triple, Triple]:
+def _constants(checkpoint: Checkpoint, given: ImageOptions) -> tuple[Triple, Triple]:
+    """Those of a checkpoint, otherwise ImageNet's, with a warning where they are used."""
     found = checkpoint.normalisation()
-    if found is None:
+    if found is None and (given.mean is None or given.std is None):
         warnings.warn(
             f"backbone {checkpoint.name!r} has no preprocessor_config.json: images are normalised with "
-            "ImageNet's mean and standard deviation; where it was trained with others, put such a file beside its "
-            "weights, or in Python give smat.backbones.load mean and std",
+            "ImageNet's mean and standard deviation; where it was trained with others, give them (--mean, --std), or "
+            "put such a file beside its weights",
             stacklevel=3,
         )
-        return IMAGENET_MEAN, IMAGENET_STD
-    return found
+    return found or (IMAGENET_MEAN, IMAGENET_STD)

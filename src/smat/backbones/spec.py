@@ -1,10 +1,11 @@
 """What a backbone is, in values that fit a JSON file."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from smat.errors import CheckpointError
+from smat.errors import BackboneError, CheckpointError, ConfigError
 from smat.schema import Finite, Positive, Range, from_plain
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -28,6 +29,33 @@ class ImageFormat:
     size: int
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """What the images of a backbone are, where it is not to be what its checkpoint says.
+
+    Attributes:
+        image_size: side of a backbone's images in pixels; by default that of its checkpoint.
+        mean: mean that the red, green and blue of a backbone's images, in 0..1, are normalised with, or one number for
+            all three; by default that of its checkpoint.
+        std: standard deviation of the colours, likewise.
+
+    Raises:
+        BackboneError: no number of pixels from 1 to 4096.
+        ConfigError: not one number or three, or a standard deviation that is not above 0.
+    """
+
+    image_size: int | None = None
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        if size is not None and not 1 <= size <= 4096:
+            raise BackboneError(f"image_size {size} (--image-size): give a positive number of pixels, at most 4096")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _per_colour(name, getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -72,3 +100,16 @@ class BackboneSpec:
             CheckpointError: a value that is missing, unknown or of a wrong kind.
         """
         return from_plain(values, cls, "backbone", CheckpointError)
+
+
+def _per_colour(name: str, given: float | Sequence[float] | None) -> Triple | None:
+    """A mean or standard deviation as three numbers."""
+    if given is None:
+        return None
+    values = [given] * 3 if isinstance(given, int | float) else list(given)
+    fits = len(values) == 3 and all(isinstance(x, int | float) and math.isfinite(x) for x in values)
+    if not fits or (name == "std" and min(values) <= 0):
+        above = " above 0" if name == "std" else ""
+        raise ConfigError(f"{name} is {given} (--{name}): give one number{above}, or three: of red, green and blue")
+    red, green, blue = map(float, values)
+    return red, green, blue

@@ -1,5 +1,8 @@
 """Networks of timm, an optional dependency."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -9,6 +12,9 @@ from smat.errors import BackboneError
 from smat.rng import seeded_torch
 from smat.weights import check_finite
 
+_SOURCES = {"hf-hub": "load_model_config_from_hf", "local-dir": "load_model_config_from_path"}
+"""Prefixes of timm's names, and the functions of `timm.models._hub` that read what is there."""
+
 
 def load_timm(name: str, image_size: int | None) -> tuple[BackboneSpec, nn.Module]:
     """A pre-trained timm network without its classifier; its output is the pooled feature.
@@ -17,29 +23,72 @@ def load_timm(name: str, image_size: int | None) -> tuple[BackboneSpec, nn.Modul
     any, and reads others as plain tensors (`weights_only=True`), so that nothing downloaded is executed.
 
     Args:
-        name: what was asked for, `"timm:NAME"`.
+        name: what was asked for: `"timm:NAME"`, `"timm:hf-hub:OWNER/NAME"` or `"timm:local-dir:FOLDER"`.
         image_size: in pixels; None for the size that the network was trained with.
 
     Raises:
-        BackboneError: timm is not installed, does not know the name, or cannot fetch the weights.
+        BackboneError: timm is not installed, does not know the name, or cannot fetch the weights, or some are missing.
     """
-    timm = _timm()
-    architecture = name.removeprefix("timm:")
-    try:
-        found = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
-    except RuntimeError:  # the architecture is known, but not these weights of it
-        found = None
-    if found is None:
-        raise BackboneError(f"timm has no pre-trained network {architecture!r}: timm.list_pretrained() lists them")
-    trained = found.to_dict()
+    timm, asked = _timm(), name.removeprefix("timm:")
+    architecture, trained, own = _described(timm, name, asked)
     size = image_size or int(trained["input_size"][-1])
-    arguments: dict[str, Any] = {"model_name": architecture, "num_classes": 0}
+    arguments: dict[str, Any] = {"num_classes": 0}
     if trained.get("fixed_input_size"):
         arguments["img_size"] = size
-    network = _create(timm, name, pretrained=True, **arguments)
+    with _missing_weights() as missing:
+        network = _create(timm, name, model_name=asked, pretrained=True, **arguments)
+    if missing:
+        raise BackboneError(
+            f"the weights of backbone {name!r} do not fit its config: {missing[0]}. Either a file is damaged or "
+            "belongs to another network; fetch it again"
+        )
     check_finite(network.state_dict().items(), f"backbone {name!r}", BackboneError, "Remove its file and try again")
-    spec = BackboneSpec("timm", name, arguments, size, tuple(trained["mean"]), tuple(trained["std"]), "output")
+    config = own | arguments | {"model_name": architecture}
+    spec = BackboneSpec("timm", name, config, size, tuple(trained["mean"]), tuple(trained["std"]), "output")
     return spec, network
+
+
+def _described(timm: Any, name: str, asked: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The architecture, what it was trained with, and its arguments where they are not the usual ones."""
+    source, _, place = asked.partition(":")
+    own: dict[str, Any] = {}
+    architecture, trained = asked, {}
+    if source in _SOURCES:
+        try:
+            trained, architecture, own = getattr(timm.models._hub, _SOURCES[source])(place)
+        except Exception as error:  # whatever timm, the hub or the file system has to say
+            raise BackboneError(
+                f"backbone {name!r} cannot be read by timm: {type(error).__name__}: {error}. It is named timm:NAME, "
+                "timm:hf-hub:OWNER/NAME, or timm:local-dir:FOLDER, where the folder has timm's config.json and weights"
+            ) from error
+    try:
+        usual = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
+    except RuntimeError:  # the architecture is known, but not these weights of it
+        usual = None
+    if usual is None:
+        raise BackboneError(f"timm has no pre-trained network {architecture!r}: timm.list_pretrained() lists them")
+    return architecture, {**usual.to_dict(), **trained}, dict(own or {})
+
+
+@contextmanager
+def _missing_weights() -> Iterator[list[str]]:
+    """What timm says, where it is not asked for its classifier, of weights that it did not find and left random."""
+    found: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("Missing keys"):
+                found.append(record.getMessage().partition(")")[0] + ")")
+
+    logger, listener = logging.getLogger("timm.models._builder"), Listener(logging.INFO)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(listener)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
 
 
 def build_timm(spec: BackboneSpec) -> nn.Module:
@@ -51,7 +100,7 @@ def build_timm(spec: BackboneSpec) -> nn.Module:
 def _create(timm: Any, name: str, **arguments: Any) -> nn.Module:
     try:
         return timm.create_model(**arguments)
-    except (RuntimeError, ValueError, TypeError, AssertionError, OSError) as error:
+    except Exception as error:  # whatever timm, the hub or the file system has to say
         raise BackboneError(
             f"backbone {name!r} cannot be made by timm: {error}. Check the name, the image size (a multiple "
             "of the patch) and, for weights that are not in the local cache, the network connection"

@@ -115,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(console, "[bold red]Error:[/] ", str(error))
         raise SystemExit(2) from error
     except KeyboardInterrupt as interruption:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if stop.asked:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more changes nothing while Python ends
         _say(console, "", f"\nStopped. {interruption}".rstrip())
         raise SystemExit(128 + (stop.asked or signal.SIGINT)) from interruption
     except Exception as error:

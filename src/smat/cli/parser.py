@@ -17,7 +17,7 @@ import smat
 from smat.cli.commands import COMMANDS, GROUPS
 from smat.cli.help import HelpFormatter
 from smat.errors import ConfigError
-from smat.options import YAML, readable
+from smat.options import YAML, paired, readable
 from smat.plugins import plain
 
 
@@ -49,6 +49,10 @@ class CommandParser(ArgumentParser):
             return super().format_help(formatter)
         finally:
             self._action_groups = groups
+
+    def parse_args(self, args: Sequence[str] | None = None, *others: Any, **settings: Any) -> Any:
+        """Parse arguments, in which an option of two numbers has them one after the other."""
+        return super().parse_args(None if args is None else paired(args), *others, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a `ConfigError`."""
@@ -115,12 +119,15 @@ def recipe_of(name: str) -> Callable[..., Any]:
 
 def with_settings_of_run(arguments: list[str]) -> list[str]:
     """The arguments of `train`; a run that is resumed has its own settings where none are given as a file or method."""
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     known.add_argument("--out")
     known.add_argument("--resume", action="store_true")
     known.add_argument("--config")
     known.add_argument("--method")
-    given, _ = known.parse_known_args(arguments)
+    try:
+        given, _ = known.parse_known_args(arguments)
+    except argparse.ArgumentError:  # which the command's own parser says better
+        return arguments
     settings = Path(given.out or "", "config.yaml")
     if not given.resume or not given.out or given.config or given.method or not settings.exists():
         return arguments

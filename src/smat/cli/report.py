@@ -71,7 +71,7 @@ def as_data(value: Any) -> Any:
     if isinstance(value, Plugin):
         return as_data(describe(value))
     if is_dataclass(value):
-        return {each.name: as_data(getattr(value, each.name)) for each in fields(value) if each.repr}
+        return {each.name: as_data(getattr(value, each.name)) for each in fields(value) if each.name[0] != "_"}
     if isinstance(value, Mapping):
         return {str(key): as_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple | Set):

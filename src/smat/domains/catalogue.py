@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from smat.domains.domain import Domain, Role
+from smat.domains.grey import RangeOption
 from smat.domains.image_domain import open_domain
+from smat.domains.opening import MAX_PIXELS
 from smat.domains.pocket import POCKET_ID, POCKET_OOD, pocket_domains
 from smat.errors import ConfigError, DataError
 from smat.schema import Count, NotNegative, Share, checked
@@ -37,6 +39,8 @@ class DomainConfig:
         label_column: label column of a parquet file or hub data set; by default `label`, what is declared as class
             labels, `labels` or `class`.
         min_images: number of images that a class must have, or it is left out with a word.
+        range: values that are black and white in grey images of more than 8 bits, such as `[0, 4095]`, or `auto`, from
+            all of them; by default that of all domains.
     """
 
     source: str
@@ -50,6 +54,7 @@ class DomainConfig:
     image_column: str | None = None
     label_column: str | None = None
     min_images: Count | None = None
+    range: RangeOption = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,10 @@ class DataOptions:
             called `image` or `img`.
         label_column: label column of these; by default `label`, what is declared as class labels, `labels` or `class`.
         min_images: number of images that a class must have; smaller ones are left out, and counted at the end.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
+            it cannot be read.
+        max_pixels: most pixels that an image is decoded to.
         verify: compare the content of each domain with its hash first, also where that takes reading all of it.
     """
 
@@ -70,7 +79,9 @@ class DataOptions:
     skip_bad: bool = False
     image_column: str | None = None
     label_column: str | None = None
-    min_images: int = 1
+    min_images: Count = 1
+    range: RangeOption = None
+    max_pixels: Count = MAX_PIXELS
     verify: bool = False
 
     def opening(self) -> dict[str, Any]:
@@ -88,6 +99,8 @@ def open_domains(
     min_images: int = 1,
     verify: bool = False,
     pocket_image_size: int = 32,
+    range: RangeOption = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Domain]:
     """Open domains by their sources.
 
@@ -101,6 +114,8 @@ def open_domains(
         min_images: number of images that a class must have, in all domains that do not say otherwise.
         verify: compare the content of each with its hash, also where that takes reading it all.
         pocket_image_size: side of the pocket domains' images, in pixels.
+        range: as for `open_domain`, of all domains that do not say otherwise; `"auto"` is found for each by itself.
+        max_pixels: most pixels that an image is decoded to.
 
     Raises:
         DataError: one of them cannot be opened.
@@ -125,6 +140,8 @@ def open_domains(
                 label_column=entry.label_column or label_column,
                 min_images=min_images if entry.min_images is None else entry.min_images,
                 verify=verify,
+                range=range if entry.range is None else entry.range,
+                max_pixels=max_pixels,
             )
             opened = [domain]
         for domain in opened:
@@ -149,7 +166,7 @@ def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
             f"there are no pocket domains {entry.source!r}: choose pocket, pocket-id, pocket-ood, or one as "
             f"pocket:NAME of {', '.join(POCKET_ID + POCKET_OOD)}"
         )
-    own = ("name", "splits", "fractions", "flip", "tracks", "image_column", "label_column", "min_images")
+    own = ("name", "splits", "fractions", "flip", "tracks", "image_column", "label_column", "min_images", "range")
     fixed = [name for name in own if getattr(entry, name) is not None]
     if fixed:
         raise ConfigError(f"{entry.source} has its own {' and '.join(fixed)}: leave out what is said of them")

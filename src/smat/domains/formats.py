@@ -43,7 +43,7 @@ IMAGE_SUFFIXES = frozenset(
 """Suffixes of image files that are read, in lower case with the dot."""
 
 _REASONS = {
-    "heic heics heif heifs hif": "images need another package: pip install 'smat-fewshot[heif]'",
+    "heic heics heif heifs hif": "images need another package: pip install pillow-heif",
     "avif avifs": "images need Pillow 11.3 or later: pip install --upgrade pillow",
     "3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f": (
         "files are a camera's raw data: convert them to JPEG or PNG"

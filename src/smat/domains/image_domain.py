@@ -16,9 +16,11 @@ from torch import Tensor
 
 from smat.domains.columns import ColumnNames
 from smat.domains.domain import Domain, Role
+from smat.domains.grey import GreyRange, RangeOption
 from smat.domains.hierarchy import ClassGroups
-from smat.domains.images import GREY_MODES, canvas, image_mode, load_image, why_unreadable
+from smat.domains.images import GREY_MODES, canvas, find_range, image_mode, load_image, why_unreadable
 from smat.domains.mirroring import never_mirrored
+from smat.domains.opening import MAX_PIXELS
 from smat.domains.sources import open_table
 from smat.domains.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
 from smat.domains.tables import ImageTable
@@ -55,6 +57,8 @@ class ImageDomain(Domain):
         role: what experiments use it for.
         skip_bad: leave out rows without a valid label and images that cannot be read; reads every image once.
         tracks: pattern of the tracks in `image_name`, as for `open_domain`.
+        range: values that are black and white in grey images of more than 8 bits; None: as each says.
+        max_pixels: most pixels that an image is decoded to.
 
     Raises:
         DataError: as for `Domain`; a class without images; or, unless `skip_bad`, rows without a valid label.
@@ -71,12 +75,15 @@ class ImageDomain(Domain):
         role: Role = "",
         skip_bad: bool = False,
         tracks: str | None = None,
+        range: GreyRange | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(name, splits, flip=flip, role=role)
         if tracks is not None:
             check_pattern(tracks)
         self._pattern = tracks
         self._table = table
+        self.range, self.max_pixels = range, max_pixels
         self._label = {name: label for label, name in enumerate(table.names)}
         self.left_out: tuple[int, ...] = ()
         self._index(table.labels)
@@ -110,7 +117,8 @@ class ImageDomain(Domain):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the file (or the folder's file names and sizes), splits, rows left out, hierarchy and tracks.
+        """SHA-256 over the file (or the folder's file names and sizes), splits, rows left out, hierarchy, tracks and
+        range.
 
         GTSRB's own tracks are not in it: they follow from the names, and results were stored before they were known.
         """
@@ -119,6 +127,8 @@ class ImageDomain(Domain):
             parts.append(asdict(self._table.hierarchy))
         if self._pattern not in (None, NO_TRACKS, GTSRB_TRACKS):
             parts.append({"tracks": self._pattern})
+        if self.range:
+            parts.append({"range": str(self.range)})
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def hierarchy(self, split: str) -> ClassGroups | None:
@@ -165,6 +175,10 @@ class ImageDomain(Domain):
         """One image as a square of `size` pixels, raises as `image`; a large JPEG is decoded smaller."""
         return canvas(self._load(row, size), size)
 
+    def load(self, row: int, size: int | None = None) -> Image.Image:
+        """One image, as `load_image` gives it, which raises a `DataError` of this image alone."""
+        return load_image(self.encoded(row), size, range=self.range, max_pixels=self.max_pixels)
+
     def encoded(self, row: int) -> bytes | Path:
         """One image as it is stored, or the file that holds it."""
         return self._table.encoded(row)
@@ -175,7 +189,7 @@ class ImageDomain(Domain):
 
     def _load(self, row: int, size: int | None) -> Image.Image:
         try:
-            return load_image(self.encoded(row), size)
+            return self.load(row, size)
         except DataError as error:
             logger.warning("domain '%s': row %d cannot be read; looking at all its images", self.name, row)
             listing = "\n".join(f"  {image}" for image in check_images(self))
@@ -191,7 +205,7 @@ def check_images(domain: ImageDomain) -> list[BadImage]:
     for label in (label for classes in domain.splits.values() for label in classes):
         for row in domain.rows(label).tolist():
             try:
-                load_image(domain.encoded(row), size=1)
+                domain.load(row, size=1)
             except DataError as error:
                 bad.append(BadImage(row, domain.image_name(row), label, why_unreadable(error.__cause__)))
     return sorted(bad, key=lambda image: image.row)
@@ -211,6 +225,8 @@ def open_domain(
     image_column: str | None = None,
     label_column: str | None = None,
     min_images: int = 1,
+    range: RangeOption | GreyRange = None,
+    max_pixels: int = MAX_PIXELS,
     verify: bool = False,
 ) -> ImageDomain:
     """A domain of stored images.
@@ -247,13 +263,16 @@ def open_domain(
         label_column: column of the labels there. None: the one that is called `label`, is declared as class labels, or
             is called `labels` or `class`.
         min_images: classes with fewer images are in no split; they are left out with a word.
+        range: values that are black and white in grey images of more than 8 bits, such as `(0, 4095)`; `"auto"` takes
+            them from all such images, which are decoded once more for that. None: as each says, or it cannot be read.
+        max_pixels: most pixels that an image is decoded to.
         verify: compare the content with its hash, also where that takes reading it all.
 
     Raises:
         DataError: no such source; no images or classes in it; labels outside the class names; splits that do
             not fit it; no class of `min_images`.
         ConfigError: both `splits` and `fractions`, fractions that do not sum to 1, columns of a source that has none,
-            or tracks that are no regular expression.
+            tracks that are no regular expression, or a range that is none.
     """
     if splits is not None and fractions is not None:
         raise ConfigError(f"'{source}' is given both splits and fractions; give one of them")
@@ -276,7 +295,17 @@ def open_domain(
     tracks = next((given for given in (tracks, said_tracks, table.tracks) if given is not None), None)
     flip = table.flip if flip is None else flip
     flip = not (never_mirrored(name) or _is_grey(table)) if flip is None else flip
-    domain = ImageDomain(table, name, classes, flip=flip, role=role, skip_bad=skip_bad, tracks=tracks)
+    domain = ImageDomain(
+        table,
+        name,
+        classes,
+        flip=flip,
+        role=role,
+        skip_bad=skip_bad,
+        tracks=tracks,
+        range=find_range(range, map(table.encoded, np.arange(len(table.images)).tolist()), max_pixels),
+        max_pixels=max_pixels,
+    )
     _leave_small(domain, min_images)
     return domain
 

@@ -23,7 +23,7 @@ ImageSource = str | Path | bytes | Image.Image | np.ndarray
 
 
 def load_image(
-    source: ImageSource,
+    source: ImageSource | object,
     size: int | None = None,
     *,
     range: GreyRange | None = None,
@@ -82,7 +82,7 @@ def image_mode(source: bytes | str | Path) -> str | None:
         return None
 
 
-def find_range(option: Any, sources: Iterable[ImageSource], max_pixels: int = MAX_PIXELS) -> GreyRange | None:
+def find_range(option: Any, sources: Iterable[object], max_pixels: int = MAX_PIXELS) -> GreyRange | None:
     """The range that an option says, for all images of a collection.
 
     Args:
@@ -102,22 +102,31 @@ def find_range(option: Any, sources: Iterable[ImageSource], max_pixels: int = MA
         low, high = map(float, option)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the range is {option!r}; give two numbers, LOW and HIGH, or auto") from error
-    return GreyRange(low, high)
+    return GreyRange(*(int(value) if value.is_integer() else value for value in (low, high)))
 
 
-def extremes(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Extremes | None:
-    """The smallest and the largest value of a deep grey image or array; None of another, or where it cannot be read."""
+def extremes(source: object, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Extremes | None:
+    """The smallest and the largest value of a deep grey image or array; None of another, or where it cannot be read.
+
+    Args:
+        source: as for `load_image`.
+        max_pixels: most pixels that it is decoded to.
+        name: what it is called in messages.
+    """
+    name = name or ("an image" if isinstance(source, bytes | Image.Image | np.ndarray) else f"'{source}'")
     if isinstance(source, np.ndarray):
         deep = source.size and source.dtype.kind in "iuf" and source.dtype != np.uint8
-        return Extremes.of(source, "an array") if deep else None
+        return Extremes.of(source, name) if deep else None
     try:
         if isinstance(source, Image.Image):
-            return _extremes(source, "an image", max_pixels)
+            return _extremes(source, name, max_pixels)
+        if not isinstance(source, str | Path | bytes):
+            return None
         with opened(source, check=False) as image:
             if Depth.of(image) is None:
                 return None
         with opened(source) as image:
-            return _extremes(image, "an image" if isinstance(source, bytes) else f"'{source}'", max_pixels)
+            return _extremes(image, name, max_pixels)
     except Exception:  # as in `load_image`
         return None
 

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def episode_loader(source: EpisodeSource, start: int, stop: int, step: int = 1, 
     )
     for place, item in enumerate(_items(loader)):
         if isinstance(item, _NoRoom):
-            _log.warning("%s", _no_room())
+            _warn_of_no_room()
             yield from episode_loader(source, numbers[place], stop, step)
             return
         if isinstance(item, SmatError):
@@ -94,14 +95,21 @@ def _items(loader: DataLoader) -> Iterator[Any]:
             item = next(items)
         except StopIteration:
             return
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+            if not (loader.num_workers and _is_of_a_lost_worker(error)):
                 raise
+            found = str(error) or type(error).__name__
             raise WorkerError(
-                f"a process that makes episodes has ended ({error}): it was killed, perhaps for want of memory. Use "
+                f"a process that makes episodes has ended ({found}): it was killed, perhaps for want of memory. Use "
                 "fewer of them (--workers), or none (--workers 0)"
             ) from error
         yield item
+
+
+def _is_of_a_lost_worker(error: Exception) -> bool:
+    """Whether torch has found that a worker ended, or its connection broke; not whether something failed in one."""
+    text = str(error)
+    return text.startswith("DataLoader worker") if isinstance(error, RuntimeError) else "DataLoader worker" not in text
 
 
 def _shared(episode: Episode) -> bool:
@@ -118,11 +126,15 @@ def _shared(episode: Episode) -> bool:
     return True
 
 
-def _no_room() -> str:
+@cache
+def _warn_of_no_room() -> None:
+    """Say it once, not for every domain."""
     size = f" ({shutil.disk_usage(_SHARED).total / 2**20:.0f} MB)" if os.path.isdir(_SHARED) else ""
-    return (
-        f"{_SHARED}{size} has no room for the episodes of worker processes: they are made in this process instead, "
-        "which takes longer. In Docker give the container more (--shm-size 2g); --workers 0 does without"
+    _log.warning(
+        "%s%s has no room for the episodes of worker processes: they are made in this process instead, which takes "
+        "longer. In Docker give the container more (--shm-size 2g); --workers 0 does without",
+        _SHARED,
+        size,
     )
 
 

@@ -12,6 +12,7 @@ from smat.adaptation import (
     FineTuner,
     FineTuning,
     FullTuning,
+    can_choose,
     cross_validated_lr,
     evaluating,
 )
@@ -20,6 +21,7 @@ from smat.errors import NonFiniteError
 from smat.evaluation.protocol import EpisodeFeatures, FixedFeatures
 from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
 from smat.heads import FULL, Head, Prototype, TaskModel, head_of, query_features, specialise
+from smat.left_out import leave_out
 from smat.precision import NetworkPrecision
 from smat.rng import derive_seed
 
@@ -117,7 +119,14 @@ class FineTuned:
 
     def cross_validated(self, model: TaskModel, episode: Episode) -> float:
         """The learning rate that does best inside the support set."""
-        return cross_validated_lr(self._tuning(episode), model)
+        rate = cross_validated_lr(self._tuning(episode), model)
+        if rate == 0 and not self.config.one_rate and not can_choose(episode.support_labels):
+            why = (
+                "nothing was fine-tuned in episodes of one image per class, since a learning rate cannot be chosen "
+                "from these: give one (--grid [1e-4])"
+            )
+            leave_out("setting", why, [f"adapt {self.tuner.name}"])
+        return rate
 
     def specialise(self, episode: Episode) -> TaskModel:
         """The network before its fine-tuning."""

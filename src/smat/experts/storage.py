@@ -21,6 +21,7 @@ import smat
 from smat.backbones import Backbone, BackboneSpec, build
 from smat.errors import BackboneError, CheckpointError, SmatError
 from smat.experts.settings import PoolConfig
+from smat.files import write_whole
 from smat.flat import Layout
 from smat.schema import from_plain, read_json, shortened
 from smat.weights import Header, bounded, misfits, read_header, read_weights
@@ -48,6 +49,9 @@ def write_pool(
             or several, `[n, params]`, stored as `NAME.0/PARAMETER` and so on.
         layout: names and shapes of the network's parameters.
         buffers: of the network.
+
+    Raises:
+        ConfigError: they cannot be written, as on a full disk.
     """
     stored = {f"buffers/{name}": value for name, value in buffers.items()}
     for key, value in tensors.items():
@@ -57,9 +61,10 @@ def write_pool(
         rows = [(key, value)] if value.ndim == 1 else [(f"{key}.{m}", row) for m, row in enumerate(value)]
         for name, row in rows:
             stored |= {f"{name}/{parameter}": view for parameter, view in layout.views(row).items()}
-    save_file({key: value.contiguous().cpu() for key, value in stored.items()}, folder / WEIGHTS)
+    plain = {key: value.contiguous().cpu() for key, value in stored.items()}
+    write_whole(folder / WEIGHTS, lambda file: save_file(plain, file))
     head = {"format": FORMAT, "smat_version": smat.__version__}
-    (folder / CONFIG).write_text(json.dumps(head | dict(config), indent=2) + "\n")
+    write_whole(folder / CONFIG, json.dumps(head | dict(config), indent=2) + "\n")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Images of a source that are decoded on the way in, because only a part of them is wanted or they are changed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from smat.domains.grey import GreyRange
 from smat.domains.images import upright, why_unreadable
 from smat.domains.imported import Refused
 from smat.domains.opening import MAX_PIXELS, opened, shrink
@@ -11,6 +13,28 @@ from smat.importing.files import read_image
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom edge in pixels, the latter two outside."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an import decodes; a context manager, in which `decoded` goes by it.
+
+    Attributes:
+        range: values that are black and white in grey images of more than 8 bits; None: as each says.
+        max_pixels: most pixels that an image is decoded to.
+    """
+
+    range: GreyRange | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __enter__(self) -> None:
+        _current.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        _current.pop()
+
+
+_current = [Decoding()]  # of this process, which decodes for one import at a time
 
 
 def decoded(root: Path, path: Path) -> Image.Image | Refused:
@@ -22,8 +46,9 @@ def decoded(root: Path, path: Path) -> Image.Image | Refused:
     # Damaged files make Pillow and its codecs raise almost anything; whatever it is, the image is of no use.
     try:
         with opened(found.image) as image:
-            shrink(image, None, MAX_PIXELS)
-            return upright(image, turn=False)
+            now = _current[-1]
+            shrink(image, None, now.max_pixels)
+            return upright(image, now.range, max_pixels=now.max_pixels, turn=False)
     except MemoryError:
         raise
     except Exception as error:

@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from smat.domains.domain import SPLITS
+from smat.domains.grey import Extremes, GreyRange, RangeOption, common_range
 from smat.domains.hierarchy import Hierarchy
+from smat.domains.images import extremes, find_range
 from smat.domains.imported import DESCRIPTION, Imported, Refused, listed, read_imported, row_hash
+from smat.domains.opening import MAX_PIXELS
 from smat.errors import ConfigError, DataError, NothingImportedError
+from smat.importing.decoding import Decoding
 from smat.importing.files import printable
 from smat.importing.listing import EXPECTED, Found, Listing, Part
 from smat.importing.reduce import stored_image
@@ -35,6 +39,8 @@ def import_domain(
     keep: bool = False,
     processes: int = 0,
     progress: Callable[[int], None] | None = None,
+    range: RangeOption = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Imported:
     """Write a domain to a folder of its name.
 
@@ -48,6 +54,9 @@ def import_domain(
         keep: leave images as large as they are.
         processes: number of processes that read and decode; 0: only this one.
         progress: function that gets the number of images of all finished parts, first at the start.
+        range: values that are black and white in grey images of more than 8 bits, which are stored in 8; `"auto"`: from
+            all such images, which are read once more for that. None: as each says, or it is refused.
+        max_pixels: most pixels that an image is decoded to.
 
     Returns:
         What was written.
@@ -56,16 +65,24 @@ def import_domain(
         NothingImportedError: no image of it can be used.
         DataError: the folder cannot be written to or has something else, such as an
             import of other files or with other options; or a worker process died.
-        ConfigError: `max_side` or `processes` that cannot be, or a listing whose `read` cannot go to worker processes.
+        ConfigError: `max_side`, `processes` or a range that cannot be, or a listing whose `read` cannot go to worker
+            processes.
     """
     if max_side < 1 or processes < 0:
         raise ConfigError(f"max_side is {max_side} and processes is {processes}; give 1 or more, and 0 or more")
     _check(listing, processes)
     folder = Path(out) / listing.name
     options: dict[str, Any] = {"keep": True} if keep else {"max_side": max_side}
+    told = find_range(range, ()) if range != "auto" else None
+    if range is not None:
+        options["range"] = [told.low, told.high] if told else range
+    if max_pixels != MAX_PIXELS:
+        options["max_pixels"] = max_pixels
     state = source_state(listing)
     if (folder / DESCRIPTION).is_file():
         return _finished(folder, options, state)
+    told = _common_range(listing, max_pixels, processes) if range == "auto" else told
+    decoding = Decoding(told, max_pixels)
     progress = progress or (lambda done: None)
     with Writing(folder, listing.classes, options, state) as writing, writable(folder):
         first = len(writing.parts)
@@ -77,7 +94,7 @@ def import_domain(
                 _Task(part, _what(listing, part), os.path.join(parts, str(number)))
                 for number, part in enumerate(listing.parts[first:])
             ]
-            make = partial(_Reader, listing.read, None if keep else max_side)
+            make = partial(_Reader, listing.read, None if keep else max_side, decoding)
             try:
                 with closing(in_workers(make, tasks, processes)) as results:
                     for task, result in zip(tasks, results, strict=True):
@@ -91,7 +108,7 @@ def import_domain(
                     f"a worker process died while {what} was next, perhaps for want of memory. What is finished is "
                     "kept: run the same import again, with fewer --processes if it happens again"
                 ) from error
-        imported = _describe(listing, writing, options, {**listing.origin, "state": state})
+        imported = _describe(listing, writing, options, {**listing.origin, "state": state}, decoding.range)
         if imported.images:
             writing.finish(imported)
             return imported
@@ -152,7 +169,19 @@ def _finished(folder: Path, options: Mapping[str, Any], state: str) -> Imported:
     return imported
 
 
-def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], source: Mapping[str, Any]) -> Imported:
+def _common_range(listing: Listing, max_pixels: int, processes: int) -> GreyRange | None:
+    parts = in_workers(partial(_Extremes, listing.read, max_pixels), listing.parts, processes)
+    with closing(parts) as results:
+        return common_range(found for part in results for found in part)
+
+
+def _describe(
+    listing: Listing,
+    writing: Writing,
+    options: Mapping[str, Any],
+    source: Mapping[str, Any],
+    range: GreyRange | None,
+) -> Imported:
     counts = dict.fromkeys(listing.classes, 0)
     refused = list(listing.refused)
     for part, done in zip(listing.parts, writing.parts, strict=True):
@@ -183,7 +212,7 @@ def _describe(listing: Listing, writing: Writing, options: Mapping[str, Any], so
             "versions": versions("pillow"),
         },
         refused=tuple(refused),
-        notes=listing.notes,
+        notes=(*listing.notes, *([f"grey images of more than 8 bits are read on the range {range}"] if range else [])),
         tracks=listing.tracks,
     )
 
@@ -207,6 +236,7 @@ class _Reader:
 
     read: Callable[[Part], Iterator[Found | Refused]]
     max_side: int | None
+    decoding: Decoding = Decoding()
 
     def __call__(self, task: _Task) -> PartDone:
         refused: list[Refused] = []
@@ -214,14 +244,15 @@ class _Reader:
         names: list[str] = []
         images: list[bytes] = []
         size = 0
-        with writable(Path(task.path).parent), open(task.path, "wb") as file:
+        with self.decoding, writable(Path(task.path).parent), open(task.path, "wb") as file:
             for item in self._items(task):
                 if isinstance(item, Refused):
                     refused.append(Refused(printable(item.place), printable(item.reason)))
                     continue
                 name = printable(item.name)
                 try:
-                    image = stored_image(item.image, self.max_side)
+                    range, max_pixels = self.decoding.range, self.decoding.max_pixels
+                    image = stored_image(item.image, self.max_side, range=range, max_pixels=max_pixels)
                 except DataError as error:
                     refused.append(Refused(name, printable(str(error))))
                     continue
@@ -251,3 +282,23 @@ class _Reader:
         except Exception as error:
             lost = f"after {count} of {task.part.images} images: the rest of this part is lost"
             yield Refused(task.what, f"reading stopped with {type(error).__name__}: {error}, {lost}")
+
+
+@dataclass(frozen=True)
+class _Extremes:
+    """Finds the smallest and the largest value of each deep grey image of a part."""
+
+    read: Callable[[Part], Iterator[Found | Refused]]
+    max_pixels: int
+
+    def __call__(self, part: Part) -> list[Extremes]:
+        found: list[Extremes] = []
+        try:
+            for item in self.read(part):
+                if stop_requested():
+                    raise KeyboardInterrupt
+                if isinstance(item, Found) and (one := extremes(item.image, self.max_pixels, f"'{item.name}'")):
+                    found.append(one)
+        except Exception:  # what goes wrong is said where the part is imported
+            pass
+        return found

@@ -1,7 +1,6 @@
 """Training state on disk: tensors in safetensors, the rest in JSON, written so that a crash leaves a whole one."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 from torch.optim import SGD, AdamW, Optimizer
 
 from smat.errors import CheckpointError
+from smat.files import write_whole, writing
 from smat.schema import read_json
 from smat.weights import read_weights
 
@@ -23,26 +23,32 @@ _KEPT: dict[type[Optimizer], tuple[str, ...]] = {
 """What optimizers keep of a parameter."""
 _ANEW = "Start the run anew, in another folder"
 
+STATES = ("state", "state.old", "state-before")
+"""Folders within that of a run, any of which is a state, or becomes one."""
+
 
 def replace_folder(write: Any, folder: Path) -> None:
-    """Let `write(path)` fill a new folder, then put it in the place of `folder`.
+    """Let `write(path)` fill a new folder, by `write_whole`, then put it in the place of `folder`.
 
     Whenever the process dies, `folder` is the old one, the new one or (between two renames) beside it as `.old`, which
     `recover_folder` puts back.
+
+    Raises:
+        ConfigError: it cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    write(fresh)
-    for file in fresh.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        with writing(folder):
+            fresh.mkdir(parents=True)
+            write(fresh)
+            shutil.rmtree(old, ignore_errors=True)
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # half of it would take the room that a full disk needs
 
 
 def recover_folder(folder: Path) -> bool:
@@ -59,8 +65,8 @@ def save_state(state: dict[str, Any], folder: Path) -> None:
     packed = _pack(state, "", tensors)
 
     def write(path: Path) -> None:
-        save_file(tensors, path / _TENSORS)
-        (path / _STATE).write_text(json.dumps(packed))
+        write_whole(path / _TENSORS, lambda file: save_file(tensors, file))
+        write_whole(path / _STATE, json.dumps(packed))
 
     replace_folder(write, folder)
 
@@ -89,7 +95,7 @@ class KeptState:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.now, self.before = folder / "state", folder / "state-before"
+        self.now, self.before = folder / STATES[0], folder / STATES[2]
 
     def save(self, state: dict[str, Any], doubtful: bool) -> None:
         """Write a state; a doubtful one does not take the place of the last one that was not."""

@@ -19,7 +19,8 @@ from smat.episodes import EpisodeSource, episode_loader
 from smat.errors import CollapseError, ConfigError, NonFiniteError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.settings import TuningConfig
-from smat.metatuning.tuner import MetaTuner, query_accuracy
+from smat.metatuning.tuner import MetaTuner
+from smat.metatuning.validation import query_accuracy
 from smat.precision import resolve_precision
 from smat.schema import NotNegative, Share
 from smat.statistics import Interval, interval, paired_difference
@@ -236,7 +237,7 @@ class _Trial(MetaTuner):
     def _share_done(self, tasks: int) -> float:
         return min(tasks / self.config.tasks, self.config.optimizers.warmup)
 
-    def save(self) -> None:
+    def _write_state(self) -> None:
         """Nothing is kept."""
 
     def _save_pool(self, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from smat.backbones import Backbone, load
 from smat.backbones.spec import Pixels
 from smat.domains import DataOptions, DomainConfig
 from smat.episodes import EpisodeShape, TransformConfig
@@ -16,7 +17,7 @@ from smat.experts import PoolConfig
 from smat.metatuning.settings import TuningConfig
 from smat.options import YAML, instantiated, readable
 from smat.plugins import plain
-from smat.schema import Count, Processes, checked
+from smat.schema import Count, Finite, Processes, checked
 
 
 @dataclass(frozen=True)
@@ -43,25 +44,35 @@ class TrainConfig(DataOptions):
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
             a function or class of your own that gives a network.
         image_size: side of the backbone's images in pixels; by default that of its checkpoint.
+        mean: mean that the red, green and blue of images, in 0..1, are normalised with, or one number for all three; by
+            default that of the backbone's checkpoint.
+        std: standard deviation of the colours, likewise.
         episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
         tuning: objective, optimizers and schedule.
         compat: `official` takes the settings of the authors' code wherever they differ from ours.
         workers: number of processes that make episodes.
         accelerator: device to train on: `auto`, `cpu` or `cuda`.
-        devices: number of devices, which take one task each at a time.
+        devices: number of devices, which take one task each at a time; by default 1, or one for each process that
+            torchrun or SLURM has started.
     """
 
     domains: list[str | DomainConfig]
     backbone: str = "pocket"
     image_size: Pixels | None = None
+    mean: Finite | Sequence[Finite] | None = None
+    std: Finite | Sequence[Finite] | None = None
     episodes: EpisodeConfig = EpisodeConfig()
     pool: PoolConfig = PoolConfig()
     tuning: TuningConfig = TuningConfig()
     compat: Literal["none", "official"] = "none"
     workers: Processes = 1
     accelerator: str = "auto"
-    devices: Count = 1
+    devices: Count | None = None
+
+    def load_backbone(self) -> Backbone:
+        """The pre-trained network; raises as `smat.backbones.load`."""
+        return load(self.backbone, image_size=self.image_size, mean=self.mean, std=self.std)
 
     def resolved(self) -> "TrainConfig":
         """With `compat` carried out in the settings that it stands for."""

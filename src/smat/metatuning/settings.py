@@ -90,9 +90,11 @@ class Progress:
         best_accuracy: the best validation accuracy so far, -1 before the first.
         best_tasks: number of tasks when it was reached.
         waited: number of validations since then.
+        validated: number of tasks at the last validation.
     """
 
     tasks: Number = 0
     best_accuracy: Annotated[float, Range(-1, 1)] = -1.0
     best_tasks: Number = 0
     waited: Number = 0
+    validated: Number = 0

@@ -1,12 +1,10 @@
 """The meta-tuning loop."""
 
 import logging
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import NoReturn, TypeVar
 
 import torch
 from lightning.fabric import Fabric
@@ -15,17 +13,22 @@ from torch import Tensor, nn
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError, SmatError, one_line
 from smat.experts import SparseInterpolatedExperts
-from smat.heads import Head, fit_task
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
-from smat.metatuning.objective import TaskNoise, TaskResult, train_task
+from smat.metatuning.objective import TaskNoise, train_task
 from smat.metatuning.optimizers import MetaOptimizer
+from smat.metatuning.processes import Processes
+from smat.metatuning.reports import averaged, numbers
 from smat.metatuning.settings import Progress, StepReport, TuningConfig
+from smat.metatuning.validation import validate
 from smat.metatuning.watch import Watch, advice, early
 from smat.precision import NetworkPrecision, resolve_precision
 from smat.rng import torch_generator
 from smat.schema import from_plain
+from smat.signals import StopSignals
 
 _log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 class MetaTuner:
@@ -82,14 +85,19 @@ class MetaTuner:
         self.optimizer = MetaOptimizer(pool, self.multipliers, config.optimizers)
         self.progress = Progress()
         self.watch, self.kept = Watch(config.meta_batch), KeptState(folder)
-        self._stop = False
+        self.processes, self.signals = Processes(fabric), StopSignals()
+        self._stop = False  # what all processes have agreed on
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def run(self) -> Progress:
         """Tune until the last task, until patience ends, or until SIGINT or SIGTERM; the state is saved in each case.
 
+        The first signal finishes the step; while episodes are awaited, or the network is validated, it need not.
+
         Raises:
+            ConfigError: a file cannot be written, as on a full disk.
+            WorkerError: a process that makes episodes was killed; the state is saved.
             NonFiniteError: a task's loss is not finite; the state before it is saved.
             CollapseError: the features have become constant; the last state before that is the one that is kept.
             KeyboardInterrupt: after an interruption, once the state is saved.
@@ -103,28 +111,47 @@ class MetaTuner:
             step=fabric.world_size,
             workers=self.workers,
         )
-        with self._signals():
+        with self.signals:
+            self._validate_where_due()  # what an interruption cut short
             while self.progress.tasks < config.tasks and not self._out_of_patience():
-                batch = [next(episodes) for _ in range(share)]
-                self._step(batch)
+                self._step(self._awaited(lambda: [next(episodes) for _ in range(share)]))
                 tasks = self.progress.tasks
                 if self.watch.collapsed:
                     raise CollapseError(
                         f"{self.watch.collapse(tasks)}. {self._return_to_good()}. {advice(config, tasks)}"
                     )
-                if self.validation and config.validate_every and self._due(config.validate_every):
-                    self._validate()
-                if self._stop or self._due(config.checkpoint_every) or early(tasks, config):
-                    self.save()
+                self._validate_where_due()
                 if self._stop:
-                    raise KeyboardInterrupt(
-                        f"{tasks} tasks are done and kept in {self.folder}: go on with resume (--resume)"
-                    )
+                    self._end()
+                if self._due(config.checkpoint_every) or early(tasks, config):
+                    self.save()
         self.save()
         self._save_pool("last")
         if not (self.validation and config.validate_every):
             self._save_pool("best")
         return self.progress
+
+    def _awaited(self, work: Callable[[], Found]) -> Found:
+        """What takes its time and changes nothing: a signal ends it at once; the state is saved, also before an error.
+
+        One process of several cannot leave the others alone: there a signal waits for the end of the step.
+        """
+        try:
+            with self.signals.at_once() if self.fabric.world_size == 1 else nullcontext():
+                return work()
+        except KeyboardInterrupt:
+            self._end()
+        except Exception:
+            if self.progress.tasks:
+                self._write_state()
+            raise
+
+    def _end(self) -> NoReturn:
+        """End a run that was asked to."""
+        self.save()
+        raise KeyboardInterrupt(
+            f"{self.progress.tasks} tasks are done and kept in {self.folder}: go on with resume (--resume)"
+        )
 
     def _due(self, every: int) -> bool:
         """Whether the last step passed a multiple of `every` tasks, or was the last of all."""
@@ -152,9 +179,9 @@ class MetaTuner:
                 precision=self.precision,
                 weight=1 / config.meta_batch,
             )
-            results.append(_numbers(result))
+            results.append(numbers(result))
         finite = torch.stack([r["loss"].isfinite() for r in results])
-        stop, broken = self._agree(self._stop, not bool(finite.all()))
+        self._stop, broken = self.processes.agree(bool(self.signals.asked), not bool(finite.all()))
         if broken:
             self.save()
             bad = [e.plan.id for e, ok in zip(batch, finite.tolist(), strict=True) if not ok]
@@ -162,13 +189,12 @@ class MetaTuner:
                 f"the loss is not finite in episode {' and '.join(bad) or 'of another process'}, at task {start}; the "
                 f"state before it is in {self.folder}. Look at its images, lower optimizers.delta.lr, or use 32-true"
             )
-        self._reduce_gradients()
+        self.processes.reduce_gradients(pool.parameters(), self.multipliers)
         alone = {"router"} if config.router_alone(start) else None
         norms = self.optimizer.step(self._share_done(start), alone)
         pool.update.after_step()
         self.progress.tasks += config.meta_batch
         pool.tasks_seen += config.meta_batch
-        self._stop = stop
         self._report(results, norms)
 
     def _share_done(self, tasks: int) -> float:
@@ -188,39 +214,8 @@ class MetaTuner:
 
         return TaskNoise(gates if pool.config.random_gates else None, routing)
 
-    # -- several devices -------------------------------------------------------------------------------------------
-
-    def _agree(self, *flags: bool) -> list[bool]:
-        """Whether any process raises each flag."""
-        return (self._mean(torch.tensor([float(flag) for flag in flags], device=self.fabric.device)) > 0).tolist()
-
-    def _reduce_gradients(self) -> None:
-        """Sum gradients over the processes; multipliers that one process set to 0 are 0 in all."""
-        if self.fabric.world_size == 1:
-            return
-        for parameter in [*self.pool.parameters(), self.multipliers]:
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad)
-        torch.distributed.all_reduce(self.multipliers.data, torch.distributed.ReduceOp.MIN)
-
-    def _mean(self, value: Tensor) -> Tensor:
-        """The average over the processes."""
-        if self.fabric.world_size > 1:
-            torch.distributed.all_reduce(value)
-        return value / self.fabric.world_size
-
-    def _report(self, results: list[dict[str, Tensor]], norms: dict[str, float]) -> None:
-        mean = {key: self._mean(torch.stack([r[key] for r in results]).mean(0)) for key in results[0]}
-        sparsity = [round(s, 4) for s in mean.pop("sparsity").tolist()]
-        routing = mean.pop("merge_weights").tolist()
-        values = {key: float(value) for key, value in mean.items()}
-        values |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
-        values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
-        values |= {f"multiplier/{m}": v for m, v in enumerate(self.multipliers.clamp(min=0).tolist())}
-        values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
-        if self.pool.config.null_expert:
-            values["merge_weight/null"] = 1 - sum(routing)
-        values["temperature"] = self.pool.temperature
+    def _report(self, results: Sequence[dict[str, Tensor]], norms: dict[str, float]) -> None:
+        values, sparsity = averaged(results, norms, self.pool, self.multipliers, self.processes)
         fell = self.watch.add(values["accuracy"], values["accuracy/frozen"], values["feature_spread"])
         if self.fabric.is_global_zero:
             self.on_step(StepReport(self.progress.tasks, values, sparsity))
@@ -231,27 +226,24 @@ class MetaTuner:
 
     # -- validation and saving -------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def _validate(self) -> None:
-        """Accuracy on validation classes; the best pool so far is kept."""
-        self.pool.eval()
-        accuracies = {}
-        for source in self.validation:
-            correct = torch.zeros(2, device=self.fabric.device)
-            rank, world = self.fabric.global_rank, self.fabric.world_size
-            for episode in episode_loader(source, rank, self.config.validation_episodes, world, self.workers):
-                accuracy = query_accuracy(self.pool, episode.to(self.fabric.device), self.config.head, self.precision)
-                correct += torch.stack([accuracy, correct.new_ones(())])
-            correct = self._mean(correct)
-            accuracies[source.domains[0].name] = float(correct[0] / correct[1])
+    def _validate_where_due(self) -> None:
+        """Look at the accuracy on validation classes, once where it is due; the best pool so far is kept."""
+        progress, every = self.progress, self.config.validate_every
+        if not self.validation or not every or progress.validated == progress.tasks or not self._due(every):
+            return
+        accuracies = self._awaited(
+            lambda: validate(
+                self.pool, self.validation, self.config, self.precision, self.processes, workers=self.workers
+            )
+        )
         accuracy = sum(accuracies.values()) / len(accuracies)
-        self.progress.waited += 1
-        if accuracy > self.progress.best_accuracy:
-            self.progress.best_accuracy, self.progress.best_tasks = accuracy, self.progress.tasks
-            self.progress.waited = 0
+        progress.validated = progress.tasks
+        progress.waited += 1
+        if accuracy > progress.best_accuracy:
+            progress.best_accuracy, progress.best_tasks, progress.waited = accuracy, progress.tasks, 0
             self._save_pool("best")
         if self.fabric.is_global_zero:
-            self.on_validation(self.progress.tasks, accuracies)
+            self.on_validation(progress.tasks, accuracies)
 
     def _save_pool(self, name: str) -> None:
         if self.fabric.is_global_zero:
@@ -259,7 +251,15 @@ class MetaTuner:
         self.fabric.barrier()
 
     def save(self) -> None:
-        """Write everything that the rest of the run depends on; in trouble, beside the last state before it."""
+        """Write everything that the rest of the run depends on; in trouble, beside the last state before it.
+
+        Raises:
+            ConfigError: it cannot be written, as on a full disk; the last one is left.
+        """
+        self._write_state()
+        self.fabric.barrier()
+
+    def _write_state(self) -> None:
         if self.fabric.is_global_zero:
             pool = {k: v for k, v in self.pool.tensors().items() if k != "pretrained"}
             state = {
@@ -269,8 +269,10 @@ class MetaTuner:
                 "progress": vars(self.progress),
                 "watch": self.watch.state_dict(),
             }
-            self.kept.save(state, self.watch.doubtful)
-        self.fabric.barrier()
+            try:
+                self.kept.save(state, self.watch.doubtful)
+            except ConfigError as error:
+                raise ConfigError(f"{error}; then go on from the last state that was kept with --resume") from error
 
     def resume(self) -> None:
         """Take up a saved state.
@@ -285,7 +287,9 @@ class MetaTuner:
             self.pool.load_tensors(tensors, origin)
             self.multipliers.data.copy_(state["multipliers"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.progress = from_plain(state["progress"], Progress, "progress", CheckpointError)
+            # older states do not say, but have no validation that was cut short
+            progress = {"validated": state["progress"]["tasks"]} | state["progress"]
+            self.progress = from_plain(progress, Progress, "progress", CheckpointError)
             self.watch = Watch(self.config.meta_batch)
             if "watch" in state:  # older states have none
                 self.watch.load_state_dict(state["watch"])
@@ -306,42 +310,3 @@ class MetaTuner:
             f"The last good state, of task {self.progress.tasks}, is kept: as a pool in {self.folder / 'good'}, and to "
             "go on from with another rate (--resume, in Python resume=True)"
         )
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM finish the step and save; a second SIGINT stops at once."""
-
-        def request(number: int, frame: FrameType | None) -> None:
-            if self._stop and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._stop = True
-
-        before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-@torch.no_grad()
-def query_accuracy(
-    pool: SparseInterpolatedExperts, episode: Episode, head: Head | None, precision: NetworkPrecision
-) -> Tensor:
-    """The share of right answers of a pool, in evaluation mode, on an episode's query images."""
-    support, labels, query = episode.support, episode.support_labels, episode.query
-    classifier, features = fit_task(pool, support, labels, query, head=head, precision=precision)
-    return (classifier(features).argmax(1) == episode.query_labels).float().mean()
-
-
-def _numbers(result: TaskResult) -> dict[str, Tensor]:
-    """What is kept of a task once its gradients are taken."""
-    terms: dict[str, Any] = {f"loss/{name}": value for name, value in result.terms.items()}
-    return terms | {
-        "loss": result.loss,
-        "accuracy": result.accuracy,
-        "accuracy/frozen": result.frozen_accuracy,
-        "feature_spread": result.feature_spread,
-        "sparsity": result.sparsity,
-        "merge_weights": result.merge_weights,
-    }

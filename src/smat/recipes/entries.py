@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from smat.adaptation import ExpertTuner, FineTuner, open_model
-from smat.backbones import ImageFormat
+from smat.backbones import ImageFormat, ImageOptions
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES, Entrant, Variant, same_backbone
 from smat.experts import SparseInterpolatedExperts
@@ -66,6 +66,7 @@ def enter(
     tuner: FineTuner,
     device: torch.device,
     allow_imports: Collection[str] = (),
+    images: ImageOptions = ImageOptions(),
 ) -> list[Entrant]:
     """What is evaluated of checkpoints: their experts, and what is made of their backbones alone.
 
@@ -79,12 +80,13 @@ def enter(
         tuner: fine-tuning of all of them.
         device: where they are evaluated.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
+        images: size and normalisation of the images, where checkpoints are backbones.
 
     Raises:
         ConfigError: if there is no such method or head, one is given twice, or one cannot be fine-tuned.
         CheckpointError: if a checkpoint cannot be loaded.
     """
-    pools = {name: open_model(path, device, allow_imports) for name, path in checkpoints.items()}
+    pools = {name: open_model(path, device, allow_imports, images) for name, path in checkpoints.items()}
     own = {name or (p.config.method if p.config.experts else "pretrained"): p for name, p in pools.items()}
     known = list(dict.fromkeys(["all", *own, "pretrained", *BASELINES]))
     entrants: list[Entrant] = []

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind, default_grid, make_tuner, pick_device
+from smat.backbones import ImageOptions
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeOptions, EpisodePlan, FixedSampler, VariableSampler, read_episodes
 from smat.errors import ConfigError, Interrupted
@@ -68,6 +69,7 @@ def evaluate(
     grid: Sequence[NotNegative] | None = None,
     episodes: Count | None = None,
     options: EpisodeOptions = EpisodeOptions(),
+    image_options: ImageOptions = ImageOptions(),
     episodes_from: str | None = None,
     precision: Precision = "auto",
     device: Device = "auto",
@@ -113,6 +115,7 @@ def evaluate(
             1e-3; those of LoRA and merge weights are ten times these.
         episodes: number of episodes per domain; 600, or all those of the file, if not given.
         options: which episodes are drawn.
+        image_options: size and normalisation of the images, where the checkpoints are backbones.
         episodes_from: file of episodes that `smat data episodes` wrote, to be evaluated on; it has a split, way, shot,
             query, sampler, tracks and seed of its own.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
@@ -146,7 +149,7 @@ def evaluate(
     tuning = FineTuneConfig(steps=steps, grid=default_grid(learning_rate_from) if grid is None else tuple(grid))
     settings = EvaluationSettings(tuning, learning_rate_from, resolve_precision(precision, place), workers)
     tuner = make_tuner(adapt)
-    entrants = enter(checkpoints, method.split(","), make_head(head), tuner, place, allow_imports)
+    entrants = enter(checkpoints, method.split(","), make_head(head), tuner, place, allow_imports, image_options)
     names = [entrant.name for entrant in entrants]
     if against not in (None, *names):
         raise ConfigError(f"against is {against!r}; choose one of what is evaluated: {', '.join(names)}")
@@ -172,6 +175,7 @@ def evaluate(
         "steps": steps,
         "grid": tuning.grid,
         **vars(drawn),
+        **vars(image_options),
         "tracks": sources[0].tracks,
         "episodes": most,
         "episodes_from": episodes_from,

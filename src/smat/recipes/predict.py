@@ -1,5 +1,6 @@
 """`smat predict`: label a folder of images from a folder of labelled ones."""
 
+import builtins
 import csv
 import io
 import logging
@@ -25,8 +26,18 @@ from smat.adaptation import (
     open_model,
     pick_device,
 )
+from smat.backbones import ImageOptions
 from smat.backbones.spec import Margin
-from smat.domains import canvas, list_images, load_image, read_class_folders
+from smat.domains import (
+    MAX_PIXELS,
+    GreyRange,
+    RangeOption,
+    canvas,
+    find_range,
+    list_images,
+    load_image,
+    read_class_folders,
+)
 from smat.domains.folders import printable
 from smat.episodes import TransformConfig
 from smat.errors import DataError, Interrupted
@@ -72,6 +83,7 @@ def predict(
     support: str,
     query: str,
     output: str = "predictions.csv",
+    image_options: ImageOptions = ImageOptions(),
     margin: Margin | None = None,
     skip_bad: bool = False,
     head: Head | str = "auto",
@@ -83,6 +95,8 @@ def predict(
     precision: Precision = "auto",
     device: Device = "auto",
     feature_cache: str | None = None,
+    range: RangeOption = None,
+    max_pixels: int = MAX_PIXELS,
     allow_imports: Collection[str] = (),
 ) -> Predictions:
     """Label images, given a few labelled ones of each class, and write the labels as CSV.
@@ -96,6 +110,7 @@ def predict(
             their names are compared with the labels, and the accuracy is printed.
         output: CSV file to write: file, label, and the probability of each class. A class called `file` or `label` has
             the column `file (class)` or `label (class)`.
+        image_options: size and normalisation of the images, where the checkpoint is a backbone.
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             by default that of the checkpoint's training.
         skip_bad: go on without images that cannot be read.
@@ -117,6 +132,10 @@ def predict(
         device: device to compute on: `auto`, `cpu` or `cuda`.
         feature_cache: folder of a cache of features of the frozen network: images that were seen before, in whatever
             command, do not pass through it again.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of both folders; images of 8 bits have no other range. By default as each says,
+            or it cannot be read.
+        max_pixels: most pixels that an image is decoded to.
         allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
 
     Returns:
@@ -130,10 +149,11 @@ def predict(
     console = Console()
     path = check_writable(output)
     names, queries = _folders(support, query)
-    pool = open_model(checkpoint, pick_device(device), allow_imports)
+    pool = open_model(checkpoint, pick_device(device), allow_imports, image_options)
     spec = pool.backbone.spec
     transforms = TransformConfig(margin=spec.margin if margin is None else margin)
-    reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad)
+    grey_range = find_range(range, [*names, *queries], max_pixels)
+    reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad, grey_range, max_pixels)
     classifier = FewShotClassifier(
         pool,
         precision=precision,
@@ -153,8 +173,8 @@ def predict(
     if reader.usable:
         _check_left(names, labelled, support)
         classifier.fit(list(labelled.values()), [names[file] for file in labelled])
-        if (tuner := make_tuner(adapt)).trains:
-            console.print(_fine_tuning(tuner, steps, classifier))
+        if classifier.task_model_.tuned:
+            console.print(_fine_tuning(make_tuner(adapt), steps, classifier))
     done: list[tuple[list[Path], np.ndarray]] = []
 
     def result() -> Predictions:
@@ -162,8 +182,9 @@ def predict(
         return _predictions(classifier, files, np.concatenate([part for _, part in done]), Path(query))
 
     try:
-        for start in track(range(0, len(queries), BATCH), "labelling", console=console, transient=True):
-            images = reader.read(queries[start : start + BATCH])
+        batches = [queries[start : start + BATCH] for start in builtins.range(0, len(queries), BATCH)]
+        for batch in track(batches, "labelling", console=console, transient=True):
+            images = reader.read(batch)
             if reader.usable and images:
                 done.append((list(images), classifier.predict_proba(list(images.values()))))
     except KeyboardInterrupt as interruption:
@@ -174,9 +195,11 @@ def predict(
     if not done:
         raise DataError(f"none of the {len(queries)} images in '{query}' can be read; give images to label")
     found = result()
-    _show(found, console)
-    _warn_of_known(names, [file for some, _ in done for file in some])
-    write_whole(path, _csv(found), keep=True)
+    try:
+        _show(found, console)
+        _warn_of_known(names, [file for some, _ in done for file in some])
+    finally:  # whatever becomes of the screen
+        write_whole(path, _csv(found), keep=True)
     console.print(f"labels and probabilities of all {len(found.files)} images: {path}", soft_wrap=True, markup=False)
     return found
 
@@ -213,8 +236,9 @@ def _folders(support: str, query: str) -> tuple[dict[Path, str], list[Path]]:
 class _Reader:
     """Reads images as small squares and remembers those that cannot be read."""
 
-    def __init__(self, side: int, skip_bad: bool) -> None:
+    def __init__(self, side: int, skip_bad: bool, grey_range: GreyRange | None, max_pixels: int) -> None:
         self.side, self.skip_bad = side, skip_bad
+        self.grey_range, self.max_pixels = grey_range, max_pixels
         self.bad: list[str] = []
 
     @property
@@ -227,7 +251,8 @@ class _Reader:
         images: dict[Path, np.ndarray] = {}
         for file in files:
             try:
-                images[file] = canvas(load_image(file, self.side), self.side).permute(1, 2, 0).numpy()
+                image = load_image(file, self.side, range=self.grey_range, max_pixels=self.max_pixels)
+                images[file] = canvas(image, self.side).permute(1, 2, 0).numpy()
             except DataError as error:
                 self.bad.append(f"  {error}")
         return images

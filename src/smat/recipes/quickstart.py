@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from smat.domains.pocket import pocket_domains
-from smat.errors import ConfigError
+from smat.errors import ConfigError, Interrupted
+from smat.files import writing
 from smat.metatuning.run_config import TrainConfig, load_config
 from smat.recipes.evaluate import evaluate
 from smat.recipes.predict import predict
@@ -28,7 +29,7 @@ def quickstart(*, out: str = "runs/quickstart", tasks: Count | None = None, epis
     All images are procedural, made on the spot: six families to tune on, and five out-of-distribution ones.
 
     Args:
-        out: folder for all results, which must not hold a run yet.
+        out: folder for all results, which must not hold a finished quickstart; one that was stopped goes on.
         tasks: number of training tasks; by default that of the shipped configuration.
         episodes: number of evaluation episodes per domain.
 
@@ -36,10 +37,11 @@ def quickstart(*, out: str = "runs/quickstart", tasks: Count | None = None, epis
         The files and folders of the results, by name.
 
     Raises:
-        ConfigError: if the folder holds a run already.
+        ConfigError: if the folder holds a finished quickstart, or one with other settings.
+        Interrupted: after an interruption; the same call goes on from there.
     """
     console, folder = Console(), Path(out)
-    if (folder / "training").exists():
+    if (folder / "predictions.csv").exists():
         raise ConfigError(f"{folder} holds a quickstart already: remove it, or choose another folder with --out")
     overrides = [] if tasks is None else [f"--tuning.tasks={tasks}", f"--tuning.validate_every={tasks}"]
     results = {
@@ -51,7 +53,10 @@ def quickstart(*, out: str = "runs/quickstart", tasks: Count | None = None, epis
         "predictions": folder / "predictions.csv",
     }
     console.rule("1/3  meta-tune on six families of images")
-    train(shipped_config("pocket", *overrides), out=str(folder / "training"))
+    try:
+        train(shipped_config("pocket", *overrides), out=str(folder / "training"), resume=True)
+    except KeyboardInterrupt as interruption:
+        raise Interrupted("What is tuned is kept: the same command goes on from there") from interruption
 
     console.rule("2/3  classify tasks of unseen classes, in those families and in five out-of-distribution ones")
     evaluate(
@@ -87,6 +92,7 @@ def write_images(labelled: Path, unlabelled: Path) -> None:
     for name in domain.classes("test")[:PHOTO_CLASSES]:
         rows = domain.rows(name)[: PHOTO_SHOTS + PHOTO_QUERIES].tolist()
         for path, chosen in ((labelled, rows[:PHOTO_SHOTS]), (unlabelled, rows[PHOTO_SHOTS:])):
-            (path / name).mkdir(parents=True, exist_ok=True)
-            for row in chosen:
-                domain.image(row).save(path / name / f"{row}.png")
+            with writing(path):
+                (path / name).mkdir(parents=True, exist_ok=True)
+                for row in chosen:
+                    domain.image(row).save(path / name / f"{row}.png")

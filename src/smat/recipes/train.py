@@ -1,20 +1,19 @@
 """`smat train`: meta-tune a backbone on several domains."""
 
 import logging
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.fabric import Fabric, seed_everything
 
-from smat import backbones
 from smat.domains import DomainConfig, open_domains
 from smat.errors import CheckpointError, CollapseError, ConfigError
 from smat.experts import SparseInterpolatedExperts
-from smat.files import write_whole
+from smat.files import check_folder, locked, write_whole
 from smat.metatuning import MetaTuner
 from smat.metatuning.methods import method_files
 from smat.metatuning.optimizers import tunes_delta
@@ -22,8 +21,20 @@ from smat.metatuning.run_config import EpisodeConfig, TrainConfig, load_config
 from smat.metatuning.sources import episode_sources
 from smat.plugins import plain
 from smat.precision import Precision, resolve_precision
-from smat.process import keep_freed_memory, leave_cores_to, versions
+from smat.process import keep_freed_memory, leave_cores_to
+from smat.recipes.devices import by_first, launch
 from smat.recipes.rate_search import find_rate
+from smat.recipes.run_folder import (
+    ANEW,
+    COLLAPSE,
+    ORIGINS,
+    SETTINGS,
+    check_origins,
+    clear,
+    is_begun,
+    origins_of,
+    read_origins,
+)
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
 from smat.schema import check_settings, read_yaml
@@ -31,9 +42,7 @@ from smat.schema import check_settings, read_yaml
 _log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
-_FREE = ("workers", "accelerator", "devices", "verify")
-_ANEW = "Start a new run in another folder"
-_COLLAPSE = "collapse.yaml"  # there from a collapse until the run is resumed at another pace
+_FREE = ("workers", "accelerator", "devices", "verify", "max_pixels", "tuning.checkpoint_every")
 
 
 def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool = False) -> Path:
@@ -46,7 +55,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
     Args:
         config: settings of the run.
         out: folder of the run.
-        resume: go on with the run that the folder holds.
+        resume: go on with the run that the folder holds, or begin it where it holds none yet.
         find_lr: find the update's learning rate, `tuning.optimizers.delta.lr`, by short trials first, in place of one
             that is given.
 
@@ -57,28 +66,19 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         SmatError: if settings, data or the folder do not fit, a loss is not finite, or features become constant.
         KeyboardInterrupt: if it was interrupted; the state is saved first.
     """
-    config, folder = config.resolved(), Path(out)
+    config, folder = config.resolved(), check_folder(out, "--out")
     if find_lr:
         config = with_rate(config, None)
     keep_freed_memory()
     leave_cores_to(config.workers)
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, strategy="auto")
-    fabric.launch()
-    if fabric.is_global_zero:
-        config = as_begun(config, folder)
-        config = with_precision(config, resolve_precision(config.tuning.precision, fabric.device))
-    config = fabric.broadcast(config)  # one for all processes: each might find another precision
+    fabric = launch(config.accelerator, config.devices)
+    # one for all processes: each might find another precision
+    config, begun = by_first(fabric, lambda: (_completed_by(config, folder, fabric), is_begun(folder)))
+    if begun and not resume:
+        raise ConfigError(f"{folder} holds a run already: go on with it (--resume), or choose another folder (--out)")
     seed_everything(config.tuning.seed, verbose=False)
     domains = open_domains(config.domains, **config.opening())
-    backbone = backbones.load(config.backbone, image_size=config.image_size)
-    record = {
-        "versions": versions("torch", "transformers", "lightning", "kornia", "datasets")
-        | {"python": platform.python_version()},
-        "data": {domain.name: domain.fingerprint for domain in domains},
-    }
-    if fabric.is_global_zero:
-        prepare_folder(folder, config, record, resume)
-    fabric.barrier()
+    backbone = config.load_backbone()
     backbone.spec = replace(backbone.spec, margin=config.episodes.transforms.margin)  # for whoever uses the pool
     with seeded_torch(config.tuning.seed, "initialisation"):
         pool = SparseInterpolatedExperts(backbone, config.pool)
@@ -89,9 +89,11 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
             f"nothing of {type(pool.update).__name__} follows tuning.optimizers.delta.lr: leave out --find-lr (find_lr)"
         )
     searched = config.tuning.optimizers.delta.lr is None and tunes_delta(pool)
-    if searched:
-        config = with_rate(config, find_rate(pool, train_source, domains, image_format, config, folder, fabric))
-    with TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero) as log:
+    with ExitStack() as held:
+        by_first(fabric, lambda: _take(folder, config, origins_of(domains, pool), begun, held))
+        if searched:
+            config = with_rate(config, find_rate(pool, train_source, domains, image_format, config, folder, fabric))
+        log = held.enter_context(TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero))
         tuner = MetaTuner(
             pool,
             train_source,
@@ -108,14 +110,14 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
             tuner.save()  # before the rate is written: a run with a rate has a state to resume from
             if fabric.is_global_zero:
                 _write_settings(folder, config)
-        elif resume:
+        elif begun:
             tuner.resume()
         log.start(tuner.progress.tasks)
         try:
             tuner.run()
         except CollapseError as error:
             if fabric.is_global_zero:
-                write_whole(folder / _COLLAPSE, yaml.safe_dump(_pace(plain(config)) | {"error": str(error)}))
+                write_whole(folder / COLLAPSE, yaml.safe_dump(_pace(plain(config)) | {"error": str(error)}))
             raise
         log.end(config.tuning)
     return folder / "best"
@@ -139,7 +141,8 @@ def meta_tune(
         config: base configuration: an object, a dict, or a YAML file.
         out: folder of the run.
         method: trained method of `smat.methods`, or a YAML file of one's own, laid over the base configuration.
-        resume: whether to go on with the run that the folder holds.
+        resume: whether to go on with the run that the folder holds, or to begin it where it holds none yet; without
+            base and method, its own settings are the base.
         find_lr: whether to find the learning rate of the update by short trials first, in place of one that is given;
             without any, that is done in any case.
         **settings: settings of `TrainConfig`, laid over all of these: objects, or dicts of what changes.
@@ -151,10 +154,19 @@ def meta_tune(
         SmatError: if settings, data or the folder do not fit, a loss is not finite, or features become constant.
         KeyboardInterrupt: if it was interrupted; the state is saved first.
     """
+    own = Path(out, SETTINGS)
+    if resume and config is None and method is None and own.exists():
+        config = own
     bases = [config] if isinstance(config, str | Path) else []
     method_layers = method_files(method, *bases) if method else []
     layers = [layer for layer in (config, *method_layers, settings) if layer]
     return train(load_config(layers), out=str(out), resume=resume, find_lr=find_lr)
+
+
+def _completed_by(config: TrainConfig, folder: Path, fabric: Fabric) -> TrainConfig:
+    """The settings without what they leave open: as the run in the folder has it, or as this machine suggests."""
+    config = as_begun(config, folder)
+    return with_precision(config, resolve_precision(config.tuning.precision, fabric.device))
 
 
 def as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -162,7 +174,7 @@ def as_begun(config: TrainConfig, folder: Path) -> TrainConfig:
 
     These are the precision `auto`, a learning rate of the update that is to be found, and the rule for tracks.
     """
-    if not (folder / "config.yaml").exists():
+    if not is_begun(folder) or not (folder / SETTINGS).exists():
         return config
     config = with_kept_tracks(config, folder)
     begun = _completed(_begun(folder))["tuning"]
@@ -190,34 +202,43 @@ def with_rate(config: TrainConfig, rate: float | None) -> TrainConfig:
 
 def with_kept_tracks(config: TrainConfig, folder: Path) -> TrainConfig:
     """The settings, without regard to tracks where they do not say and the folder's run began before one could."""
-    if config.episodes.tracks is not None or not (folder / "config.yaml").exists():
+    if config.episodes.tracks is not None or not (folder / SETTINGS).exists():
         return config
     if "tracks" in (_begun(folder).get("episodes") or {}):
         return config
     return replace(config, episodes=replace(config.episodes, tracks="ignore"))
 
 
+def _take(folder: Path, config: TrainConfig, origins: dict[str, Any], begun: bool, held: ExitStack) -> None:
+    """Keep other processes out of the folder of a run for as long as `held` is open, and prepare it."""
+    held.enter_context(locked(folder))
+    if begun != is_begun(folder):
+        raise ConfigError(
+            f"another process has begun a run in {folder}: go on with it by --resume, or give another --out"
+        )
+    prepare_folder(folder, config, origins, resume=begun)
+    written = read_origins(folder)
+    if origins.keys() - written.keys():  # the run began before they were written down
+        write_whole(folder / ORIGINS, yaml.safe_dump(origins | written, sort_keys=False))
+
+
 def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], resume: bool) -> None:
     """Write the run's settings and origins, or compare them with those of the run to resume.
 
     Raises:
-        ConfigError: if the folder holds a run already, one with other settings, or one that these settings broke.
-        CheckpointError: if there is no run to resume, or its data have changed.
+        ConfigError: if the folder holds a run with other settings, or one that these settings broke.
+        CheckpointError: if the settings of the run to resume are missing, or its data or backbone have changed.
     """
-    settings, origins = folder / "config.yaml", folder / "versions.yaml"
+    origins = folder / ORIGINS
     if not resume:
-        if settings.exists():
-            raise ConfigError(
-                f"{folder} holds a run already: go on with it (--resume), or choose another folder (--out)"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        clear(folder)
+        write_whole(origins, yaml.safe_dump(record, sort_keys=False))
         _write_settings(folder, config)
-        origins.write_text(yaml.safe_dump(record, sort_keys=False))
         return
-    if not settings.exists():
-        raise CheckpointError(f"{folder} holds no run to resume: start one without --resume")
+    if not (folder / SETTINGS).exists() or not origins.exists():
+        raise CheckpointError(f"{folder} has a run without {SETTINGS} or {ORIGINS}: start another (--out)")
     before, now = _completed(_begun(folder)), plain(config)
-    collapse = folder / _COLLAPSE
+    collapse = folder / COLLAPSE
     if collapse.exists():
         if _pace(before) == _pace(now):
             raise ConfigError(
@@ -225,41 +246,31 @@ def prepare_folder(folder: Path, config: TrainConfig, record: dict[str, Any], re
                 "tuning.optimizers.delta.lr, or a longer tuning.optimizers.warmup"
             )
         before["tuning"]["optimizers"] = _with_pace(before["tuning"]["optimizers"], now["tuning"]["optimizers"])
-    changed = sorted(_differences(before, now, _FREE))
+    changed = sorted(_differences(before, now))
     if changed:
         raise ConfigError(
             f"the run in {folder} has other settings: {'; '.join(changed)}. Resume it with its own config.yaml"
         )
-    data = read_yaml(origins, _Origins, CheckpointError, _ANEW, extra="ignore").data
-    if data != record["data"]:
-        names = sorted(name for name in data | record["data"] if data.get(name) != record["data"].get(name))
-        raise CheckpointError(f"the data of the run in {folder} have changed: {', '.join(names)}. Start a new run")
+    written = read_origins(folder)
+    check_origins(written, record, folder)
     if collapse.exists():
-        written = read_yaml(origins, dict, CheckpointError, _ANEW)
-        broken = read_yaml(collapse, dict, CheckpointError, _ANEW)
+        broken = read_yaml(collapse, dict, CheckpointError, ANEW)
         written["collapses"] = [*(written.get("collapses") or []), broken]
         write_whole(origins, yaml.safe_dump(written, sort_keys=False))
         _write_settings(folder, config)
         collapse.unlink()
 
 
-@dataclass(frozen=True)
-class _Origins:
-    """What resuming needs to know of `versions.yaml`."""
-
-    data: dict[str, str]
-
-
 def _begun(folder: Path) -> dict[str, Any]:
     """The settings of the run in a folder, as they are written there; their objects are not made."""
-    path = folder / "config.yaml"
-    settings = read_yaml(path, dict, CheckpointError, _ANEW)
+    path = folder / SETTINGS
+    settings = read_yaml(path, dict, CheckpointError, ANEW)
     check_settings(settings, TrainConfig, lambda setting: f"'{path}': {setting}")
     return settings
 
 
 def _write_settings(folder: Path, config: TrainConfig) -> None:
-    write_whole(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+    write_whole(folder / SETTINGS, yaml.safe_dump(plain(config), sort_keys=False))
 
 
 def _pace(settings: dict[str, Any]) -> dict[str, Any]:
@@ -293,8 +304,13 @@ def _over(defaults: Any, given: Any) -> Any:
     return defaults | {name: _over(defaults.get(name), value) for name, value in given.items()}
 
 
-def _differences(before: Any, now: Any, free: Sequence[str] = (), path: str = "") -> list[str]:
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if path in _FREE:
+        return []
     if isinstance(before, dict) and isinstance(now, dict):
-        keys = [key for key in before | now if key not in free]
-        return [d for key in keys for d in _differences(before.get(key), now.get(key), (), f"{path}.{key}".lstrip("."))]
+        return [
+            difference
+            for key in before | now
+            for difference in _differences(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+        ]
     return [] if before == now else [f"{path} was {before}, is {now}"]

@@ -1,16 +1,22 @@
 """What a training run shows and keeps: progress bar, JSON lines, TensorBoard."""
 
 import json
+import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from smat.files import write_whole, writing
 from smat.metatuning import StepReport, TuningConfig
 from smat.metatuning.shortfall import shortfall
+
+_log = logging.getLogger(__name__)
 
 _SMOOTHING = 0.98  # share of the previous value in each number of the progress bar
 
@@ -26,6 +32,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, tasks: int, *, active: bool = True) -> None:
         self.folder, self.tasks, self.active = folder, tasks, active
+        self.path = folder / "log.jsonl"
         self._smooth: dict[str, float] = {}
         self._bar = Progress(
             BarColumn(bar_width=8),
@@ -46,14 +53,9 @@ class TrainingLog:
         self._row = self._bar.add_task("", total=self.tasks, completed=done, status="")
         if not self.active:
             return
-        path = self.folder / "log.jsonl"
-        kept = [
-            line
-            for line in (path.read_text().splitlines() if path.exists() else [])
-            if json.loads(line)["tasks"] <= done
-        ]
-        path.write_text("".join(line + "\n" for line in kept))
-        self._lines = path.open("a")
+        kept = [row for row in self._rows() if row["tasks"] <= done]
+        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._lines = self.path.open("a")
         self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1 if done else None)
         self._bar.start()
 
@@ -84,14 +86,13 @@ class TrainingLog:
     def warning(self, text: str) -> None:
         """Show a warning above the progress bar, and keep it in the log."""
         self._bar.console.print(f"Warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-        self._lines.write(json.dumps({"tasks": self._tasks, "warning": text}) + "\n")
-        self._lines.flush()
+        self._write_line({"tasks": self._tasks, "warning": text})
 
     def end(self, config: TuningConfig) -> None:
         """Say what a finished run lacks of its sparsity, by all of its log."""
         if not self.active or config.target_sparsity is None:
             return
-        rows = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+        rows = self._rows()
         steps = [row for row in rows if "loss" in row]
         if not steps:
             return
@@ -104,15 +105,37 @@ class TrainingLog:
             self.warning(lack.text(config))
 
     def _write(self, tasks: int, values: dict[str, float]) -> None:
-        self._lines.write(json.dumps({"tasks": tasks, **values}) + "\n")
-        self._lines.flush()
-        for key, value in values.items():
-            self._board.add_scalar(key, value, tasks)
+        self._write_line({"tasks": tasks, **values})
+        with writing(self.folder / "tensorboard"):
+            for key, value in values.items():
+                self._board.add_scalar(key, value, tasks)
+
+    def _write_line(self, row: dict[str, Any]) -> None:
+        with writing(self.path):
+            self._lines.write(json.dumps(row) + "\n")
+            self._lines.flush()
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """The lines of the log; what a kill or a loss of power left of a line is dropped, with a word."""
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        rows = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                float(row["tasks"])
+            except (ValueError, TypeError, KeyError):
+                _log.warning("line %d of %s is not whole: it is dropped", number, self.path)
+            else:
+                rows.append(row)
+        return rows
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
         if self.active and hasattr(self, "_lines"):
-            self._lines.close()
-            self._board.close()
+            with suppress(OSError) if error else writing(self.path):  # the first error says more
+                try:
+                    self._lines.close()
+                finally:
+                    self._board.close()

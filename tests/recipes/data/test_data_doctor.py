@@ -99,7 +99,7 @@ def test_a_changed_byte_is_found_twice(source: Path, tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "domain.json").rename(folder / "progress.jsonl"), "not finished"),
         (lambda folder: (folder / "domain.json").write_text("{"), "import it again"),
-        (lambda folder: (folder / "images.arrow").unlink(), "missing or damaged"),
+        (lambda folder: (folder / "images.arrow").unlink(), "is missing"),
     ],
 )
 def test_a_domain_that_does_not_open(

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from smat.domains import ImageDomain, open_domain
+from smat.domains import MAX_PIXELS, ImageDomain, RangeOption, open_domain
 from smat.domains.imported import Imported, by_reason, content_hash, is_imported, read_imported
 from smat.errors import DataError, SomethingWrong
 from smat.importing import expected_counts
 from smat.recipes.data.counts import Finding, count_findings
 from smat.recipes.data.examination import Examination, examine
-from smat.schema import Processes, checked_arguments
+from smat.schema import Count, Processes, checked_arguments
 
 _COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}
 _SMALL = 8  # pixels
@@ -37,7 +37,9 @@ class DomainsWrong(SomethingWrong):
 
 
 @checked_arguments
-def data_doctor(path: str, *, processes: Processes | None = None) -> Findings:
+def data_doctor(
+    path: str, *, processes: Processes | None = None, range: RangeOption = None, max_pixels: Count = MAX_PIXELS
+) -> Findings:
     """Read every image of a domain, and say what is wrong and how to mend it.
 
     Compares counts with those of the source, looks for images that cannot be read, for the same image twice, for tracks
@@ -50,6 +52,9 @@ def data_doctor(path: str, *, processes: Processes | None = None) -> Findings:
         path: an imported domain or parquet file, or a folder of these; or a folder of class folders.
         processes: number of processes that read images; as many as there are processor cores by default; 0: only this
             one.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, or `auto`: from all such
+            images of a domain.
+        max_pixels: most pixels that an image is decoded to.
 
     Returns:
         What was found, where nothing is wrong.
@@ -61,7 +66,7 @@ def data_doctor(path: str, *, processes: Processes | None = None) -> Findings:
     console = Console()
     findings: Findings = {}
     for place in _domains(Path(path)):
-        findings[place.name] = _diagnose(place, processes, console)
+        findings[place.name] = _diagnose(place, processes, range, max_pixels, console)
         console.print(_table(place, findings[place.name]))
     wrong = sum(finding.status == "wrong" for domain in findings.values() for finding in domain)
     if wrong:
@@ -77,15 +82,17 @@ def _domains(path: Path) -> list[Path]:
     return within or [path]
 
 
-def _diagnose(path: Path, processes: int | None, console: Console) -> list[Finding]:
+def _diagnose(
+    path: Path, processes: int | None, range: RangeOption, max_pixels: int, console: Console
+) -> list[Finding]:
     if not path.exists():
         raise DataError(f"there is no '{path}'; give an imported domain, a parquet file or a folder of class folders")
     try:
-        domain = open_domain(path)
+        domain = open_domain(path, range=range, max_pixels=max_pixels)
         imported = read_imported(path) if path.is_dir() and is_imported(path) else None
     except DataError as error:
         return [Finding("opening", "wrong", str(error), "see what it says")]
-    seen = examine(path, sum(domain.counts().values()), processes, console)
+    seen = examine(path, domain, processes, console)
     findings = [
         *count_findings(domain, imported),
         _order(domain),

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from smat.domains import load_image, open_domain
+from smat.domains import GreyRange, ImageDomain, open_domain
 from smat.domains.images import image_mode, why_unreadable
 from smat.errors import DataError
 from smat.left_out import collecting
@@ -47,20 +47,25 @@ class Examination:
         return [rows[order[ends[place] - times[place] : ends[place]]].tolist() for place in np.flatnonzero(times > 1)]
 
 
-def examine(path: Path, rows: int, processes: int | None, console: Console) -> Examination:
+def examine(path: Path, domain: ImageDomain, processes: int | None, console: Console) -> Examination:
     """Read all images of a domain, with a progress bar.
 
     Args:
         path: path of the domain.
-        rows: number of its images.
+        domain: the domain, opened.
         processes: number of processes that read images; as many as there are processor cores if None; 0: only this one.
         console: console of the progress bar.
 
     Raises:
         DataError: a process died.
     """
+    rows = sum(domain.counts().values())
     chunks = [range(start, min(start + _CHUNK, rows)) for start in range(0, rows, _CHUNK)]
-    results = in_workers(partial(_Reader, str(path)), chunks, (os.cpu_count() or 1) if processes is None else processes)
+    results = in_workers(
+        partial(_Reader, str(path), domain.range, domain.max_pixels),
+        chunks,
+        (os.cpu_count() or 1) if processes is None else processes,
+    )
     whole = Examination(np.zeros((rows, 2), np.int64), np.zeros(rows, _HASH))
     try:
         with closing(results):
@@ -80,21 +85,20 @@ def examine(path: Path, rows: int, processes: int | None, console: Console) -> E
 class _Reader:
     """Examines rows of a domain, which it opens itself: it is made in each process."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, range: GreyRange | None, max_pixels: int) -> None:
         with collecting():  # what is left out has been said where the domain was opened first
-            self._domain = open_domain(path)
+            self._domain = open_domain(path, range=range, max_pixels=max_pixels)
 
     def __call__(self, rows: range) -> Examination:
         seen = Examination(np.zeros((len(rows), 2), np.int64), np.zeros(len(rows), _HASH))
         for index, row in enumerate(rows):
-            encoded = self._domain.encoded(row)
             try:
-                image = load_image(encoded)
+                image = self._domain.load(row)
             except DataError as error:
                 seen.unreadable[index] = why_unreadable(error.__cause__)
                 continue
             seen.sides[index] = image.size
             content = f"{image.width} {image.height} ".encode() + image.tobytes()
             seen.hashes[index] = np.void(hashlib.blake2b(content, digest_size=_HASH.itemsize).digest())
-            seen.modes.append(image_mode(encoded) or "unknown")
+            seen.modes.append(image_mode(self._domain.encoded(row)) or "unknown")
         return seen

@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from smat.domains import SPLITS
+from smat.domains import MAX_PIXELS, SPLITS, RangeOption
 from smat.domains.imported import DESCRIPTION, Imported, by_reason
 from smat.errors import ConfigError, DataError, Interrupted, NothingImportedError
 from smat.importing import Kind, find_kind, import_domain, list_sources
@@ -41,6 +41,8 @@ def data_import(
     max_side: Count = 256,
     keep: bool = False,
     processes: Processes | None = None,
+    range: RangeOption = None,
+    max_pixels: Count = MAX_PIXELS,
     image_column: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
@@ -49,8 +51,8 @@ def data_import(
 ) -> list[Imported]:
     """Read a source's files into a folder per domain, which all commands take.
 
-    Images keep their bytes unless they are larger than `max_side`; what cannot be read is left out and listed. After an
-    interruption the same command goes on where it was; when all is done, it does nothing.
+    Images keep their bytes unless they are larger than `max_side` or of more than 8 bits; what cannot be read is left
+    out and listed. After an interruption the same command goes on where it was; when all is done, it does nothing.
 
     Example: smat data import cifar downloads/cifar-100-python data/
 
@@ -65,6 +67,10 @@ def data_import(
         keep: leave images as large as they are.
         processes: number of processes that read and decode; as many as there are processor cores by default; 0: only
             this one.
+        range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
+            `auto`: from all such images of a domain; images of 8 bits have no other range. By default as each says, or
+            it is refused.
+        max_pixels: most pixels that an image is decoded to.
         image_column: of kind csv, column of the images' paths; `file` by default.
         label_column: of kind csv, column of the class names; `label` by default.
         split_column: of kind csv, column that says train, val or test; `split` by default, if there is one.
@@ -101,6 +107,8 @@ def data_import(
                         keep=keep,
                         processes=processes,
                         progress=_follow(bar, task),
+                        range=range,
+                        max_pixels=max_pixels,
                     )
                 )
                 bar.update(task, completed=sum(part.images for part in listing.parts))

@@ -22,6 +22,7 @@ from smat.evaluation import (
     write_tables,
 )
 from smat.experts import FeatureCache
+from smat.files import locked
 from smat.heads import Head, make_head
 from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
@@ -140,52 +141,56 @@ def reproduce(
         )
     published = {tuner: paper_averages(paper, what, tuner.name) if paper else {} for tuner in tuners}
     rates = default_grid(learning_rate_from) if grid is None else tuple(grid)
-    tuning, store = FineTuneConfig(steps=steps, grid=rates), Store(folder / "cells.jsonl")
-    settings = EvaluationSettings(tuning, learning_rate_from, _precision(precision, store, device), workers)
-    keep_freed_memory()
-    config = load_config([base])
-    workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
-    drawn = options.options(config)
-    opened = open_domains(domains or config.domains, **drawn.opening())
-    every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
-    if what in _FIGURES:
-        check_roles([domain.role for domain in opened])
-    backbone = workshop.open_backbone()
-    image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
-    sampler = drawn.build_sampler()
-    sources = domain_sources(image_format, opened, drawn.split, sampler, transforms, drawn.seed, tracks=drawn.tracks)
-    cache = FeatureCache.of(feature_cache)
-    settings = replace(settings, validation=validation_sources(every, sources[0]), cache=cache)
-    workshop.check(columns, backbone)
-    workshop.check_tuners(tuners, columns, backbone)
-    missing = workshop.trainings(columns)
-
-    try:
-        workshop.train(missing)
-        leave_cores_to(workers)
-        evaluator = Evaluator(workshop, backbone, sources, episodes, settings, store)
-        cells = [cell for batch in batches(columns, seeds, tuners) for cell in evaluator.cells(batch)]
-    except KeyboardInterrupt as interruption:
-        raise Interrupted(
-            f"{len(store)} results are kept in {store.path}, trainings beside it: the same command goes on from there"
-        ) from interruption
-    trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
-    comparisons = [
-        compare(
-            sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
-            against=against,
-            title=f"{result_title(name or what, head, tuner, settings, sources, episodes)}, {trained}",
-            paper=published[tuner],
+    with locked(folder):
+        tuning, store = FineTuneConfig(steps=steps, grid=rates), Store(folder / "cells.jsonl")
+        settings = EvaluationSettings(tuning, learning_rate_from, _precision(precision, store, device), workers)
+        keep_freed_memory()
+        config = load_config([base])
+        workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
+        drawn = options.options(config)
+        opened = open_domains(domains or config.domains, **drawn.opening())
+        every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
+        if what in _FIGURES:
+            check_roles([domain.role for domain in opened])
+        backbone = workshop.open_backbone()
+        image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
+        sampler = drawn.build_sampler()
+        sources = domain_sources(
+            image_format, opened, drawn.split, sampler, transforms, drawn.seed, tracks=drawn.tracks
         )
-        for tuner in tuners
-    ]
-    show_results(comparisons, tuners, settings, console)
-    paths = write_tables(comparisons, folder / (name or what))
-    for comparison, tuner in zip(comparisons, tuners, strict=True) if what in _FIGURES else ():
-        paths.append(folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}.png")
-        draw_curves(comparison, columns, paths[-1])
-    console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
-    return comparisons
+        cache = FeatureCache.of(feature_cache)
+        settings = replace(settings, validation=validation_sources(every, sources[0]), cache=cache)
+        workshop.check(columns, backbone)
+        workshop.check_tuners(tuners, columns, backbone)
+        missing = workshop.trainings(columns, backbone)
+
+        try:
+            workshop.train(missing)
+            leave_cores_to(workers)
+            evaluator = Evaluator(workshop, backbone, sources, episodes, settings, store)
+            cells = [cell for batch in batches(columns, seeds, tuners) for cell in evaluator.cells(batch)]
+        except KeyboardInterrupt as interruption:
+            raise Interrupted(
+                f"{len(store)} results are kept in {store.path}, trainings beside it: the same command goes on from "
+                "there"
+            ) from interruption
+        trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
+        comparisons = [
+            compare(
+                sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
+                against=against,
+                title=f"{result_title(name or what, head, tuner, settings, sources, episodes)}, {trained}",
+                paper=published[tuner],
+            )
+            for tuner in tuners
+        ]
+        show_results(comparisons, tuners, settings, console)
+        paths = write_tables(comparisons, folder / (name or what))
+        for comparison, tuner in zip(comparisons, tuners, strict=True) if what in _FIGURES else ():
+            paths.append(folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}.png")
+            draw_curves(comparison, columns, paths[-1])
+        console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
+        return comparisons
 
 
 def _precision(precision: Precision, store: Store, device: Device) -> NetworkPrecision:

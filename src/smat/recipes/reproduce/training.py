@@ -1,7 +1,6 @@
 """Training what is missing, for `smat reproduce`."""
 
 import copy
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +8,17 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from smat import backbones
 from smat.adaptation import Device, ExpertTuner, FineTuner, open_model, pick_device
 from smat.backbones import BackboneSpec
 from smat.domains import open_domains
 from smat.errors import CheckpointError, ConfigError, SmatError
 from smat.evaluation import same_backbone
 from smat.experts import SparseInterpolatedExperts
-from smat.metatuning.checkpoints import recover_folder
 from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
 from smat.plugins import packages_named, plain
-from smat.recipes.rate_search import RECORD
 from smat.recipes.reproduce.plan import Setting
+from smat.recipes.run_folder import backbone_fingerprint, is_begun
 from smat.recipes.train import as_begun, prepare_folder, train
 
 
@@ -53,7 +50,7 @@ class Workshop:
 
     def open_backbone(self) -> SparseInterpolatedExperts:
         """The backbone of the base configuration, as a pool without experts."""
-        backbone = backbones.load(self.base.backbone, image_size=self.base.image_size)
+        backbone = self.base.load_backbone()
         return open_model(backbone, pick_device(self.device)).eval()
 
     def open(self, setting: Setting, seed: int) -> SparseInterpolatedExperts:
@@ -71,11 +68,11 @@ class Workshop:
         fixed = (f"--tuning.seed={seed}", f"--accelerator={self.device}", f"--workers={self.workers}", "--devices=1")
         return method_config(setting.method, self.config, *fixed, *setting.overrides).resolved()
 
-    def trainings(self, settings: Sequence[Setting]) -> dict[str, TrainConfig]:
+    def trainings(self, settings: Sequence[Setting], own: SparseInterpolatedExperts) -> dict[str, TrainConfig]:
         """The trainings that are not finished, by name, after a check of all that were begun.
 
         Raises:
-            ConfigError: if one does not fit, or was begun with other settings or data.
+            ConfigError: if one does not fit, or was begun with other settings, data or another backbone.
         """
         configs = {
             setting.training(seed): self.training_config(setting, seed)
@@ -85,11 +82,12 @@ class Workshop:
             if setting.training(seed) not in self.checkpoints
         }
         domains = open_domains(self.base.domains, **self.base.opening())
-        record = {"data": {domain.name: domain.fingerprint for domain in domains}}
+        data = {domain.name: domain.fingerprint for domain in domains}
+        record = {"backbone": backbone_fingerprint(own), "data": data}
         missing = {}
         for name, config in configs.items():
             folder = self.folder / name
-            if (folder / "config.yaml").exists():
+            if is_begun(folder):
                 config = as_begun(config, folder)
                 try:
                     prepare_folder(folder, config, record, resume=True)
@@ -104,12 +102,9 @@ class Workshop:
         threads = torch.get_num_threads()
         for number, (name, config) in enumerate(configs.items(), start=1):
             folder = self.folder / name
-            begun = recover_folder(folder / "state") or (folder / RECORD).exists()
-            if not begun:
-                shutil.rmtree(folder, ignore_errors=True)  # of a run that ended before it saved anything
             self.console.rule(f"training {number}/{len(configs)}: {name}")
             torch.set_num_threads(threads)  # a training leaves some to its workers
-            train(config, out=str(folder), resume=begun)
+            train(config, out=str(folder), resume=True)
         torch.set_num_threads(threads)
 
     def check(self, settings: Sequence[Setting], own: SparseInterpolatedExperts) -> None:

@@ -1,0 +1,46 @@
+"""The numbers of a training task, and those of a step: what is logged."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smat.experts import SparseInterpolatedExperts
+from smat.metatuning.objective import TaskResult
+from smat.metatuning.processes import Processes
+
+
+def numbers(result: TaskResult) -> dict[str, Tensor]:
+    """What is kept of a task once its gradients are taken."""
+    terms: dict[str, Any] = {f"loss/{name}": value for name, value in result.terms.items()}
+    return terms | {
+        "loss": result.loss,
+        "accuracy": result.accuracy,
+        "accuracy/frozen": result.frozen_accuracy,
+        "feature_spread": result.feature_spread,
+        "sparsity": result.sparsity,
+        "merge_weights": result.merge_weights,
+    }
+
+
+def averaged(
+    results: Sequence[Mapping[str, Tensor]],
+    norms: Mapping[str, float],
+    pool: SparseInterpolatedExperts,
+    multipliers: Tensor,
+    processes: Processes,
+) -> tuple[dict[str, float], list[float]]:
+    """The numbers of a step by name, averaged over the tasks of all processes, and the sparsity of each expert."""
+    mean = {key: processes.mean(torch.stack([r[key] for r in results]).mean(0)) for key in results[0]}
+    sparsity = [round(s, 4) for s in mean.pop("sparsity").tolist()]
+    routing = mean.pop("merge_weights").tolist()
+    values = {key: float(value) for key, value in mean.items()}
+    values |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
+    values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
+    values |= {f"multiplier/{m}": v for m, v in enumerate(multipliers.clamp(min=0).tolist())}
+    values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
+    if pool.config.null_expert:
+        values["merge_weight/null"] = 1 - sum(routing)
+    values["temperature"] = pool.temperature
+    return values, sparsity

@@ -1,0 +1,104 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from deep_images import RAMP, in_bits, png
+from small_images import noise
+from smat.adaptation import FewShotClassifier
+from smat.adaptation.inputs import as_labels
+from smat.domains import GreyRange
+from smat.errors import DataError
+
+
+@pytest.mark.parametrize(
+    "missing", [None, float("nan"), np.nan, pd.NA, pd.NaT, np.datetime64("NaT")], ids=lambda value: repr(value)
+)
+def test_missing_labels_are_refused_by_their_number(missing: Any) -> None:
+    for labels in (["a", missing, "b"], pd.Series(["a", missing, "b"], dtype=object)):
+        with pytest.raises(DataError, match="label 1 of 3 is missing"):
+            as_labels(labels, 3)
+    with pytest.raises(DataError, match="label 1 of 2 is missing"):
+        as_labels(np.array([0, np.nan]), 2)
+    with pytest.raises(DataError, match="label 1 of 2 is missing"):
+        as_labels(pd.Series(["a", pd.NA], dtype="string"), 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        (["a", 1], "several types: label 0 of 2 is 'a', label 1 of 2 is 1"),
+        ([0, b"a"], "several types"),
+        ([["a"], ["b"]], r"label 0 of 2 is a list, \['a'\]; give one string or integer per image"),
+        (["a", ("b", "c")], "label 1 of 2 is a tuple"),
+        ([np.array([1]), np.array([2])], "label 0 of 2 is a ndarray"),
+        ("ab", "y is one label, 'ab'"),
+        (["a"], "X has 2 images and y 1 labels"),
+    ],
+)
+def test_what_cannot_be_labels(labels: Any, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        as_labels(labels, 2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["a", "b"],
+        (0, 1),
+        np.array(["a", "b"]),
+        [np.str_("a"), "b"],
+        [np.int64(1), 2],
+        [True, False],
+        pd.Series([1, 2]),
+        pd.Series(["a", "b"], dtype="category"),
+        torch.tensor([0, 1]),
+        iter(["a", "b"]),
+    ],
+)
+def test_labels(labels: Any) -> None:
+    assert len(set(as_labels(labels, 2).tolist())) == 2
+
+
+def classifier(**settings: Any) -> FewShotClassifier:
+    return FewShotClassifier(device="cpu", precision="32-true", head="prototype", **settings)
+
+
+def closed(path: Path, load: bool) -> Image.Image:
+    noise(0).save(path)
+    image = Image.open(path)
+    if load:
+        image.load()
+    image.close()
+    return image
+
+
+@pytest.mark.parametrize("load", [False, True])
+def test_closed_images_are_refused_by_their_number(tmp_path: Path, load: bool) -> None:
+    images = [noise(0), noise(1), closed(tmp_path / "a.png", load), noise(3)]
+    with pytest.raises(
+        DataError, match=r"^image 2 of 4 cannot be used: it is closed; load it \(image.load\(\)\) within"
+    ):
+        classifier().fit(images, [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("image", [None, float("nan"), 5, [[0, 1]], torch.zeros(3, 8, 8), object()])
+def test_what_is_no_image_is_refused_by_its_number(image: Any) -> None:
+    with pytest.raises(DataError, match=r"image 1 of 2 cannot be used: it is of type \w+; an image is a path"):
+        classifier().fit([noise(0), image], [0, 1])
+
+
+def test_deep_images_are_on_one_range() -> None:
+    dark, bright = (in_bits(12, RAMP / most) for most in (2550, 255))
+    with pytest.raises(DataError, match="image 0 of 2 cannot be used: its values are"):
+        classifier().fit([dark, bright], ["dark", "bright"])
+    for option in ((0, 4095), "auto"):
+        fitted = classifier(range=option).fit([dark, png(bright)], ["dark", "bright"])
+        assert fitted.range_ == GreyRange(0, 4095)
+        assert fitted.predict([dark, png(dark), bright]).tolist() == ["dark", "dark", "bright"]
+    with pytest.raises(DataError, match="it has 20 x 16 pixels"):
+        classifier(max_pixels=319).fit([noise(0), noise(1)], [0, 1])
