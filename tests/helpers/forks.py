@@ -4,6 +4,7 @@ Beside the tests, it has no checks of shapes, and one thread. `Forks` is what te
 the process.
 """
 
+import gc
 import json
 import os
 import resource
@@ -84,6 +85,7 @@ def _serve(name: str, folder: Path) -> None:
     os.dup2(2, 1)
     targets = import_module(name)
     targets.prepare(folder)
+    gc.freeze()  # so that a fork does not copy what it only looks through
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         target, arguments = json.loads(line)
