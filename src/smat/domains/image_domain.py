@@ -295,6 +295,7 @@ def open_domain(
     tracks = next((given for given in (tracks, said_tracks, table.tracks) if given is not None), None)
     flip = table.flip if flip is None else flip
     flip = not (never_mirrored(name) or _is_grey(table)) if flip is None else flip
+    grey_range = find_range(range, map(table.encoded, np.arange(len(table.images)).tolist()), max_pixels)
     domain = ImageDomain(
         table,
         name,
