@@ -44,7 +44,7 @@ from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
 from smat.recipes.predictions import Predictions, csv_table, predictions_of
-from smat.schema import Finite, Number, checked_arguments
+from smat.schema import Count, Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
 
