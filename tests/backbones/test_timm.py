@@ -103,3 +103,17 @@ def test_a_network_of_the_hub(timm: Any, tmp_path: Path, monkeypatch: pytest.Mon
     network.reset_classifier(0)
     with torch.no_grad():
         torch.testing.assert_close(backbone(images(48)), network(images(48)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_name": "resnet18", "checkpoint_path": "/tmp/x.bin"},
+        {"model_name": "hf-hub:somebody/something"},
+        {"model_name": "resnet18", "pretrained_cfg": {"url": "https://example.org/x.bin"}},
+    ],
+)
+def test_a_description_cannot_have_files_read(config: dict[str, Any]) -> None:
+    spec = BackboneSpec("timm", "timm:resnet18", config, 32, (0.5,) * 3, (0.5,) * 3, "output")
+    with pytest.raises(BackboneError, match="have timm read or fetch files"):
+        build(spec)

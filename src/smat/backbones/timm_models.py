@@ -15,6 +15,9 @@ from smat.weights import check_finite
 _SOURCES = {"hf-hub": "load_model_config_from_hf", "local-dir": "load_model_config_from_path"}
 """Prefixes of timm's names, and the functions of `timm.models._hub` that read what is there."""
 
+_READS = frozenset({"checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"})
+"""Arguments of `timm.create_model` that have it read files."""
+
 
 def load_timm(name: str, image_size: int | None) -> tuple[BackboneSpec, nn.Module]:
     """A pre-trained timm network without its classifier; its output is the pooled feature.
@@ -92,7 +95,17 @@ def _missing_weights() -> Iterator[list[str]]:
 
 
 def build_timm(spec: BackboneSpec) -> nn.Module:
-    """The untrained timm network of a description; its random weights are the same each time."""
+    """The untrained timm network of a description; its random weights are the same each time.
+
+    A description may come from anywhere: it says what a network is like, and names no files to read or places to ask.
+    """
+    asks = sorted(_READS & spec.config.keys())
+    if asks or ":" in str(spec.config.get("model_name")):
+        what = asks[0] if asks else f"the model name {spec.config['model_name']!r}"
+        raise BackboneError(
+            f"backbone {spec.name!r} is described by {what}, which would have timm read or fetch files; take the pool "
+            "from where it was made"
+        )
     with seeded_torch(0, "backbone"):
         return _create(_timm(), spec.name, pretrained=False, **spec.config)
 
