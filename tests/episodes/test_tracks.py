@@ -210,5 +210,5 @@ def test_a_file_of_episodes_says_that_tracks_are_apart(signs: ImageDomain, tmp_p
         assert written.plans["signs"] == (drawn.plan(0), drawn.plan(1))
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(json.dumps(json.loads(lines[0]) | {"tracks": "some"}) + "\n" + "".join(lines[1:]))
-    with pytest.raises(DataError, match=r"line 1 .*tracks is 'some'; choose one of keep-apart, ignore"):
+    with pytest.raises(DataError, match=r"line 1 .*tracks is 'some'; expected 'keep-apart' or 'ignore'"):
         read_episodes(path, [signs])

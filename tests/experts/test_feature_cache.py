@@ -379,7 +379,7 @@ def test_a_lock_that_stays_is_waited_for_only_so_long(
 
 def test_what_cannot_be_a_cache_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"feature cache '.*file.*' cannot be written: .*choose a folder"):
+    with pytest.raises(ConfigError, match=r"feature cache '.*file.*' cannot be written: .*choose a place"):
         FeatureCache(tmp_path / "file")
     with pytest.raises(ConfigError, match="limit of the feature cache is 0 bytes"):
         FeatureCache(tmp_path, limit=0)

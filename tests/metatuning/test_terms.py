@@ -93,7 +93,7 @@ def test_a_term_can_ask_for_the_teacher() -> None:
         ({"teacher_weight": 0.2}, "go together"),
         ({"teacher_weight": 0.7, "pretrained_weight": 0.7}, "more than 1"),
         ({"teacher_weight": 0.2, "pretrained_weight": 0.2, "teacher_steps": 0}, "needs a teacher"),
-        ({"teacher_weight": -0.1, "pretrained_weight": 0.2}, "must be in 0..1"),
+        ({"teacher_weight": -0.1, "pretrained_weight": 0.2}, "expected 0 to 1"),
     ],
 )
 def test_weights_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
