@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader, s
 from smat.errors import ConfigError, SmatError, one_line
 from smat.plugins import import_object
 from smat.schema import check_settings
-from smat.yaml_files import Unreadable, check_yaml, yaml_text
+from smat.yaml_files import Unreadable, check_yaml, load_yaml
 
 # An option of several types is tried as each of them; what these are called in Python helps nobody.
 _DROPPED = re.compile(
@@ -69,7 +69,8 @@ def instantiated(parser: ArgumentParser, arguments: Sequence[str], sources: Sequ
     for source in sources:
         if os.path.isfile(source):
             try:
-                yaml_text(Path(source))
+                if not isinstance(load_yaml(Path(source)), dict):
+                    raise Unreadable("it holds no settings by name")
             except Unreadable as error:
                 raise ConfigError(f"'{source}' cannot be used: {error}. Give a YAML file of settings") from error
     try:

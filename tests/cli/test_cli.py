@@ -286,3 +286,12 @@ def test_a_name_that_the_screen_cannot_show_is_shown_in_escapes(monkeypatch: pyt
         main(["--version"])
     print("海 caf\udce9", file=screen)
     assert screen.buffer.getvalue().endswith(b"\\u6d77 caf\\udce9\n")
+
+
+@pytest.mark.parametrize("text", ["", "- a", "5"])
+def test_a_file_of_settings_has_settings(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "base.yaml").write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", str(tmp_path / "base.yaml"), "--out", str(tmp_path / "run")])
+    assert stopped.value.code == 2
+    assert "base.yaml' cannot be used: it holds no settings by name" in capsys.readouterr().err

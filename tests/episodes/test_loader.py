@@ -53,3 +53,11 @@ def test_a_worker_that_is_killed_ends_the_wait_with_a_message() -> None:
     with pytest.raises(WorkerError, match=r"has ended .* was killed, perhaps for want of memory.*--workers 0"):
         list(taken(episode_loader(tiny_source("test", "glyphs"), 0, 1000, workers=1)))
     assert signal.getsignal(signal.SIGCHLD) == handler
+
+
+def test_a_worker_whose_first_process_has_gone_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    gone, other = ConnectionResetError(104, "Connection reset by peer"), ValueError("something else")
+    loader._say_unless_alone(type(gone), gone, None)
+    assert not capfd.readouterr().err
+    loader._say_unless_alone(type(other), other, None)
+    assert "something else" in capfd.readouterr().err

@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -147,6 +149,13 @@ def _start_worker(worker: int) -> None:
     # first), and the workers go on until it ends them.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _say_unless_alone
+
+
+def _say_unless_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An error of a worker's thread that hands tensors over; that the first process has gone is no news."""
+    if not issubclass(kind, ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 @atexit.register
