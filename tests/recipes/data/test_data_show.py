@@ -142,3 +142,22 @@ def test_mistakes_say_what_to_do(photos: Path, tmp_path: Path, settings: dict[st
     with pytest.raises((ConfigError, DataError), match=says):
         data_show(**{"path": str(photos), "output": str(tmp_path / "x.png"), **settings})
     assert not (tmp_path / "x.png").exists()
+
+
+def test_numbers_of_wordnet_get_their_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("n01440764", "n01443537"):
+        (tmp_path / "fish" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (9, 9)).save(tmp_path / "fish" / name / f"{number}.png")
+    (tmp_path / "LOC_synset_mapping.txt").write_text("n01440764 tench, Tinca tinca\nn02000000 other\n")
+    names: list[set[str]] = []
+
+    def sheet(title: str, facts: str, rows: list[Row], **_: Any) -> Image.Image:
+        names.append({row.name for row in rows})
+        return Image.new("RGB", (9, 9))
+
+    monkeypatch.setattr("smat.recipes.data.show.contact_sheet", sheet)
+    data_show(str(tmp_path / "fish"), output=str(tmp_path / "s.png"))
+    options = EpisodeOptions(way=2, shot=1, query=1)
+    data_show(str(tmp_path / "fish"), episode=0, output=str(tmp_path / "s.png"), options=options)
+    assert names == [{"tench (n01440764)", "n01443537"}] * 2

@@ -1,7 +1,7 @@
 """`smat data show`: a sheet of pictures of a domain's classes, or of one episode."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from smat.backbones import ImageFormat
 from smat.backbones.spec import Pixels
 from smat.domains import Domain, open_domains
+from smat.domains.wordnet import wordnet_names
 from smat.episodes import EpisodeOptions, EpisodeSource
 from smat.errors import ConfigError
 from smat.files import check_writable, write_whole
@@ -44,7 +45,8 @@ def data_show(
     Example: smat data show data/cu_birds --episode 0 --output episode.png
 
     Args:
-        path: parquet file, folder of class folders, hub data set, or pocket domain.
+        path: parquet file, folder of class folders, hub data set, or pocket domain. Classes that are called by numbers of
+            WordNet get the words of a `words.txt` or `LOC_synset_mapping.txt` there or in a folder around it.
         episode: number of the episode to show; by default classes are shown.
         output: PNG file to write.
         classes: largest number of classes on the sheet, taken evenly from all of the split.
@@ -60,22 +62,16 @@ def data_show(
     Raises:
         SmatError: a domain or setting that does not fit, or a file that cannot be written.
     """
-    for name, value, least in (
-        ("classes", classes, 1),
-        ("images", images, 1),
-        ("tile", tile, 16),
-        ("image_size", image_size, 1),
-        ("episode", episode or 0, 0),
-    ):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; give {least} or more")
+    if tile < 16:
+        raise ConfigError(f"tile is {tile}; give 16 or more")
     file = check_writable(output)
     domains = open_domains([path], **options.opening())
     if len(domains) > 1:
         raise ConfigError(f"'{path}' is {len(domains)} domains; give one: {', '.join(d.name for d in domains)}")
     (domain,) = domains
+    words, _ = wordnet_names(Path(path), domain.classes(options.split))
     if episode is None:
-        sheet = _classes(domain, options.split, classes, images, tile, options.seed)
+        sheet = _classes(domain, words, options.split, classes, images, tile, options.seed)
     else:
         source = EpisodeSource(
             [domain],
@@ -87,7 +83,7 @@ def data_show(
             seed=options.seed,
             tracks=options.tracks,
         )
-        sheet = _episode(source, episode, tile)
+        sheet = _episode(source, words, episode, tile)
     write_whole(file, lambda path: sheet.save(path, "PNG"), keep=True)
     console = Console()
     console.print(f"{sheet.width} x {sheet.height} pixels: {file}", soft_wrap=True, markup=False)
@@ -103,7 +99,9 @@ def data_show(
     return file
 
 
-def _classes(domain: Domain, split: str, classes: int, images: int, tile: int, seed: int) -> Image.Image:
+def _classes(
+    domain: Domain, words: Mapping[str, str], split: str, classes: int, images: int, tile: int, seed: int
+) -> Image.Image:
     names = domain.classes(split)
     rows = {name: domain.rows(name) for name in names}
     indices = np.unique(np.linspace(0, len(names) - 1, min(classes, len(names))).round().astype(int)).tolist()
@@ -113,14 +111,14 @@ def _classes(domain: Domain, split: str, classes: int, images: int, tile: int, s
         rng = numpy_generator(seed, f"show/{domain.name}/{split}", index)
         chosen = rng.choice(of_class, min(images, len(of_class)), replace=False).tolist()
         pictures = [domain.image(row) for row in chosen]
-        shown.append(Row(names[index], _counted(len(of_class), "image"), [pictures]))
+        shown.append(Row(words.get(names[index], names[index]), _counted(len(of_class), "image"), [pictures]))
     total = sum(map(len, rows.values()))
     part = "" if len(indices) == len(names) else f", {len(indices)} of them here"
     facts = f"{split} split: {_counted(len(names), 'class', 'classes')}{part}, {_counted(total, 'image')}"
     return contact_sheet(domain.name, facts, shown, columns=[max(len(row.groups[0]) for row in shown)], tile=tile)
 
 
-def _episode(source: EpisodeSource, number: int, tile: int) -> Image.Image:
+def _episode(source: EpisodeSource, words: Mapping[str, str], number: int, tile: int) -> Image.Image:
     episode = source.episode(number)
     plan, rows = episode.plan, []
     for label, name in enumerate(plan.classes):
@@ -128,7 +126,7 @@ def _episode(source: EpisodeSource, number: int, tile: int) -> Image.Image:
             _pictures(episode.support[episode.support_labels == label]),
             _pictures(episode.query[episode.query_labels == label]),
         ]
-        rows.append(Row(name, f"{len(groups[0])} support, {len(groups[1])} query", groups, chip=label))
+        rows.append(Row(words.get(name, name), f"{len(groups[0])} support, {len(groups[1])} query", groups, chip=label))
     side = source.transforms.canvas_size(source.image_format.size)
     seen = "augmented as in training" if source.train else f"the centre of {side}"
     facts = (
