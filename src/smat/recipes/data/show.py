@@ -45,7 +45,7 @@ def data_show(
     Example: smat data show data/cu_birds --episode 0 --output episode.png
 
     Args:
-        path: parquet file, folder of class folders, hub data set, or pocket domain. Classes that are called by numbers of
+        path: parquet file, folder of class folders, hub data set, or pocket domain. Classes called by numbers of
             WordNet get the words of a `words.txt` or `LOC_synset_mapping.txt` there or in a folder around it.
         episode: number of the episode to show; by default classes are shown.
         output: PNG file to write.
