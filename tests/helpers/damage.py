@@ -17,7 +17,9 @@ _PLUGINS = [
     {"class_path": 3},
 ]
 _NESTED = [[], {}, [[]], [None], [1, 2, 3], ["a", "a"], {"x": 1}]
-ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, False, *_NUMBERS, *_TEXTS, *_NESTED, *_PLUGINS])
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, False, *_NUMBERS, *_TEXTS, *_NESTED, *_PLUGINS]).map(
+    copy.deepcopy  # later changes may be made within it
+)
 
 
 @st.composite
@@ -55,7 +57,7 @@ def changed(draw: st.DrawFn, values: Any) -> Any:
         elif what == "new" and isinstance(owner, dict):
             owner["new_setting"] = draw(ODD)
         else:
-            owner[key] = copy.deepcopy(draw(ODD))
+            owner[key] = draw(ODD)
         if not values:
             break
     return values
