@@ -90,6 +90,7 @@ def with_image(line: str, part: str, **changes) -> str:
         (1, lambda line: altered(line, version=2), "line 1 .*version 2"),
         (1, lambda line: altered(line, split="tests"), "line 1 .*split is 'tests'"),
         (1, lambda line: altered(line, sampler={"name": "Mine"}), "line 1 .*sampler 'Mine'"),
+        (1, lambda line: altered(line, sampler={"name": []}), r"line 1 .*sampler \[\]; known are"),
         (1, lambda line: altered(line, sampler={"name": "FixedSampler", "way": 0}), r"line 1 .*way is 0"),
         (1, lambda line: altered(line, sampler={"name": "FixedSampler", "weigh": 5}), "line 1 .*weigh"),
         (1, lambda line: altered(line, domains=None), "line 1 "),

@@ -166,7 +166,7 @@ def _sampler(said: Mapping[str, Any]) -> Sampler:
         if not isinstance(settings.get("settings"), dict):
             raise ValueError(f"sampler {name} has no settings")
         return RecordedSampler(name, settings["settings"])
-    if name not in _SAMPLERS:
+    if not isinstance(name, str) or name not in _SAMPLERS:
         raise ValueError(f"sampler {name!r}; known are {', '.join(_SAMPLERS)}, and others by their import path")
     try:
         return _SAMPLERS[name](**settings)
