@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from PIL import Image
-from transformers import ViTConfig, ViTModel
+from transformers import ViTModel
 
 import smat.recipes.data.doctor
 import smat.recipes.evaluate  # noqa: F401  (so that forks have it)
@@ -29,8 +29,8 @@ from smat.metatuning.run_config import load_config
 from smat.recipes.data.episodes import data_episodes
 from smat.recipes.data.imports import data_import
 from tiny_cells import two_methods
+from tiny_checkpoint import SIZE, tiny_vit
 
-SIZE = 16
 CLASSES = ("red", "green", "blue")
 _STUBBED = (
     "train:train",
@@ -49,16 +49,8 @@ def prepare(folder: Path) -> None:
     logging.disable(logging.WARNING)
     datasets.config.HF_DATASETS_CACHE = folder / "cache"
     _write_photos(folder / "photos")
-    vit = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=SIZE,
-        patch_size=8,
-    )
     torch.manual_seed(0)
-    ViTModel(vit, add_pooling_layer=False).save_pretrained(folder / "vit")
+    ViTModel(tiny_vit(), add_pooling_layer=False).save_pretrained(folder / "vit")
     half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_normalize": True}
     (folder / "vit" / "preprocessor_config.json").write_text(json.dumps(half))
     pool = SparseInterpolatedExperts(backbones.load(folder / "vit"), PoolConfig(experts=2))

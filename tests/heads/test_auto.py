@@ -283,5 +283,5 @@ def test_a_prior_of_its_own_counts_in_place_of_the_packages() -> None:
     "change", [{"frozen": None}, {"frozen": math.nan}, {"frozen": "x"}, {"heads": [0.0]}, {"more": 1.0}]
 )
 def test_a_damaged_prior_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="prior of a head"):
+    with pytest.raises(ConfigError, match="head_prior"):
         Prior.of(OWN | change)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 Damage = Callable[[bytes], bytes]
 Place = tuple[str | int, ...]
 
+BYTES = st.integers(0, 255)
 _NUMBERS = [0, -1, 1, 3, 10**6, 10**9, 2**63, -(10**30), 0.0, -0.5, 1.5, 1e308, float("nan"), float("inf")]
 _TEXTS = ["", "x", "none", "auto", "1", "é\u2028", "a" * 300, "../..", "a\0b", "cpu"]
 _PLUGINS = [
@@ -23,10 +24,10 @@ ODD: st.SearchStrategy[Any] = st.sampled_from([None, True, False, *_NUMBERS, *_T
 
 
 @st.composite
-def damages(draw: st.DrawFn) -> Damage:
-    """Some bytes changed, a piece cut out, or the end cut off: places are shares of the length."""
+def damages(draw: st.DrawFn, values: st.SearchStrategy[int] = BYTES) -> Damage:
+    """Some bytes changed to such values, a piece cut out, or the end cut off: places are shares of the length."""
     share = st.floats(0, 1, exclude_max=True)
-    flips = draw(st.lists(st.tuples(share, st.integers(0, 255)), max_size=4))
+    flips = draw(st.lists(st.tuples(share, values), max_size=4))
     cut = draw(st.none() | st.tuples(share, st.none() | st.integers(1, 40)))
 
     def damage(content: bytes) -> bytes:

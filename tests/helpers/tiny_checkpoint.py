@@ -11,9 +11,9 @@ from smat.experts import PoolConfig, SparseInterpolatedExperts
 SIZE = 16
 
 
-def save_checkpoint(folder: Path) -> str:
-    """Save a pool of two experts that differs from its backbone; returns the folder's name."""
-    config = ViTConfig(
+def tiny_vit() -> ViTConfig:
+    """A vision transformer of one block, for images of `SIZE` pixels."""
+    return ViTConfig(
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -21,7 +21,11 @@ def save_checkpoint(folder: Path) -> str:
         image_size=SIZE,
         patch_size=8,
     )
-    spec = BackboneSpec("transformers", "tiny", config.to_dict(), SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "cls")
+
+
+def save_checkpoint(folder: Path) -> str:
+    """Save a pool of two experts that differs from its backbone; returns the folder's name."""
+    spec = BackboneSpec("transformers", "tiny", tiny_vit().to_dict(), SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "cls")
     torch.manual_seed(0)
     backbone = build(spec)
     for parameter in backbone.parameters():

@@ -70,7 +70,9 @@ def test_one_of_the_lists_is_enough_and_said(tmp_path: Path) -> None:
     assert "there is no val.json: its images are missing" in only(tmp_path).notes
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is no JSON"), ("[]", "has not the lists images, annotations")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is no JSON"), ("[]", "has not the lists annotations, categories, images")]
+)
 def test_annotations_that_are_none_are_refused(text: str, message: str, tmp_path: Path) -> None:
     make_fungi(tmp_path)
     write(tmp_path, {"train.json": text})

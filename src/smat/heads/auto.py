@@ -4,22 +4,22 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smat.errors import CheckpointError, ConfigError, DataError, one_line
+from smat.errors import CheckpointError, ConfigError, DataError
+from smat.files import write_whole
 from smat.heads.features import averaged
 from smat.heads.head import Head
 from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
 from smat.heads.views import Views
-from smat.schema import read_json
+from smat.schema import Finite, from_plain, read_json
 
 FOLDS, FEWER_FOLDS, MANY = 5, 2, 200
 """Parts of the support set, of which each is held out in turn; fewer of them where there are more images than `MANY`,
@@ -90,13 +90,13 @@ class Prior:
         evidence_by_images: what the logarithm of the number of held-out images adds to `evidence`.
     """
 
-    scales: tuple[float, ...]
-    spread: float
-    heads: tuple[float, ...]
-    frozen: float
-    frozen_by_shot: float
-    evidence: float
-    evidence_by_images: float
+    scales: tuple[Finite, ...]
+    spread: Finite
+    heads: tuple[Finite, ...]
+    frozen: Finite
+    frozen_by_shot: Finite
+    evidence: Finite
+    evidence_by_images: Finite
 
     @classmethod
     def of(cls, numbers: Mapping[str, Any]) -> "Prior":
@@ -105,20 +105,11 @@ class Prior:
         Raises:
             ConfigError: numbers that are missing, too many, or none.
         """
-        names, heads = [each.name for each in fields(cls)], len(CANDIDATES)
-        try:
-            found = {name: np.asarray(value) for name, value in numbers.items()}
-        except (ValueError, TypeError, AttributeError) as error:  # lists of several lengths, or no numbers by name
-            raise ConfigError(f"the prior of a head is {one_line(numbers)}; numbers by name are needed") from error
-        shapes = {name: (heads,) if name in ("scales", "heads") else () for name in names}
-        numeric = all(value.dtype.kind in "fi" and np.isfinite(value).all() for value in found.values())
-        if not numeric or {name: value.shape for name, value in found.items()} != shapes:
-            raise ConfigError(
-                f"the prior of a head is {one_line(dict(numbers))}; finite numbers are needed for {', '.join(names)}, "
-                f"{heads} each for scales and heads"
-            )
-        values: dict[str, Any] = {name: tuple(v.tolist()) if v.ndim else v.item() for name, v in found.items()}
-        return cls(**values)
+        prior = from_plain(numbers, cls, "head_prior", ConfigError)
+        for name in ("scales", "heads"):
+            if len(getattr(prior, name)) != len(CANDIDATES):
+                raise ConfigError(f"head_prior.{name} has {len(getattr(prior, name))} numbers; give {len(CANDIDATES)}")
+        return prior
 
     @classmethod
     def read(cls, path: Path) -> "Prior":
@@ -132,7 +123,7 @@ class Prior:
 
     def write(self, path: Path) -> None:
         """Write `numbers`."""
-        path.write_text(json.dumps(self.numbers(), indent=1) + "\n")
+        write_whole(path, json.dumps(self.numbers(), indent=1) + "\n")
 
 
 CANDIDATES: tuple[Head, ...] = (Ridge(), LDA(0.2), LDA(0.5), LDA(2.0), LDA(8.0))

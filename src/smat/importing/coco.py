@@ -37,7 +37,7 @@ class Coco(Kind):
     def list_domains(self, root: Path) -> list[Listing]:
         """One domain."""
         path, images = _files(root)
-        tables = _tables(root, path)
+        tables = read_tables(root, path)
         refused: list[Refused] = []
         place = shown(path, root)
         names = by_id(tables["categories"], "name", f"{place}, category", refused)
@@ -91,7 +91,12 @@ def _files(root: Path) -> tuple[Path, Path]:
     )
 
 
-def _tables(root: Path, path: Path) -> dict[str, list[Any]]:
+def read_tables(root: Path, path: Path) -> dict[str, list[Any]]:
+    """The lists `annotations`, `categories` and `images` of a file in the form of MSCOCO's, without outlines.
+
+    Raises:
+        DataError: it cannot be read, is no JSON, or lacks one of them.
+    """
     content = read_bytes(root, path, _MOST_BYTES)
     try:
         tables = json.loads(content, object_hook=_slim)
@@ -99,7 +104,7 @@ def _tables(root: Path, path: Path) -> dict[str, list[Any]]:
         raise DataError(f"'{path}' is no JSON: {error}; download it again") from error
     wanted = ("annotations", "categories", "images")
     if not isinstance(tables, dict) or not all(isinstance(tables.get(key), list) for key in wanted):
-        raise DataError(f"'{path}' has not the lists {', '.join(wanted)} of MSCOCO's annotations")
+        raise DataError(f"'{path}' has not the lists {', '.join(wanted)} of annotations")
     return tables
 
 

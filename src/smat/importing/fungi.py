@@ -1,20 +1,16 @@
 """FGVCx Fungi 2018: annotations of training and validation images, which are joined."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from smat.domains.imported import Refused
-from smat.errors import DataError
 from smat.importing.class_splits import META_DATASET
-from smat.importing.coco import by_id
+from smat.importing.coco import by_id, read_tables
 from smat.importing.files import shown
 from smat.importing.kind import Kind, Known
 from smat.importing.listing import Listing
-from smat.importing.lists import Row, make_listing, read_bytes
+from smat.importing.lists import Row, make_listing
 
 _LISTS = ("train.json", "val.json")
-_WANTED = ("images", "annotations", "categories")
 
 
 class Fungi(Kind):
@@ -34,7 +30,7 @@ class Fungi(Kind):
         names: dict[int, str] = {}
         lists = [root / name for name in _LISTS if (root / name).is_file()]
         for path in lists:
-            tables = _tables(root, path)
+            tables = read_tables(root, path)
             place = shown(path, root)
             categories = by_id(tables["categories"], "name", f"{place}, category", refused)
             names |= {number: f"{number:04d}.{name}" for number, name in categories.items()}
@@ -54,14 +50,3 @@ class Fungi(Kind):
         classes = [name for _, name in sorted(names.items()) if name in present]
         notes = [f"there is no {name}: its images are missing" for name in _LISTS if root / name not in lists]
         return [make_listing(self, root, rows, classes, refused, lists, notes=notes)]
-
-
-def _tables(root: Path, path: Path) -> dict[str, list[Any]]:
-    content = read_bytes(root, path)
-    try:
-        tables = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' is no JSON: {error}; unpack it again") from error
-    if not isinstance(tables, dict) or not all(isinstance(tables.get(key), list) for key in _WANTED):
-        raise DataError(f"'{path}' has not the lists {', '.join(_WANTED)} of the annotations")
-    return tables
