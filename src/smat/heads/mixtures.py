@@ -32,13 +32,15 @@ class Mixture(Classifier):
     def forward(self, features: Float[Tensor, "n networks_dim"]) -> Float[Tensor, "n way"]:
         """Logits."""
         parts = features.chunk(self.networks, dim=1)
-        logits = [
-            weight * classifier(part).log_softmax(1)
-            for part, of_network, weights in zip(parts, self.classifiers, self.weights, strict=True)
-            for classifier, weight in zip(of_network, weights, strict=True)  # pyright: ignore[reportArgumentType]
-            if weight > 0
-        ]
-        return torch.stack(logits).sum(0)
+        each = torch.stack(
+            [
+                classifier(part).log_softmax(1)
+                for part, of_network in zip(parts, self.classifiers, strict=True)
+                for classifier in of_network  # pyright: ignore[reportGeneralTypeIssues]
+            ]
+        )
+        weights = self.weights.flatten()[:, None, None]
+        return torch.where(weights > 0, weights * each, 0).sum(0)  # 0 times the logarithm of 0 is not 0
 
     @property
     def used(self) -> list[int]:
