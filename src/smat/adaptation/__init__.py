@@ -4,12 +4,16 @@ from smat.adaptation.averaging import TaskModels, averaged, tuned_models
 from smat.adaptation.classifier import FewShotClassifier
 from smat.adaptation.expert_tuners import ExpertTuner, GateTuning, Kind, WeightTuning, make_tuner
 from smat.adaptation.finetune import FineTuning, fine_tune, plain_features
+from smat.adaptation.installed import Network, find_networks
 from smat.adaptation.learning_rate import can_choose, cross_validated_lr
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
+from smat.adaptation.networks import Choice, choose, default_model
+from smat.adaptation.ranking import Ranked, ranking
 from smat.adaptation.settings import FineTuneConfig, LearningRate, default_grid
 from smat.adaptation.tuners import FineTuner, FullTuning, LoRATuning, NoTuning
 
 __all__ = [
+    "Choice",
     "Device",
     "ExpertTuner",
     "FewShotClassifier",
@@ -22,18 +26,24 @@ __all__ = [
     "LearningRate",
     "LoRATuning",
     "Model",
+    "Network",
     "NoTuning",
+    "Ranked",
     "TaskModels",
     "WeightTuning",
     "averaged",
     "can_choose",
+    "choose",
     "cross_validated_lr",
     "default_grid",
+    "default_model",
     "evaluating",
+    "find_networks",
     "fine_tune",
     "make_tuner",
     "open_model",
     "pick_device",
     "plain_features",
+    "ranking",
     "tuned_models",
 ]
