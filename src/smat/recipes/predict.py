@@ -1,16 +1,14 @@
-"""`smat predict`: label a folder of images from a folder of labelled ones."""
+"""`smat predict`: label a folder of images from a folder of labelled ones, or with a saved classifier."""
 
 import builtins
 import logging
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import track
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from smat.adaptation import (
     Device,
@@ -25,31 +23,21 @@ from smat.adaptation import (
 )
 from smat.backbones import ImageOptions
 from smat.backbones.spec import Margin
-from smat.domains import (
-    MAX_PIXELS,
-    GreyRange,
-    RangeOption,
-    canvas,
-    find_range,
-    list_images,
-    load_image,
-    read_class_folders,
-)
+from smat.domains import MAX_PIXELS, RangeOption, find_range
 from smat.domains.folders import printable
-from smat.domains.wordnet import wordnet_names
 from smat.episodes import TransformConfig
-from smat.errors import DataError, Interrupted
+from smat.errors import DataError
 from smat.experts import FeatureCache
-from smat.files import check_writable, write_whole
 from smat.heads import Head
 from smat.precision import Precision
-from smat.recipes.predictions import Predictions, csv_table, predictions_of
+from smat.recipes.photos import Reader, check_each_class, labelled_photos, photos_to_label
+from smat.recipes.prediction_outputs import Outputs
+from smat.recipes.predictions import Predictions, predictions_of
 from smat.schema import Count, Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
 
 BATCH = 64
-_SHOWN = 10  # rows of the table on screen
 
 
 @checked_arguments
@@ -59,6 +47,8 @@ def predict(
     support: str,
     query: str,
     output: str = "predictions.csv",
+    sort: str | None = None,
+    report: str | None = None,
     image_options: ImageOptions = ImageOptions(),
     margin: Margin | None = None,
     skip_bad: bool = False,
@@ -75,7 +65,9 @@ def predict(
     max_pixels: Count = MAX_PIXELS,
     allow_imports: Collection[str] = (),
 ) -> Predictions:
-    """Label images, given a few labelled ones of each class, and write the labels as CSV.
+    """Label images, given a few labelled ones of each class, and write the labels to a file.
+
+    With `--sort` copies of the images are sorted by label, too.
 
     Example: smat predict runs/mine/best --support labelled/ --query new/ --output labels.csv
 
@@ -84,8 +76,9 @@ def predict(
         support: folder with one folder of images per class; about 5 images per class do well, 1 will do.
         query: folder of images to label, with those in folders within it. If these are class folders as in support,
             their names are compared with the labels, and the accuracy is printed.
-        output: CSV file to write: file, label, and the probability of each class. A class called `file` or `label` has
-            the column `file (class)` or `label (class)`.
+        output: file of labels and probabilities to write: CSV for spreadsheets (`.csv`), or JSON lines (`.jsonl`).
+        sort: folder for copies of the images, in one folder per label; empty, or not there yet.
+        report: HTML page to write, with thumbnails by label, the least certain first.
         image_options: size and normalisation of the images, where the checkpoint is a backbone.
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             by default that of the checkpoint's training.
@@ -121,19 +114,17 @@ def predict(
         SmatError: if there are no class folders, or an empty one, no query images, images that cannot be read (all are
             listed), a checkpoint that does not fit, a setting that cannot work, or an output that cannot be written.
         Interrupted: after an interruption, with the labels until then, which are kept in NAME.part.csv beside NAME.csv.
+            Copies are made of all images or none.
     """
     console = Console()
-    path = check_writable(output)
-    names, queries = _folders(support, query)
-    words, source = wordnet_names(Path(support), names.values())
-    names = {file: words.get(name, name) for file, name in names.items()}
-    if source:
-        console.print(f"words for {len(words)} numbers of WordNet: {source}", soft_wrap=True, markup=False)
+    outputs = Outputs.of(output, report, sort, {"--query": query, "--support": support})
+    names, words = labelled_photos(support, console)
+    queries = photos_to_label(query)
     pool = open_model(checkpoint, pick_device(device), allow_imports, image_options)
     spec = pool.backbone.spec
     transforms = TransformConfig(margin=spec.margin if margin is None else margin)
     grey_range = find_range(range, [*names, *queries], max_pixels)
-    reader = _Reader(transforms.canvas_size(spec.image_size), skip_bad, grey_range, max_pixels)
+    reader = Reader(transforms.canvas_size(spec.image_size), skip_bad, grey_range, max_pixels)
     classifier = FewShotClassifier(
         pool,
         precision=precision,
@@ -151,44 +142,87 @@ def predict(
     )
     labelled = reader.read(list(names))
     if reader.usable:
-        _check_left(names, labelled, support)
+        check_each_class(names, labelled, support)
         classifier.fit(list(labelled.values()), [names[file] for file in labelled])
         if classifier.task_model_.tuned:
             console.print(_fine_tuning(make_tuner(adapt), steps, classifier))
-    done: list[tuple[list[Path], np.ndarray]] = []
-
-    def result() -> Predictions:
-        files = [file for some, _ in done for file in some]
-        return predictions_of(classifier, files, np.concatenate([part for _, part in done]), Path(query), words)
-
+    labelling = _Labelling(classifier, Path(query), words)
     try:
-        batches = [queries[start : start + BATCH] for start in builtins.range(0, len(queries), BATCH)]
-        for batch in track(batches, "labelling", console=console, transient=True):
-            images = reader.read(batch)
-            if reader.usable and images:
-                done.append((list(images), classifier.predict_proba(list(images.values()))))
+        labelling.label(queries, reader, console)
     except KeyboardInterrupt as interruption:
-        if not done:
+        if not labelling.done:
             raise
-        raise _kept_in_part(result(), path, len(queries)) from interruption
+        raise outputs.keep(labelling.predictions(), len(queries)) from interruption
     reader.report()
-    if not done:
+    if not labelling.done:
         raise DataError(f"none of the {len(queries)} images in '{query}' can be read; give images to label")
-    found = result()
-    try:
-        _show(found, console)
-        _warn_of_known(names, [file for some, _ in done for file in some])
-    finally:  # whatever becomes of the screen
-        write_whole(path, csv_table(found), keep=True)
-    console.print(f"labels and probabilities of all {len(found.files)} images: {path}", soft_wrap=True, markup=False)
+    found = labelling.predictions()
+    _warn_of_known(names, [Path(query, name) for name in labelling.names])
+    outputs.write(found, Path(query), labelling.names, reader, console)
     return found
 
 
-def _kept_in_part(result: Predictions, path: Path, images: int) -> Interrupted:
-    """What is done goes beside the output, which has all images or is not there."""
-    part = path.with_name(f"{path.stem}.part{path.suffix}") if path.is_file() or not path.exists() else path
-    write_whole(part, csv_table(result), keep=True)
-    return Interrupted(f"The labels of {len(result.files)} of {images} images are in {part}", result)
+@dataclass
+class Answers:
+    """Stand-in."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    known: np.ndarray
+
+
+def answer(classifier: FewShotClassifier, images: Sequence[np.ndarray]) -> Answers:
+    """Stand-in."""
+    probabilities = classifier.predict_proba(images)
+    return Answers(classifier.classes_[probabilities.argmax(axis=1)], probabilities, probabilities.max(axis=1))
+
+
+@dataclass
+class _Labelling:
+    """What a classifier says of the photos in a folder, batch by batch.
+
+    Attributes:
+        classifier: the classifier, fitted.
+        root: the folder.
+        words: names of classes by that of their folder, where they are others.
+        done: photos, relative to the folder, and what is said of them. A batch is one entry, so that an interruption
+            leaves whole ones.
+    """
+
+    classifier: FewShotClassifier
+    root: Path
+    words: Mapping[str, str]
+    done: list[tuple[list[Path], Answers]] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[Path]:
+        """The photos until now, relative to their folder."""
+        return [name for names, _ in self.done for name in names]
+
+    def label(self, photos: Sequence[Path], reader: Reader, console: Console) -> None:
+        """Label photos; after one that cannot be read and must not be missing, the others are only read."""
+        columns = [TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=len(photos))
+            for start in builtins.range(0, len(photos), BATCH):
+                batch = photos[start : start + BATCH]
+                squares = reader.read(batch)
+                if reader.usable and squares:
+                    names = [file.relative_to(self.root) for file in squares]
+                    self.done.append((names, answer(self.classifier, list(squares.values()))))
+                progress.advance(task, len(batch))
+
+    def predictions(self) -> Predictions:
+        """All of it as one."""
+        answers = [answers for _, answers in self.done]
+        return predictions_of(
+            [str(name) for name in self.classifier.classes_],
+            self.names,
+            [str(label) for each in answers for label in each.labels],
+            np.concatenate([each.probabilities for each in answers]),
+            np.concatenate([each.known for each in answers]),
+            self.words,
+        )
 
 
 def _fine_tuning(tuner: FineTuner, steps: int, classifier: FewShotClassifier) -> str:
@@ -200,63 +234,6 @@ def _fine_tuning(tuner: FineTuner, steps: int, classifier: FewShotClassifier) ->
     else:
         at = f"learning rate {rates:g}"
     return f"fine-tuned ({tuner.name}) for {steps} steps at {at}: {tuned:,} parameters"
-
-
-def _folders(support: str, query: str) -> tuple[dict[Path, str], list[Path]]:
-    """The class of each support image, and the query images."""
-    files, labels, names = read_class_folders(support)
-    if len(names) < 2:
-        raise DataError(f"'{support}' has one class folder, '{names[0]}'; give images of two or more classes")
-    queries = list_images(query)
-    if not queries:
-        raise DataError(f"no images in '{query}' or the folders within it; give a folder of images to label")
-    return {file: names[label] for file, label in zip(files, labels, strict=True)}, queries
-
-
-class _Reader:
-    """Reads images as small squares and remembers those that cannot be read."""
-
-    def __init__(self, side: int, skip_bad: bool, grey_range: GreyRange | None, max_pixels: int) -> None:
-        self.side, self.skip_bad = side, skip_bad
-        self.grey_range, self.max_pixels = grey_range, max_pixels
-        self.bad: list[str] = []
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is a point in going on; if not, the rest is only read to list all bad images at once."""
-        return self.skip_bad or not self.bad
-
-    def read(self, files: Sequence[Path]) -> dict[Path, np.ndarray]:
-        """The images that can be read, `[side, side, 3]`."""
-        images: dict[Path, np.ndarray] = {}
-        for file in files:
-            try:
-                image = load_image(file, self.side, range=self.grey_range, max_pixels=self.max_pixels)
-                images[file] = canvas(image, self.side).permute(1, 2, 0).numpy()
-            except DataError as error:
-                self.bad.append(f"  {error}")
-        return images
-
-    def report(self) -> None:
-        """Say which images cannot be read: in an error, or with `skip_bad` in a warning."""
-        if not self.bad:
-            return
-        listing = "\n".join(self.bad)
-        if not self.skip_bad:
-            raise DataError(
-                f"{len(self.bad)} images cannot be read:\n{listing}\nMend or remove them, or go on without them: "
-                "--skip-bad"
-            )
-        logger.warning("going on without %d images:\n%s", len(self.bad), listing)
-
-
-def _check_left(names: dict[Path, str], labelled: dict[Path, np.ndarray], support: str) -> None:
-    """Without its bad images, every class must still have one."""
-    empty = sorted(set(names.values()) - {names[file] for file in labelled})
-    if empty:
-        raise DataError(
-            f"no image of {', '.join(empty)} in '{support}' can be read; add images or remove these folders"
-        )
 
 
 def _warn_of_known(support: Collection[Path], queries: Collection[Path]) -> None:
@@ -280,24 +257,3 @@ def _file_id(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _show(result: Predictions, console: Console) -> None:
-    table = Table("file", "label", "probability")
-    rows = zip(result.files, result.labels, result.probabilities.max(axis=1), strict=True)
-    for _, (file, label, probability) in zip(range(_SHOWN), rows, strict=False):
-        table.add_row(escape(file), escape(label), f"{probability:.2f}")
-    if len(result.files) > _SHOWN:
-        table.add_row("...", "", "")
-    console.print(table)
-    counts = Counter(result.labels)
-    console.print("images per class: " + ", ".join(f"{name} {counts[name]}" for name in result.classes), markup=False)
-    if result.accuracy is not None:
-        rest = len(result.files) - result.scored
-        others = f"; {rest} more lie in folders that name no class: {', '.join(result.unknown[:5])}" if rest else ""
-        console.print(
-            f"accuracy, if the query folders name the classes: {100 * result.accuracy:.1f} % "
-            f"of {result.scored} images{others}",
-            soft_wrap=True,
-            markup=False,
-        )
