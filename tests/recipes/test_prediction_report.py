@@ -83,10 +83,10 @@ def test_known_classes_give_a_table_and_mark_what_is_wrong(tmp_path: Path) -> No
 
 def test_a_table_of_many_classes_has_those_that_are_mistaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "_COLUMNS", 2)
-    names = ["a/1.png", "b/2.png", "c/3.png", "d/4.png"]
-    page = made(tmp_path, names, ["a", "c", "c", "d"], [0.9] * 4)
+    names = ["a/1.png", "b/2.png", "b/3.png", "c/4.png", "d/5.png"]
+    page = made(tmp_path, names, ["a", "c", "b", "c", "d"], [0.9] * 5)
     start = page.texts.index("folder / label")
-    assert page.texts[start + 1 : start + 7] == ["b", "c", "b", "1", "c", "1"]
+    assert page.texts[start + 1 : start + 8] == ["b", "c", "b", "1", "1", "c", "1"]
     assert any(text.endswith("Of 4 classes, the 2 that are taken for others most often.") for text in page.texts)
 
 

@@ -137,7 +137,7 @@ nav a { padding: .15rem .6rem; border: 1px solid var(--line); border-radius: 1re
 figure { margin: 0; width: 8.5rem; font-size: .8rem } figcaption div { color: var(--soft) }
 .picture { height: 8.5rem; display: grid; place-items: center; background: var(--tile); border-radius: .3rem;
   overflow: hidden; color: var(--soft) }
-.picture img { max-width: 100%; max-height: 100%; min-width: 4rem; min-height: 4rem; object-fit: contain }
+.picture img { width: 8.5rem; height: 8.5rem; object-fit: contain }
 .name { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; color: var(--ink) !important }
 .wrong .picture { outline: 3px solid var(--wrong) } .wrong .last { color: var(--wrong) }
 .right .picture { outline: 2px solid var(--right) }

@@ -69,7 +69,7 @@ def _least_certain(result: Predictions) -> dict[str, list[int]]:
 def _second_best(result: Predictions, index: int) -> list[str]:
     """What an image is taken for, with the probabilities of the best two classes."""
     best = np.argsort(-result.probabilities[index], kind="stable")[:2]
-    return [f"{result.classes[each]} {100 * result.probabilities[index, each]:.0f} %" for each in best]
+    return [f"{100 * result.probabilities[index, each]:.0f} % {result.classes[each]}" for each in best]
 
 
 def _note(shown: int, of: int) -> str:
