@@ -25,7 +25,7 @@ def predicted(
     rest = (1 - np.array(certainty)[:, None]) / max(1, len(classes) - 1)
     probabilities = np.where(best[:, None] == np.arange(len(classes)), np.array(certainty)[:, None], rest)
     return predictions_of(
-        classes, [Path(n) for n in names], labels, probabilities, np.array(certainty), {}, unknown_label
+        classes, [Path(n) for n in names], labels, probabilities, np.array(certainty), unknown_label
     )
 
 

@@ -8,7 +8,7 @@ from smat.adaptation.growing import Change
 from smat.adaptation.learning_rate import can_choose, cross_validated_lr
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
 from smat.adaptation.saved import is_classifier
-from smat.adaptation.settings import FineTuneConfig, LearningRate, default_grid
+from smat.adaptation.settings import FineTuneConfig, LearningRate, Rate, default_grid
 from smat.adaptation.support import Support
 from smat.adaptation.tuners import FineTuner, FullTuning, LoRATuning, NoTuning
 
@@ -28,6 +28,7 @@ __all__ = [
     "LoRATuning",
     "Model",
     "NoTuning",
+    "Rate",
     "Support",
     "TaskModels",
     "WeightTuning",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from jinja2 import Environment
-from PIL import Image
 
 from smat.domains import MAX_PIXELS, GreyRange, load_image
 from smat.errors import DataError
@@ -99,14 +98,14 @@ def thumbnail(file: Path, grey_range: GreyRange | None = None, max_pixels: int =
     except DataError:
         return None
     image.thumbnail((SIDE, SIDE))
-    return picture_address(image)
-
-
-def picture_address(image: Image.Image) -> str:
-    """A picture as the address of itself."""
     content = io.BytesIO()
-    image.convert("RGB").save(content, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    image.save(content, "JPEG", quality=80)
+    return jpeg_address(content.getvalue())
+
+
+def jpeg_address(content: bytes) -> str:
+    """A JPEG as an address that holds it."""
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
 _PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\

@@ -1,26 +1,27 @@
 """Folders of photos: which there are, of which class, and the photos as the network takes them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
+from PIL import Image
 from rich.console import Console
 
-from smat.domains import GreyRange, canvas, list_images, load_image, read_class_folders
+from smat.adaptation import FewShotClassifier, make_tuner
+from smat.adaptation.inputs import squares_of
+from smat.backbones import BackboneSpec
+from smat.domains import GreyRange, list_images, read_class_folders
 from smat.domains.folders import printable
 from smat.domains.images import why_unreadable
 from smat.domains.wordnet import wordnet_names
+from smat.episodes import TransformConfig
 from smat.errors import DataError
 from smat.left_out import leave_out
 
 
-def labelled_photos(support: str, console: Console) -> tuple[dict[Path, str], dict[str, str]]:
+def labelled_photos(support: str, console: Console) -> dict[Path, str]:
     """The photos in class folders, and the class of each.
 
     Classes that are called by numbers of WordNet get words, which is said.
-
-    Returns:
-        The class by photo, and the words by number.
 
     Raises:
         DataError: no class folders, or one alone.
@@ -31,7 +32,7 @@ def labelled_photos(support: str, console: Console) -> tuple[dict[Path, str], di
     words, source = wordnet_names(Path(support), names)
     if source:
         console.print(f"words for {len(words)} numbers of WordNet: {source}", soft_wrap=True, markup=False)
-    return {file: words.get(names[label], names[label]) for file, label in zip(files, labels, strict=True)}, words
+    return {file: words.get(names[label], names[label]) for file, label in zip(files, labels, strict=True)}
 
 
 def photos_to_label(query: str) -> list[Path]:
@@ -50,15 +51,19 @@ class Reader:
     """Reads photos as the squares that a network's input is cut from, and remembers those that cannot be read.
 
     Args:
-        side: side of the squares, in pixels.
-        skip_bad: whether work goes on without photos that cannot be read.
+        margin: side of the squares over that of the network's images; None: as the backbone has it.
+        spec: the backbone.
         grey_range: values that are black and white in grey images of more than 8 bits.
         max_pixels: most pixels that a photo is decoded to.
+        skip_bad: whether work goes on without photos that cannot be read.
     """
 
-    def __init__(self, side: int, skip_bad: bool, grey_range: GreyRange | None, max_pixels: int) -> None:
-        self.side, self.skip_bad = side, skip_bad
-        self.grey_range, self.max_pixels = grey_range, max_pixels
+    def __init__(
+        self, margin: float | None, spec: BackboneSpec, grey_range: GreyRange | None, max_pixels: int, skip_bad: bool
+    ) -> None:
+        transforms = TransformConfig(margin=spec.margin if margin is None else margin)
+        self.side = transforms.canvas_size(spec.image_size)
+        self.grey_range, self.max_pixels, self.skip_bad = grey_range, max_pixels, skip_bad
         self._bad: dict[Path, DataError] = {}
 
     @property
@@ -66,15 +71,15 @@ class Reader:
         """Whether there is a point in going on; if not, the rest is only read to list all bad photos at once."""
         return self.skip_bad or not self._bad
 
-    def read(self, files: Sequence[Path]) -> dict[Path, np.ndarray]:
-        """The photos that can be read, `[side, side, 3]`."""
-        squares: dict[Path, np.ndarray] = {}
-        for file in files:
-            try:
-                image = load_image(file, self.side, range=self.grey_range, max_pixels=self.max_pixels)
-                squares[file] = canvas(image, self.side).permute(1, 2, 0).numpy()
-            except DataError as error:
-                self._bad[file] = error
+    def read(self, files: Sequence[Path]) -> dict[Path, Image.Image]:
+        """The photos that can be read, as squares of `side` pixels that know their file's name."""
+        squares: dict[Path, Image.Image] = {}
+        for file, found in zip(files, squares_of(files, self.side, self.grey_range, self.max_pixels), strict=True):
+            if isinstance(found, DataError):
+                self._bad[file] = found
+            else:
+                squares[file] = Image.fromarray(found.permute(1, 2, 0).contiguous().numpy())
+                squares[file].filename = str(file)  # pyright: ignore[reportAttributeAccessIssue]  (as of a file that was opened)
         return squares
 
     def report(self) -> None:
@@ -89,14 +94,35 @@ class Reader:
             leave_out("image", f"it cannot be read: {why_unreadable(error.__cause__)}", [printable(str(file))])
 
 
-def check_each_class(names: Mapping[Path, str], read: Collection[Path], support: str) -> None:
-    """Refuse to go on where a class has no photo that can be read.
+def fit_photos(
+    classifier: FewShotClassifier, names: Mapping[Path, str], reader: Reader, support: str, console: Console
+) -> None:
+    """Fit a classifier to labelled photos, unless some cannot be read, which `reader` then knows.
+
+    Args:
+        classifier: the classifier.
+        names: the class of each photo.
+        reader: what reads the photos.
+        support: folder of the photos, for messages.
+        console: where it is said what was fine-tuned.
 
     Raises:
-        DataError: there is such a class.
+        SmatError: as `FewShotClassifier.fit`, or no photo of a class can be read.
     """
-    empty = sorted({*names.values()} - {names[file] for file in read})
-    if empty:
+    squares = reader.read(list(names))
+    if not reader.usable:
+        return
+    if empty := sorted({*names.values()} - {names[file] for file in squares}):
         raise DataError(
             f"no image of {', '.join(empty)} in '{support}' can be read; add images or remove these folders"
         )
+    classifier.fit(list(squares.values()), [names[file] for file in squares])
+    if tuned := classifier.task_model_.tuned:
+        rates = classifier.learning_rate_
+        if isinstance(rates, tuple):
+            several = ", ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
+            at = f"learning rates {several} (the mean of {len(rates)} networks)"
+        else:
+            at = f"learning rate {rates:g}"
+        kind = make_tuner(classifier.adapt).name
+        console.print(f"fine-tuned ({kind}) for {classifier.steps} steps at {at}: {tuned:,} parameters")

@@ -57,7 +57,8 @@ def _least_certain(result: Predictions) -> dict[str, list[int]]:
     """The images that are shown, by label: of each as many, as far as it has them."""
     certainty = result.probabilities.max(axis=1)
     # Least certain of being none of the classes is what is most like them.
-    certainty = np.where(np.isin(result.labels, result.classes), certainty, -result.known)
+    if result.known is not None:
+        certainty = np.where(np.isin(result.labels, result.classes), certainty, -result.known)
     by_label: dict[str, list[int]] = {}
     for index in np.argsort(certainty, kind="stable").tolist():
         by_label.setdefault(result.labels[index], []).append(index)

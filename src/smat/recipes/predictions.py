@@ -1,12 +1,13 @@
 """What `smat predict` finds: labels, probabilities and the accuracy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from smat.domains.folders import printable
+from smat.domains.wordnet import numbers_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Predictions:
         files: query images, relative to their folder; names that are no UTF-8 are written as in `caf\\xe9.png`.
         labels: most probable class of each image, or the word for images of none of them.
         probabilities: probability of each class, `[images, classes]`.
-        known: how much each image is like the labelled ones, `[images]`; higher is more.
+        known: how much each image is like the labelled ones, `[images]`; higher is more; None: that is not known.
         truths: the class that a folder of each image is called by; None: there is no such folder.
         accuracy: share of right labels among the images with a truth; None: there are none. The word for none of the
             classes is right where the folder is called by it, and wrong elsewhere.
@@ -26,21 +27,19 @@ class Predictions:
         answered: number of these whose label is a class.
         accuracy_of_answered: share of right labels among those; None: there are none.
         other_folders: folders of the images without a truth, where there is an accuracy.
-        expected_accuracy: accuracy on new images that the labelled ones let expect; None: they say nothing of it.
     """
 
     classes: tuple[str, ...]
     files: tuple[str, ...]
     labels: tuple[str, ...]
     probabilities: np.ndarray
-    known: np.ndarray
+    known: np.ndarray | None
     truths: tuple[str | None, ...]
     accuracy: float | None
     scored: int
     answered: int
     accuracy_of_answered: float | None
     other_folders: tuple[str, ...]
-    expected_accuracy: object | None = None
 
 
 def predictions_of(
@@ -48,8 +47,7 @@ def predictions_of(
     names: Sequence[Path],
     labels: Sequence[str],
     probabilities: np.ndarray,
-    known: np.ndarray,
-    words: Mapping[str, str],
+    known: np.ndarray | None,
     unknown_label: str | None = None,
 ) -> Predictions:
     """What a classifier says of images, and how much of that is right by the names of their folders.
@@ -59,10 +57,10 @@ def predictions_of(
         names: the images, relative to their folder; folders among their parts may name the classes.
         labels: label of each image.
         probabilities: probability of each class, `[images, classes]`.
-        known: how much each image is like the labelled ones, `[images]`.
-        words: names of classes by that of their folder, where they are others.
+        known: how much each image is like the labelled ones, `[images]`; None: that is not known.
         unknown_label: label of images of none of the classes; None: each image has one of the classes.
     """
+    words = numbers_of(classes)
     answers = {*classes, unknown_label} - {None}
     folders = [[printable(part) for part in name.parent.parts] for name in names]
     called = [[words.get(folder, folder) for folder in inner] for inner in folders]

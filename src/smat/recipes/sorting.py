@@ -75,7 +75,9 @@ def sort_copies(folder: Path, root: Path, names: Sequence[Path], labels: Sequenc
             for name in folders.values():
                 (unfinished / name).mkdir(parents=True)
             pairs = list(zip(names, targets, strict=True))
-            for name, target in track(pairs, "copying", console=console, transient=True):
+            for name, target in track(
+                pairs, "copying", console=console, transient=True, disable=not console.is_terminal
+            ):
                 try:
                     shutil.copy2(root / name, unfinished / target)
                 except OSError:
