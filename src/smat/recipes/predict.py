@@ -143,7 +143,7 @@ def predict(
     sources = _given(**{"--query": query, "--support": support})
     outputs = Outputs.of(output, report, sort, sources)
     queries = photos_to_label(query)
-    answering = _given(reject=reject, unknown_label=unknown_label) | {"batch_size": BATCH}
+    answering = _given(reject=reject, unknown_label=unknown_label, batch_size=BATCH)
     computing: dict[str, Any] = {"device": device, "precision": precision, "allow_imports": allow_imports}
     if support is None:
         classifier = FewShotClassifier.load(model, **computing).set_params(**answering)
