@@ -11,7 +11,7 @@ from smat.adaptation.models import Device, Model, evaluating, open_model, pick_d
 from smat.adaptation.networks import Choice, choose, default_model
 from smat.adaptation.ranking import Ranked, ranking
 from smat.adaptation.saved import is_classifier
-from smat.adaptation.settings import FineTuneConfig, LearningRate, default_grid
+from smat.adaptation.settings import FineTuneConfig, LearningRate, Rate, default_grid
 from smat.adaptation.support import Support
 from smat.adaptation.tuners import FineTuner, FullTuning, LoRATuning, NoTuning
 
@@ -34,6 +34,7 @@ __all__ = [
     "Network",
     "NoTuning",
     "Ranked",
+    "Rate",
     "Support",
     "TaskModels",
     "WeightTuning",

@@ -76,10 +76,10 @@ COMMANDS = {
     ),
     "predict": Command(
         "predict:predict",
-        "label a folder of images, given a few labelled ones",
-        "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv\n"
+        "label a folder of images with a saved classifier, or given a few labelled ones",
+        "smat predict birds/ --query photos/new --output labels.csv --sort sorted/ --report labels.html\n"
         "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
-        basic=("support", "query", "output", "adapt", "head", "skip_bad", "device"),
+        basic=("query", "support", "output", "sort", "report", "reject", "adapt", "head", "skip_bad", "device"),
     ),
     "reproduce": Command(
         "reproduce.run:reproduce",
