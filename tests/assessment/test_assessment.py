@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,6 +86,12 @@ def test_the_threshold_is_an_order_statistic() -> None:
     assert found.threshold(0.05) == 0.0  # the smallest of 0, 1, ..., 18
     assert found.threshold(0.1) == 1.0
     assert found.threshold(0.99) == 18.0
+
+
+def test_held_out_images_seem_less_known_than_images_to_come() -> None:
+    logits, labels = drawn(19)
+    held = replace(held_of(logits, labels, seen=0.5), slope=0.25)
+    assert assess(held).threshold(0.05) == pytest.approx(0.25 * math.log(2))
 
 
 def test_a_share_that_the_images_do_not_support_is_refused() -> None:

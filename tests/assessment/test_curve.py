@@ -9,7 +9,6 @@ from feature_tasks import feature_task
 from smat.assessment import LearningCurve, accuracy, hold_out, learning_curve, temperature
 from smat.heads import Head, Prototype, Ridge
 
-
 PROTOTYPE = Prototype()
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from feature_tasks import feature_task
 from smat.assessment import Knownness, hold_out
-from smat.assessment.held_out import parts_for
+from smat.assessment.held_out import SLOPE, parts_for
 from smat.heads import LDA, Auto, Head, InViews, Prototype, Ridge
 from smat.heads.views import Views
 
@@ -81,3 +81,13 @@ def test_of_many_images_views_are_averaged() -> None:
     held = hold_out(head, head.fit(views.flatten(0, 1), labels.repeat(3), 6), views, labels)
     plain = hold_out(Prototype(), Prototype().fit(features, labels, 6), features[None], labels)
     assert float((held.right == plain.right).float().mean()) > 0.97
+
+
+def test_more_images_make_others_better_known() -> None:
+    features, labels, *_ = feature_task([8, 8, 8], dim=40, noise=3.0)
+    assert hold_out(Ridge(), Ridge().fit(features, labels, 3), features[None], labels).slope > 0
+
+
+def test_two_images_per_class_have_the_usual_slope() -> None:
+    features, labels, *_ = feature_task([2, 2, 2])
+    assert hold_out(Ridge(), Ridge().fit(features, labels, 3), features[None], labels).slope == SLOPE

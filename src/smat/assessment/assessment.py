@@ -14,10 +14,6 @@ from smat.assessment.held_out import HeldOut
 from smat.errors import ConfigError
 from smat.schema import Positive
 
-SHIFT = 0.25
-"""`Knownness` grows as the logarithm of the number of images per class times this: so much less known do held-out
-images seem than images to come. Measured on validation classes (`scripts/measure_assessment.py`)."""
-
 
 @dataclass(frozen=True)
 class Assessment:
@@ -26,7 +22,7 @@ class Assessment:
     Attributes:
         temperature: what the classifier's logits are to be divided by.
         label_scores: probability, at that temperature, that each held-out image's own class had, ascending, `[held]`.
-        known_scores: `Knownness` of each held-out image, ascending, `[held]`.
+        known_scores: `Knownness` of each held-out image, as that of an image to come would be, ascending, `[held]`.
         growth: how many times as frequent errors are among held-out images as among images to come.
         accuracy: what accuracy to expect; None where nothing could be held out, since no class has two images.
     """
@@ -112,6 +108,6 @@ def assess(held: HeldOut) -> Assessment:
     """What held-out images say."""
     degree = temperature(held)
     own = tempered(held, degree)[torch.arange(len(held.labels)), held.labels]
-    known = held.known - SHIFT * held.seen.log()
+    known = held.known - held.slope * held.seen.log()  # as it would be with all images of the class
     scores = own.float().cpu().sort().values, known.float().cpu().sort().values
     return Assessment(degree, *scores, growth(held) if len(own) else 1.0, accuracy(held, degree))

@@ -13,6 +13,9 @@ PARTS, FEWEST_PARTS, WORK = 10, 2, 2000
 """Most and fewest parts of the images, of which each is held out in turn; in between, images times parts are at most
 `WORK`, since each part takes a fit."""
 
+SLOPE = 0.3
+"""`HeldOut.slope` where images are too few to tell, since no class has more than two; it is much the same elsewhere."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -25,6 +28,7 @@ class HeldOut:
         labels: 0..way-1, `[held]`.
         seen: share of the images of its class that the classifier was fitted to, `[held]`, less than 1.
         alone: classes that have one image, of which nothing can be held out.
+        slope: by how much `Knownness` grows with the logarithm of the number of images per class.
     """
 
     log_probabilities: Float[Tensor, "held way"]
@@ -33,6 +37,7 @@ class HeldOut:
     labels: Int[Tensor, " held"]
     seen: Float[Tensor, " held"]
     alone: tuple[int, ...] = ()
+    slope: float = SLOPE
 
     @property
     def right(self) -> Float[Tensor, " held"]:
@@ -94,13 +99,28 @@ def hold_out(
     part = folds(labels, way, parts_for(labels, way))
     counts = torch.bincount(labels, minlength=way)
     log_probabilities = features.new_zeros(len(labels), way)
-    known, seen = features.new_zeros(len(labels)), features.new_zeros(len(labels))
     for fold in range(int(part.max()) + 1):
         kept, held = part != fold, part == fold
         fitted = head.fit(rows[:, kept].flatten(0, 1), labels[kept].repeat(len(rows)), way)
         log_probabilities[held] = fitted(images[held]).log_softmax(1).to(features)
-        known[held] = Knownness.fit(features[:, kept], labels[kept], way, networks)(images[held])
-        seen[held] = (torch.bincount(labels[kept], minlength=way) / counts)[labels[held]].to(features)
     index = (part >= 0).nonzero()[:, 0]
     alone = tuple((counts == 1).nonzero()[:, 0].tolist())
-    return HeldOut(log_probabilities[index], known[index], index, labels[index], seen[index], alone)
+    known, seen = (values[index] for values in _known(features, images, labels, part, way, networks))
+    half = folds(labels, way, FEWEST_PARTS)
+    known_of_half, seen_of_half = (values[index] for values in _known(features, images, labels, half, way, networks))
+    more = (seen / seen_of_half).log()
+    slope = float((known - known_of_half).mean() / more.mean()) if more.sum() > 0 else SLOPE
+    return HeldOut(log_probabilities[index], known, index, labels[index], seen, alone, max(slope, 0.0))
+
+
+def _known(
+    features: Tensor, images: Tensor, labels: Tensor, part: Tensor, way: int, networks: int
+) -> tuple[Tensor, Tensor]:
+    """`Knownness` of each image by those of the other parts, and the share of its class that these have."""
+    known, seen = torch.zeros_like(images[:, 0]), torch.zeros_like(images[:, 0])
+    counts = torch.bincount(labels, minlength=way)
+    for fold in range(int(part.max()) + 1):
+        kept, held = part != fold, part == fold
+        known[held] = Knownness.fit(features[:, kept], labels[kept], way, networks)(images[held])
+        seen[held] = (torch.bincount(labels[kept], minlength=way) / counts)[labels[held]].to(images)
+    return known, seen
