@@ -2,7 +2,7 @@
 
 import builtins
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from smat.domains.folders import printable
 from smat.errors import ConfigError, DataError
 from smat.options import dashed
 from smat.precision import Precision
-from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos, photos_to_label
+from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos, network_for, photos_to_label
 from smat.recipes.prediction_outputs import Outputs
 from smat.recipes.predictions import Predictions, predictions_of
 from smat.schema import Count, checked_arguments
@@ -38,10 +38,11 @@ BATCH = 64
 
 @checked_arguments
 def predict(
-    model: str,
+    model: str | None = None,
     *,
     query: str,
     support: str | None = None,
+    download: bool = False,
     output: str = "predictions.csv",
     sort: str | None = None,
     report: str | None = None,
@@ -64,10 +65,11 @@ def predict(
 
     Args:
         model: folder of a classifier that `smat fit` made; or folder or hub name of a checkpoint, or of a backbone, or
-            `pocket`, which need `--support`.
+            `pocket`, which need `--support`; by default the best network that is on this machine.
         query: folder of images to label, with those in folders within it. If these are called by classes, their names
             are compared with the labels, and the accuracy is printed.
         support: folder with one folder of images per class; about 5 images per class do well, 1 will do.
+        download: download the best network for this machine, once, where it has none as good.
         output: file of labels and probabilities to write: CSV for spreadsheets (`.csv`), or JSON lines (`.jsonl`).
         sort: folder for copies of the images, in one folder per label; empty, or not there yet.
         report: HTML page to write, with thumbnails by label, the least certain first.
@@ -97,6 +99,7 @@ def predict(
             Copies are made of all images or none.
     """
     console = Console()
+    model = model or network_for(support, download, console)
     given = _given(**asdict(image_options)) | fit_options.given
     _check_settled(model, _given(support=support, **given, range=range))
     sources = _given(**{"--query": query, "--support": support})
@@ -113,7 +116,7 @@ def predict(
         pool = open_model(model, pick_device(device), allow_imports, image_options)
         grey_range = find_range(range, [*names, *queries], max_pixels)
         classifier = FewShotClassifier(pool, **computing, **given, **answering, progress=True)
-        reader = Reader(margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
+        reader = Reader(fit_options.margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
         fit_photos(classifier, names, reader, support, console)
     labelling = _Labelling(classifier, Path(query))
     try:
