@@ -99,8 +99,8 @@ def _in_cache() -> dict[Path, Network]:
         return {}
     except (ValueError, OSError) as error:  # the first: it is no folder
         raise ConfigError(
-            f"the hub's cache '{constants.HF_HUB_CACHE}' cannot be read: {one_line(error)}; set HF_HUB_CACHE or HF_HOME "
-            "to another place"
+            f"the hub's cache '{constants.HF_HUB_CACHE}' cannot be read: {one_line(error)}; set HF_HUB_CACHE or "
+            "HF_HOME to another place"
         ) from error
     found = {}
     for repo in sorted(cache.repos, key=lambda repo: repo.repo_id):
