@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jaxtyping import UInt8
 from PIL import Image
 from rich.console import Console
+from torch import Tensor
 
 from smat.adaptation import FewShotClassifier, make_tuner
 from smat.adaptation.inputs import squares_of
+from smat.adaptation.support import digest_of
 from smat.backbones import BackboneSpec
 from smat.domains import GreyRange, list_images, read_class_folders
 from smat.domains.folders import printable
@@ -16,6 +19,9 @@ from smat.domains.wordnet import wordnet_names
 from smat.episodes import TransformConfig
 from smat.errors import DataError
 from smat.left_out import leave_out
+
+BATCH = 64
+"""Photos that are read at a time."""
 
 
 def labelled_photos(support: str, console: Console) -> dict[Path, str]:
@@ -73,14 +79,21 @@ class Reader:
 
     def read(self, files: Sequence[Path]) -> dict[Path, Image.Image]:
         """The photos that can be read, as squares of `side` pixels that know their file's name."""
-        squares: dict[Path, Image.Image] = {}
-        for file, found in zip(files, squares_of(files, self.side, self.grey_range, self.max_pixels), strict=True):
-            if isinstance(found, DataError):
-                self._bad[file] = found
-            else:
-                squares[file] = Image.fromarray(found.permute(1, 2, 0).contiguous().numpy())
-                squares[file].filename = str(file)  # pyright: ignore[reportAttributeAccessIssue]  (as of a file that was opened)
-        return squares
+        images: dict[Path, Image.Image] = {}
+        for file, square in self._squares(files).items():
+            images[file] = Image.fromarray(square.permute(1, 2, 0).contiguous().numpy())
+            images[file].filename = str(file)  # pyright: ignore[reportAttributeAccessIssue]  (as where it was opened)
+        return images
+
+    def digests(self, files: Sequence[Path]) -> dict[Path, str]:
+        """What tells the photos that can be read by their content, as `Support.digests`."""
+        return {file: digest_of(square) for file, square in self._squares(files).items()}
+
+    def _squares(self, files: Sequence[Path]) -> dict[Path, UInt8[Tensor, "3 side side"]]:
+        found = squares_of(files, self.side, self.grey_range, self.max_pixels)
+        pairs = list(zip(files, found, strict=True))
+        self._bad |= {file: square for file, square in pairs if isinstance(square, DataError)}
+        return {file: square for file, square in pairs if isinstance(square, Tensor)}
 
     def report(self) -> None:
         """Say which photos cannot be read: in an error, or with `skip_bad` as left out."""

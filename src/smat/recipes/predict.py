@@ -31,14 +31,12 @@ from smat.errors import ConfigError, DataError
 from smat.heads import Head
 from smat.options import dashed
 from smat.precision import Precision
-from smat.recipes.photos import Reader, fit_photos, labelled_photos, photos_to_label
+from smat.recipes.photos import BATCH, Reader, fit_photos, labelled_photos, photos_to_label
 from smat.recipes.prediction_outputs import Outputs
 from smat.recipes.predictions import Predictions, predictions_of
 from smat.schema import Count, Finite, Number, checked_arguments
 
 logger = logging.getLogger(__name__)
-
-BATCH = 64
 
 
 @checked_arguments
