@@ -101,6 +101,11 @@ COMMANDS = {
         ),
     ),
     "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
+    "networks": Command(
+        "networks:networks",
+        "list the networks on this machine: what each is good for, how large, and how fast",
+        "smat networks\n  smat networks runs/first ../shared/backbone --speed false",
+    ),
     "bench": Command(
         "bench.run:bench",
         "time training tasks, evaluation episodes and the interpolation against plain eager code",
