@@ -8,6 +8,7 @@ from PIL import Image
 
 from saved_photos import COLOURS, save_photos
 from smat.errors import ConfigError
+from smat.recipes.photos import FitOptions
 from smat.recipes.predict import predict
 
 
@@ -24,19 +25,20 @@ def test_it_labels_as_in_one_go(photos: dict[str, Any], tmp_path: Path) -> None:
     query = {"query": str(root / "query"), "output": output, "device": "cpu"}
     result = predict(photos["classifier"], **query)
     saved = Path(output).read_text()
-    predict(photos["checkpoint"], support=str(root / "support"), head="lda", **query)
+    predict(photos["checkpoint"], support=str(root / "support"), fit_options=FitOptions(head="lda"), **query)
     assert saved == Path(output).read_text()
     assert (result.classes, result.accuracy, result.scored) == (("blue", "green"), 1.0, 6)
 
 
 def test_what_was_settled_is_refused_by_name(photos: dict[str, Any], tmp_path: Path) -> None:
     query = {"query": str(photos["root"] / "query"), "output": str(tmp_path / "labels.csv")}
-    with pytest.raises(
-        ConfigError, match="for which --support and --learning-rate and --flip cannot be given any more"
-    ):
-        predict(photos["classifier"], support=query["query"], learning_rate=0.1, flip=False, **query)
+    options = FitOptions(learning_rate=0.1, flip=False)
+    with pytest.raises(ConfigError, match="for which --support, --learning-rate, --flip cannot be given any more"):
+        predict(photos["classifier"], support=query["query"], fit_options=options, **query)
     with pytest.raises(ConfigError, match="--head cannot"):
-        predict(photos["classifier"], head="auto", **query)
+        predict(photos["classifier"], fit_options=FitOptions(head="auto"), **query)
+    with pytest.raises(ConfigError, match="no classifier is given, so that labelled images are needed"):
+        predict(**query)
     with pytest.raises(ConfigError, match=r"is no classifier that `smat fit` made, .*\(--support\)"):
         predict(photos["checkpoint"], **query)
     assert not Path(query["output"]).exists()

@@ -15,36 +15,32 @@ from smat.adaptation import (
     Answers,
     Device,
     FewShotClassifier,
-    FineTuner,
-    Kind,
-    LearningRate,
     Rate,
     is_classifier,
     open_model,
     pick_device,
 )
 from smat.backbones import ImageOptions
-from smat.backbones.spec import Margin
 from smat.domains import MAX_PIXELS, RangeOption, find_range
 from smat.domains.folders import printable
 from smat.errors import ConfigError, DataError
-from smat.heads import Head
 from smat.options import dashed
 from smat.precision import Precision
-from smat.recipes.photos import BATCH, Reader, fit_photos, labelled_photos, photos_to_label
+from smat.recipes.photos import BATCH, FitOptions, Reader, fit_photos, labelled_photos, model_or_best, photos_to_label
 from smat.recipes.prediction_outputs import Outputs
 from smat.recipes.predictions import Predictions, predictions_of
-from smat.schema import Count, Finite, Number, checked_arguments
+from smat.schema import Count, checked_arguments
 
 logger = logging.getLogger(__name__)
 
 
 @checked_arguments
 def predict(
-    model: str,
+    model: str | None = None,
     *,
     query: str,
     support: str | None = None,
+    download: bool = False,
     output: str = "predictions.csv",
     sort: str | None = None,
     report: str | None = None,
@@ -52,16 +48,9 @@ def predict(
     unknown_label: str | None = None,
     skip_bad: bool = False,
     image_options: ImageOptions = ImageOptions(),
-    margin: Margin | None = None,
-    head: Head | str | None = None,
-    strengths: Sequence[Finite] | None = None,
-    adapt: Kind | FineTuner | None = None,
-    learning_rate: LearningRate | None = None,
-    steps: Number | None = None,
-    flip: bool | None = None,
+    fit_options: FitOptions = FitOptions(),
     precision: Precision = "auto",
     device: Device = "auto",
-    feature_cache: str | None = None,
     range: RangeOption = None,
     max_pixels: Count = MAX_PIXELS,
     allow_imports: Collection[str] = (),
@@ -74,10 +63,11 @@ def predict(
 
     Args:
         model: folder of a classifier that `smat fit` made; or folder or hub name of a checkpoint, or of a backbone, or
-            `pocket`, which need `--support`.
+            `pocket`, which need `--support`; by default the best network that is on this machine.
         query: folder of images to label, with those in folders within it. If these are called by classes, their names
             are compared with the labels, and the accuracy is printed.
         support: folder with one folder of images per class; about 5 images per class do well, 1 will do.
+        download: download the best network for this machine, once, where none is named and it has none as good.
         output: file of labels and probabilities to write: CSV for spreadsheets (`.csv`), or JSON lines (`.jsonl`).
         sort: folder for copies of the images, in one folder per label; empty, or not there yet.
         report: HTML page to write, with thumbnails by label, the least certain first.
@@ -86,28 +76,10 @@ def predict(
         unknown_label: label of images of none of the classes; `unknown` by default.
         skip_bad: go on without images that cannot be read.
         image_options: size and normalisation of the images, where the model is a backbone.
-        margin: side of the square that images are cut to over the image size, of which the network sees the centre;
-            by default that of the checkpoint's training.
-        head: classifier of features: `auto`, which fits itself to the images, by default; `prototype` (class means),
-            `ridge`, `logistic`, `lda`, `knn`, `average`, each with `:1`, `:2` or `:4` after it for so many views of
-            each image; or a class of your own by its import path.
-        strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
-            one that the experts make (1); `[1]` by default.
-        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), of
-            the weights that experts are merged by, block by block (`weights`), of the parameters behind open gates of
-            experts (`gates`), `none`, which is the default, or a class of your own by import path.
-        learning_rate: learning rate of fine-tuning; `support`, the default, chooses it by cross-validation among the
-            support images, which takes about 15 times as long as fine-tuning itself; `average` chooses none, but
-            averages the probabilities of 6 networks, of 3 rates and 2 seeds, which takes 6 times as long, and 6 times
-            the memory.
-        steps: number of fine-tuning steps; 50 by default.
-        flip: whether fine-tuning may mirror images, as it does by default; not for letters, signs, or left and right
-            hands.
+        fit_options: how the classifier is made, where the model is none.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
         device: device to compute on: `auto`, `cpu` or `cuda`.
-        feature_cache: folder of a cache of features of the frozen network: images that were seen before, in whatever
-            command, do not pass through it again.
         range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
             `auto`: from all such images of both folders; images of 8 bits have no other range. By default as each says,
             or it cannot be read.
@@ -125,34 +97,25 @@ def predict(
             Copies are made of all images or none.
     """
     console = Console()
-    settings = {
-        **asdict(image_options),
-        "margin": margin,
-        "head": head,
-        "strengths": strengths,
-        "adapt": adapt,
-        "learning_rate": learning_rate,
-        "steps": steps,
-        "flip": flip,
-        "feature_cache": feature_cache,
-    }
-    given = _given(**settings)
-    _check_settled(model, _given(support=support, **settings, range=range))
+    given = _given(**asdict(image_options)) | fit_options.given
+    _check_settled(model, _given(support=support, download=download or None, **given, range=range))
     sources = _given(**{"--query": query, "--support": support})
     outputs = Outputs.of(output, report, sort, sources)
     queries = photos_to_label(query)
     answering = _given(reject=reject, unknown_label=unknown_label, batch_size=BATCH)
     computing: dict[str, Any] = {"device": device, "precision": precision, "allow_imports": allow_imports}
     if support is None:
+        assert model is not None, "without labelled images there is a classifier"
         classifier = FewShotClassifier.load(model, **computing).set_params(**answering)
         spec, grey_range = classifier.task_model_.backbone.spec, classifier.range_
         reader = Reader(classifier.margin, spec, grey_range, max_pixels, skip_bad)
     else:
         names = labelled_photos(support, console)
-        pool = open_model(model, pick_device(device), allow_imports, image_options)
+        named = model_or_best(model, download, console)
+        pool = open_model(named, pick_device(device), allow_imports, image_options)
         grey_range = find_range(range, [*names, *queries], max_pixels)
         classifier = FewShotClassifier(pool, **computing, **given, **answering, progress=True)
-        reader = Reader(margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
+        reader = Reader(fit_options.margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
         fit_photos(classifier, names, reader, support, console)
     labelling = _Labelling(classifier, Path(query))
     try:
@@ -175,23 +138,22 @@ def _given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _check_settled(model: str, settings: Collection[str]) -> None:
+def _check_settled(model: str | None, settings: Collection[str]) -> None:
     """Refuse to settle anew what was settled when a classifier was made, and to go without images where there is none.
 
     Args:
-        model: the model.
+        model: the model, if one is named.
         settings: settings that were given and only matter where a classifier is made.
     """
-    if is_classifier(model) and settings:
+    saved = model is not None and is_classifier(model)
+    if saved and settings:
         raise ConfigError(
-            f"'{model}' is a classifier, for which {' and '.join(f'--{dashed(name)}' for name in settings)} cannot be "
+            f"'{model}' is a classifier, for which {', '.join(f'--{dashed(name)}' for name in settings)} cannot be "
             "given any more: what was settled when `smat fit` made it holds. Leave that out, or make another classifier"
         )
-    if not is_classifier(model) and "support" not in settings:
-        raise ConfigError(
-            f"'{model}' is no classifier that `smat fit` made, so that labelled images are needed: give their folder "
-            "(--support)"
-        )
+    if not saved and "support" not in settings:
+        given = "no classifier is given" if model is None else f"'{model}' is no classifier that `smat fit` made"
+        raise ConfigError(f"{given}, so that labelled images are needed: give their folder (--support)")
 
 
 @dataclass
