@@ -17,9 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from smat.adaptation.averaging import TaskModels, models_of
+from smat.adaptation.expert_tuners import Kind
 from smat.adaptation.inputs import as_list, read_images
 from smat.adaptation.settings import Rate
 from smat.adaptation.support import KEPT, Support, digest_of
+from smat.adaptation.tuners import FineTuner
 from smat.assessment import (
     Assessment,
     HeldOut,
@@ -81,6 +83,7 @@ class FittedClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     """What `FewShotClassifier` is once it is fitted; its settings and attributes are explained there."""
 
     precision: Precision
+    adapt: Kind | FineTuner
     batch_size: int
     margin: float | None
     seed: int

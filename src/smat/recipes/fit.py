@@ -14,7 +14,6 @@ from smat.adaptation import (
     Device,
     FewShotClassifier,
     Rate,
-    default_model,
     is_classifier,
     open_model,
     pick_device,
@@ -25,7 +24,7 @@ from smat.domains import MAX_PIXELS, RangeOption, find_range
 from smat.errors import ConfigError
 from smat.files import check_folder
 from smat.precision import Precision
-from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos
+from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos, model_or_best
 from smat.schema import Count, checked_arguments
 
 
@@ -110,10 +109,7 @@ def fit(
     if folder.exists() and not is_classifier(folder) and any(folder.iterdir()):
         raise ConfigError(f"'{out}' has other files in it; give an empty or a new folder (--out)")
     names = labelled_photos(support, console)
-    if model is None:
-        choice = default_model(download=download)
-        model = choice.name
-        console.print(f"network: {model}, {choice.why}", soft_wrap=True, markup=False)
+    model = model_or_best(model, download, console)
     pool = open_model(model, pick_device(device), allow_imports, image_options)
     grey_range = find_range(range, names, max_pixels)
     classifier = FewShotClassifier(

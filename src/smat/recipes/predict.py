@@ -26,14 +26,12 @@ from smat.domains.folders import printable
 from smat.errors import ConfigError, DataError
 from smat.options import dashed
 from smat.precision import Precision
-from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos, network_for, photos_to_label
+from smat.recipes.photos import BATCH, FitOptions, Reader, fit_photos, labelled_photos, model_or_best, photos_to_label
 from smat.recipes.prediction_outputs import Outputs
 from smat.recipes.predictions import Predictions, predictions_of
 from smat.schema import Count, checked_arguments
 
 logger = logging.getLogger(__name__)
-
-BATCH = 64
 
 
 @checked_arguments
@@ -69,7 +67,7 @@ def predict(
         query: folder of images to label, with those in folders within it. If these are called by classes, their names
             are compared with the labels, and the accuracy is printed.
         support: folder with one folder of images per class; about 5 images per class do well, 1 will do.
-        download: download the best network for this machine, once, where it has none as good.
+        download: download the best network for this machine, once, where none is named and it has none as good.
         output: file of labels and probabilities to write: CSV for spreadsheets (`.csv`), or JSON lines (`.jsonl`).
         sort: folder for copies of the images, in one folder per label; empty, or not there yet.
         report: HTML page to write, with thumbnails by label, the least certain first.
@@ -99,21 +97,22 @@ def predict(
             Copies are made of all images or none.
     """
     console = Console()
-    model = model or network_for(support, download, console)
     given = _given(**asdict(image_options)) | fit_options.given
-    _check_settled(model, _given(support=support, **given, range=range))
+    _check_settled(model, _given(support=support, download=download or None, **given, range=range))
     sources = _given(**{"--query": query, "--support": support})
     outputs = Outputs.of(output, report, sort, sources)
     queries = photos_to_label(query)
     answering = _given(reject=reject, unknown_label=unknown_label, batch_size=BATCH)
     computing: dict[str, Any] = {"device": device, "precision": precision, "allow_imports": allow_imports}
     if support is None:
+        assert model is not None, "without labelled images there is a classifier"
         classifier = FewShotClassifier.load(model, **computing).set_params(**answering)
         spec, grey_range = classifier.task_model_.backbone.spec, classifier.range_
         reader = Reader(classifier.margin, spec, grey_range, max_pixels, skip_bad)
     else:
         names = labelled_photos(support, console)
-        pool = open_model(model, pick_device(device), allow_imports, image_options)
+        named = model_or_best(model, download, console)
+        pool = open_model(named, pick_device(device), allow_imports, image_options)
         grey_range = find_range(range, [*names, *queries], max_pixels)
         classifier = FewShotClassifier(pool, **computing, **given, **answering, progress=True)
         reader = Reader(fit_options.margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
@@ -139,23 +138,22 @@ def _given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _check_settled(model: str, settings: Collection[str]) -> None:
+def _check_settled(model: str | None, settings: Collection[str]) -> None:
     """Refuse to settle anew what was settled when a classifier was made, and to go without images where there is none.
 
     Args:
-        model: the model.
+        model: the model, if one is named.
         settings: settings that were given and only matter where a classifier is made.
     """
-    if is_classifier(model) and settings:
+    saved = model is not None and is_classifier(model)
+    if saved and settings:
         raise ConfigError(
-            f"'{model}' is a classifier, for which {' and '.join(f'--{dashed(name)}' for name in settings)} cannot be "
+            f"'{model}' is a classifier, for which {', '.join(f'--{dashed(name)}' for name in settings)} cannot be "
             "given any more: what was settled when `smat fit` made it holds. Leave that out, or make another classifier"
         )
-    if not is_classifier(model) and "support" not in settings:
-        raise ConfigError(
-            f"'{model}' is no classifier that `smat fit` made, so that labelled images are needed: give their folder "
-            "(--support)"
-        )
+    if not saved and "support" not in settings:
+        given = "no classifier is given" if model is None else f"'{model}' is no classifier that `smat fit` made"
+        raise ConfigError(f"{given}, so that labelled images are needed: give their folder (--support)")
 
 
 @dataclass

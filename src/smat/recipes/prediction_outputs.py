@@ -102,7 +102,7 @@ def show(result: Predictions, console: Console) -> None:
     console.print(table)
     counts = Counter(result.labels)
     words = [*result.classes, *({*counts} - {*result.classes})]
-    console.print("images per class: " + ", ".join(f"{name} {counts[name]}" for name in words), markup=False)
+    _say(console, "images per class: " + ", ".join(f"{name} {counts[name]}" for name in words))
     if result.accuracy is not None:
         rest = len(result.files) - result.scored
         others = f"; {rest} more lie in folders that name no class: {', '.join(result.other_folders[:5])}"
