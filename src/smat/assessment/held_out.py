@@ -16,6 +16,9 @@ PARTS, FEWEST_PARTS, WORK = 10, 2, 2000
 SLOPE = 0.3
 """`HeldOut.slope` where images are too few to tell, since no class has more than two; it is much the same elsewhere."""
 
+LEAST = -30.0
+"""Least log-probability: that of a class which no neighbour votes for would be infinite."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -102,7 +105,7 @@ def hold_out(
     for fold in range(int(part.max()) + 1):
         kept, held = part != fold, part == fold
         fitted = head.fit(rows[:, kept].flatten(0, 1), labels[kept].repeat(len(rows)), way)
-        log_probabilities[held] = fitted(images[held]).log_softmax(1).to(features)
+        log_probabilities[held] = fitted(images[held]).log_softmax(1).clamp(min=LEAST).to(features)
     index = (part >= 0).nonzero()[:, 0]
     alone = tuple((counts == 1).nonzero()[:, 0].tolist())
     known, seen = (values[index] for values in _known(features, images, labels, part, way, networks))
