@@ -193,6 +193,7 @@ class _Labelling:
         """All of it as one."""
         answers = [answers for _, answers in self.done]
         known = [each.known for each in answers if each.known is not None]
+        assessment = self.classifier.assessment_
         return predictions_of(
             [str(name) for name in self.classifier.classes_],
             self.names,
@@ -200,6 +201,7 @@ class _Labelling:
             np.concatenate([each.probabilities for each in answers]),
             np.concatenate(known) if known else None,
             None if self.classifier.reject is None else self.classifier.unknown_label,
+            None if assessment is None else assessment.accuracy,
         )
 
     def warn_of_labelled(self) -> None:
