@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from smat.heads.head import Classifier, Head
+from smat.heads.head import Classifier, Head, Weights
 from smat.heads.linear import LDA, Logistic, Ridge
 from smat.heads.prototype import Prototype
 from smat.heads.views import Views
@@ -64,11 +64,13 @@ class Average(Head):
 
     differentiable = False
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Mixture:
         """Each head on each network."""
         heads = (Prototype(), Ridge(), Logistic(), LDA())
         parts = features.chunk(self.networks, dim=1)
-        fitted = [[head.fit(part, labels, way) for head in heads] for part in parts]
+        fitted = [[head.fit(part, labels, way, weights) for head in heads] for part in parts]
         return Mixture(fitted, features.new_full((len(parts), len(heads)), 1 / len(parts) / len(heads)))
 
     def for_networks(self, networks: int) -> "Average":
@@ -114,9 +116,11 @@ class Each(AroundHead):
         """Those of the head."""
         return self.head.views
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Mixture:
         """The head on each network."""
-        fitted = [[self.head.fit(part, labels, way)] for part in features.chunk(self.networks, dim=1)]
+        fitted = [[self.head.fit_weighted(part, labels, way, weights)] for part in features.chunk(self.networks, dim=1)]
         return Mixture(fitted, features.new_full((self.networks, 1), 1 / self.networks))
 
     def for_networks(self, networks: int) -> "Each":
@@ -148,9 +152,11 @@ class InViews(AroundHead):
         """By the number of passes."""
         return Views.of(self.passes)
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Classifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Classifier:
         """The head's classifier."""
-        return self.head.fit(features, labels, way)
+        return self.head.fit_weighted(features, labels, way, weights)
 
     def for_networks(self, networks: int) -> "InViews":
         """The head for so many networks."""
