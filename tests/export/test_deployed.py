@@ -8,7 +8,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from smat.adaptation import FewShotClassifier, TaskModels
+from smat.adaptation import FewShotClassifier
 from smat.errors import DataError
 from smat.export import Deployed, deployed_from, pictures
 from smat.heads import HeadName
@@ -54,22 +54,20 @@ def test_logits_are_divided_by_the_temperature() -> None:
         torch.testing.assert_close(warm(given)[0], (plain(given)[0].log() / 4).softmax(1))
 
 
-class Both(nn.Module):
-    """Tells what it is given."""
+class First(nn.Module):
+    """The first number of each feature."""
 
-    def forward(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        return 100 * features.shape[1] + logits.softmax(1).amax(1)
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features[:, 0]
 
 
 @pytest.mark.parametrize("settings", [{}, {"adapt": "full", "learning_rate": "average", "steps": 1}], ids=str)
-def test_knownness_gets_the_features_of_all_networks_and_the_logits(settings: dict[str, Any]) -> None:
-    model = fitted(strengths=(0.0, 1.0), head="ridge", **settings).task_model_
-    deployed = Deployed(model, temperature=2.0, knownness=Both())
-    networks = sum(len(m.networks) for m in (model.members if isinstance(model, TaskModels) else [model]))  # type: ignore[union-attr]
-    given = torch.randint(0, 256, (2, deployed.side, deployed.side, 3), dtype=torch.uint8)
+def test_knownness_gets_the_features_that_the_classifier_describes(settings: dict[str, Any]) -> None:
+    classifier = fitted(strengths=(0.0, 1.0), head="ridge:2", **settings)
+    deployed = Deployed(classifier.task_model_, temperature=2.0, knownness=First())
     with torch.no_grad():
-        known, expected = deployed(given)[1], Deployed(model)(given)[1]
-    torch.testing.assert_close(known, 100 * networks * model.backbone.feature_dim + expected)
+        known = deployed(pictures(classifier, QUERIES, deployed.side))[1]
+    np.testing.assert_allclose(known.numpy(), classifier.transform(QUERIES)[:, 0], atol=1e-5)
 
 
 def test_a_classifier_that_is_not_fitted_is_refused() -> None:

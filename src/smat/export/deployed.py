@@ -6,14 +6,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from smat.adaptation import TaskModels
+from smat.adaptation import TaskModels, models_of
 from smat.backbones import Backbone
 from smat.episodes import TransformConfig
 from smat.heads import WHOLE, TaskModel, View
 from smat.heads.features import averaged, side_by_side
-
-Knownness = nn.Module
-"""Features `[n, networks_dim]` and logits `[n, way]` to how much each image is like the labelled ones, `[n]`."""
 
 
 class CutByProducts(nn.Module):
@@ -47,8 +44,8 @@ class Deployed(nn.Module):
         margin: side of the pictures over the image size, as `TransformConfig.margin`; by default that of the model's
             backbone.
         temperature: what logits are divided by before they become probabilities, above 0.
-        knownness: features `[n, networks_dim]` and logits `[n, way]` to the score `known`, `[n]`; of several networks
-            that are averaged, it gets the features of all side by side. By default the score is the largest
+        knownness: features `[n, networks_dim]` to the score `known`, `[n]`; of several networks that are averaged, it
+            gets the features of the first, as `TaskModels.described` gives them. By default the score is the largest
             probability.
 
     Attributes:
@@ -66,16 +63,15 @@ class Deployed(nn.Module):
         *,
         margin: float | None = None,
         temperature: float = 1.0,
-        knownness: Knownness | None = None,
+        knownness: nn.Module | None = None,
     ) -> None:
         super().__init__()
         spec = model.backbone.spec
         self.way, self.size, self.temperature = model.way, spec.image_size, temperature
         self.side = TransformConfig(margin=spec.margin if margin is None else margin).canvas_size(self.size)
-        self.members = nn.ModuleList(map(_on_cpu, model.members if isinstance(model, TaskModels) else [model]))
+        self.members = nn.ModuleList(map(_on_cpu, models_of(model)))
         self.knownness = knownness if knownness is None else _on_cpu(knownness)
-        first = model.first if isinstance(model, TaskModels) else model
-        self.views = nn.ModuleList(_plain(view, self.size) for view in first.head.views.query)
+        self.views = nn.ModuleList(_plain(view, self.size) for view in models_of(model)[0].head.views.query)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(getattr(spec, name)).view(3, 1, 1))
         self.eval()
@@ -98,7 +94,7 @@ class Deployed(nn.Module):
         probabilities = (logits / self.temperature).softmax(1)
         if self.knownness is None:
             return probabilities, probabilities.amax(1)
-        return probabilities, self.knownness(torch.cat(features, dim=1), logits)
+        return probabilities, self.knownness(features[0])
 
     def _features(self, member: TaskModel, views: Float[Tensor, "views_n 3 size size"]) -> Float[Tensor, "n dim"]:
         each = side_by_side([network(views) for network in member.networks])
