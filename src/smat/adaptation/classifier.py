@@ -271,7 +271,7 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def __getstate__(self) -> Any:
         """What is pickled, as by joblib: not the labelled images, nor what routes tasks."""
-        state: dict[str, Any] = dict(super().__getstate__())  # pyright: ignore[reportArgumentType, reportCallIssue]
+        state: Any = super().__getstate__()
         return {name: None if name in ("_squares", "_routing") else value for name, value in state.items()}
 
     @property

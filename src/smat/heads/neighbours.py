@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from smat.heads.head import Classifier, Head
+from smat.heads.head import Classifier, Head, Weights
 
 
 class NeighboursClassifier(Classifier):
@@ -15,7 +15,7 @@ class NeighboursClassifier(Classifier):
 
     Attributes:
         support: support features, of length 1, `[n, dim]`.
-        votes: class of each, one-hot, `[n, way]`.
+        votes: class of each, one-hot, times what it counts, `[n, way]`.
         neighbours: number of neighbours that vote.
     """
 
@@ -58,7 +58,10 @@ class Neighbours(Head):
 
     differentiable = False
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> NeighboursClassifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> NeighboursClassifier:
         """The support features and their classes."""
         votes = one_hot(labels, way).to(features)
+        votes = votes if weights is None else votes * weights[:, None].to(features)
         return NeighboursClassifier(normalize(features, dim=1), votes, min(self.neighbours, len(labels)))
