@@ -143,6 +143,36 @@ def _kept_elsewhere(path: Path, content: Content) -> str:
         return "What should be in it was printed: the temporary folder has no room either"
 
 
+def write_folder(folder: str | Path, fill: Callable[[Path], object], mark: str, what: str = "output") -> None:
+    """Make a folder that is whole or not there: beside it first, then renamed.
+
+    Args:
+        folder: the folder.
+        fill: writes its files into the folder that it is given.
+        mark: file by which an earlier folder of the kind is known, which is replaced.
+        what: what an error calls it.
+
+    Raises:
+        ConfigError: there is something else in its place, or it cannot be written.
+    """
+    folder = check_folder(folder, what)
+    target = _target(folder)
+    if folder.exists() and not (folder / mark).is_file() and any(folder.iterdir()):
+        raise ConfigError(f"{what} '{folder}' has other files in it; give an empty or a new folder")
+    beside = target.parent / f".{secrets.token_hex(8)}"
+    with writing(folder):
+        try:
+            (beside / "new").mkdir(parents=True)
+            fill(beside / "new")
+            if target.exists():
+                target.rename(beside / "old")
+            (beside / "new").rename(target)
+        finally:
+            if (beside / "old").exists() and not target.exists():
+                (beside / "old").rename(target)
+            shutil.rmtree(beside, ignore_errors=True)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Within the block no other process enters such a block of the folder, which is made; a kill frees it too.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic_core import core_schema
+from torch import Tensor
 
 from smat.errors import CheckpointError, ConfigError, SmatError
 from smat.schema import unmade
@@ -153,6 +154,8 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, Tensor):
+        return value.tolist()
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -86,7 +86,7 @@ def test_closed_images_are_refused_by_their_number(tmp_path: Path, load: bool) -
         classifier().fit(images, [0, 0, 1, 1])
 
 
-@pytest.mark.parametrize("image", [None, float("nan"), 5, [[0, 1]], torch.zeros(3, 8, 8), object()])
+@pytest.mark.parametrize("image", [None, float("nan"), 5, [[0, 1]], object()])
 def test_what_is_no_image_is_refused_by_its_number(image: Any) -> None:
     with pytest.raises(DataError, match=r"image 1 of 2 cannot be used: it is of type \w+; an image is a path"):
         classifier().fit([noise(0), image], [0, 1])

@@ -88,3 +88,11 @@ def test_queries_are_seen_in_views_that_the_support_is_seen_in(passes: int, supp
 def test_other_numbers_of_passes_are_refused(passes: int) -> None:
     with pytest.raises(ConfigError, match=f"passes is {passes}; give 0, 1, 2 or 4"):
         Views.of(passes)
+
+
+@pytest.mark.parametrize("view", [*CORNERS, CENTRE, WHOLE, View(1.25, 0.1, -0.2), View(1.0, 0.25, 0.0), View(0.5)])
+@pytest.mark.parametrize("size", [15, 16])
+def test_a_view_is_two_matrix_products(view: View, size: int) -> None:
+    given = images(size=size).double()
+    rows, columns = view.matrices(size)
+    torch.testing.assert_close(rows @ given @ columns.T, view(given), atol=1e-12, rtol=1e-12)

@@ -31,11 +31,14 @@ class TaskModels(nn.Module):
         self.members, self.rates = nn.ModuleList(members), tuple(rates)
 
     @property
+    def each(self) -> list[TaskModel]:
+        """The networks, as what they are."""
+        return [*self.members]  # pyright: ignore[reportReturnType]
+
+    @property
     def first(self) -> TaskModel:
         """One of the networks, for what is the same in all."""
-        found = self.members[0]
-        assert isinstance(found, TaskModel)
-        return found
+        return self.each[0]
 
     @property
     def way(self) -> int:
@@ -59,8 +62,20 @@ class TaskModels(nn.Module):
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
         """The logarithm of the mean probabilities: their softmax gives these."""
-        each = torch.stack([member(images).double().log_softmax(dim=1) for member in self.members])
-        return each.logsumexp(dim=0) - math.log(len(each))
+        return self.described(images)[1]
+
+    def described(
+        self, images: Float[Tensor, "n 3 height width"]
+    ) -> tuple[Float[Tensor, "n networks_dim"], Float[Tensor, "n way"]]:
+        """Features of the first network, and the logits of all together."""
+        found = [member.described(member.networks, images) for member in self.each]
+        log_probabilities = torch.stack([logits.double().log_softmax(dim=1) for _, logits in found])
+        return found[0][0], log_probabilities.logsumexp(dim=0) - math.log(len(found))
+
+
+def models_of(model: TaskModel | TaskModels) -> list[TaskModel]:
+    """The networks of a task, one by one."""
+    return [model] if isinstance(model, TaskModel) else model.each
 
 
 def tuned_models(

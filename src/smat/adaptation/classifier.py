@@ -1,37 +1,62 @@
 """A few-shot image classifier with scikit-learn's interface."""
 
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped, UInt8
 from rich.progress import Progress
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from smat.adaptation.averaging import TaskModels, averaged
+from smat.adaptation.averaging import TaskModels, averaged, models_of
 from smat.adaptation.expert_tuners import Kind, make_tuner
 from smat.adaptation.finetune import FineTuning
-from smat.adaptation.inputs import as_labels, as_list
+from smat.adaptation.growing import Change, add, remove, rename
+from smat.adaptation.inputs import as_labels, as_list, as_weights, names_of, read_images
 from smat.adaptation.learning_rate import cross_validated_lr, why_untuned
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
-from smat.adaptation.settings import FineTuneConfig, LearningRate, check_learning_rate, default_grid
+from smat.adaptation.saved import read_classifier, write_classifier
+from smat.adaptation.settings import FineTuneConfig, LearningRate, Rate, check_learning_rate, default_grid
+from smat.adaptation.support import KEPT, Support, digest_of
 from smat.adaptation.tuners import FineTuner
-from smat.backbones import BackboneSpec, ImageOptions
-from smat.domains import MAX_PIXELS, GreyRange, RangeOption, find_range, load_image
-from smat.episodes import TransformConfig, prepare
+from smat.backbones import Backbone, BackboneSpec, ImageOptions
+from smat.domains import MAX_PIXELS, GreyRange, RangeOption, find_range
+from smat.episodes import TransformConfig, plain_transform
 from smat.errors import ConfigError, DataError
-from smat.experts import FeatureCache, Strength, cached
+from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached
 from smat.heads import Head, TaskModel, make_head, specialise
 from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
+from smat.schema import check_setting
+
+_log = logging.getLogger(__name__)
 
 
-class FewShotClassifier(ClassifierMixin, BaseEstimator):
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier says of images.
+
+    Attributes:
+        labels: the label of each, `[n]`; with `reject`, strings, among them the one for images of no class.
+        probabilities: of each class, in the order of `classes_`, `[n, way]`.
+        known: how much each is like the labelled images: what `reject` goes by; None where that is not known, `[n]`.
+        seen: whether each is one of the labelled images, by its content, `[n]`.
+    """
+
+    labels: Shaped[np.ndarray, " n"]
+    probabilities: Float[np.ndarray, "n way"]
+    known: Float[np.ndarray, " n"] | None
+    seen: Bool[np.ndarray, " n"]
+
+
+class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Classifies images of new classes from a handful of examples of each.
 
     `fit` merges the experts into one network for the task and fits a head to its features. That takes seconds; with
@@ -81,6 +106,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             `"auto"`: from all such images that `fit` gets, and the same afterwards. None: as each says, or it cannot be
             read. Other images have no other range.
         max_pixels: most pixels that an image is decoded to.
+        reject: share of images of the classes, 0..1, that may be taken for images of no class. An image that is less
+            like the labelled ones than all but this share of these is then labelled `unknown_label`, and labels are
+            strings. 24 labelled images allow rates from 0.04 on. None: every image gets a class. A fine-tuned network
+            has to be tuned anew 5 times to find out.
+        unknown_label: label of images of no class.
 
     Attributes:
         classes_: the labels, sorted, `[way]`.
@@ -88,6 +118,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         task_model_: the network for this task, a plain module that knows nothing of the experts; several as one where
             networks are averaged (`TaskModels`).
         range_: the range of deep images, a `GreyRange`; None where each says its own.
+        support_: what is kept of the labelled images.
     """
 
     precision: Precision
@@ -98,6 +129,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     learning_rate_: float | tuple[float, ...]
     task_model_: TaskModel | TaskModels
     range_: GreyRange | None
+    support_: Support
 
     def __init__(
         self,
@@ -122,6 +154,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         feature_cache: FeatureCache | str | Path | None = None,
         range: RangeOption = None,
         max_pixels: int = MAX_PIXELS,
+        reject: float | None = None,
+        unknown_label: str = "unknown",
     ) -> None:
         self.model = model
         self.precision = precision
@@ -143,6 +177,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self.feature_cache = feature_cache
         self.range = range
         self.max_pixels = max_pixels
+        self.reject = reject
+        self.unknown_label = unknown_label
 
     def __sklearn_tags__(self) -> Tags:
         """What scikit-learn may expect: images (also by path), not a table of numbers."""
@@ -150,14 +186,17 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []  # features are float32, whatever images are
         return tags
 
-    def fit(self, X: Any, y: Any) -> "FewShotClassifier":
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "FewShotClassifier":
         """Learn the classes from labelled images.
 
         Args:
             X: images, as the class says; about 5 of each class do well, 1 will do.
             y: a label for each: strings or integers.
+            sample_weight: how much each image counts, 0 or more, for the head; the router and the fine-tuning see each
+                image once, and none of weight 0.
 
         Raises:
             DataError: no images, fewer than two classes, not a label for each image, or an image that cannot be used.
@@ -168,36 +207,77 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         self._check_settings()
         images = as_list(X)
         labels = as_labels(y, len(images))
+        weights = as_weights(sample_weight, len(images))
+        if weights is not None and not weights.all():
+            used = weights > 0
+            images, labels = [images[n] for n in used.nonzero()[:, 0].tolist()], labels[used.numpy()]
+            weights = weights[used]
+        pool = open_model(
+            self.model,
+            pick_device(self.device),
+            self.allow_imports,
+            ImageOptions(self.image_size, self.mean, self.std),
+        )
+        self.range_ = find_range(self.range, images, self.max_pixels)
+        squares = self._read(images, pool.backbone.spec, range(len(images)))
+        return self._fit(pool, squares, labels, names_of(images), weights)
+
+    def _fit(
+        self,
+        pool: SparseInterpolatedExperts,
+        squares: UInt8[Tensor, "n 3 side side"],
+        labels: np.ndarray,
+        names: tuple[str, ...],
+        weights: Float[Tensor, " n"] | None,
+    ) -> "FewShotClassifier":
+        """Learn the classes from images as squares."""
         classes, codes = np.unique(labels, return_inverse=True)
-        if len(classes) < 2:
-            raise DataError(
-                f"all {len(images)} images are of one class, '{classes[0]}'; give images of two or more classes"
-            )
-        device = pick_device(self.device)
-        precision = resolve_precision(self.precision, device)
-        pool = open_model(self.model, device, self.allow_imports, ImageOptions(self.image_size, self.mean, self.std))
+        self._check_classes(classes, len(squares))
+        support = Support(torch.from_numpy(codes), names, tuple(map(digest_of, squares)), weights)
+        support.warn_of_doubles([*map(str, classes)])
         device, spec = pool.pretrained.device, pool.backbone.spec
-        grey_range = find_range(self.range, images, self.max_pixels)
-        support = self._network_input(images, spec, grey_range)
-        support, codes = support.to(device), torch.from_numpy(codes).to(device)
+        precision = resolve_precision(self.precision, device)
+        images, codes = plain_transform(squares, spec.image_format).to(device), support.codes.to(device)
         with evaluating(pool):
-            cache = FeatureCache.of(self.feature_cache)
-            strengths = [Strength(c, c) for c in self.strengths]
-            head = make_head(self.head)
-            task_model = specialise(
-                pool, support, codes, head=head, strengths=strengths, precision=precision, cache=cache
-            )
-        grid = default_grid(self.learning_rate)
-        config = FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size, grid=grid)
-        tuning = FineTuning(support, codes, make_tuner(self.adapt), config, self.seed, precision, pool)
-        rate = 0.0
+            model = specialise(
+                pool,
+                images,
+                codes,
+                head=make_head(self.head),
+                strengths=[Strength(c, c) for c in self.strengths],
+                precision=precision,
+                cache=FeatureCache.of(self.feature_cache),
+                weights=None if weights is None else weights.to(device),
+            ).eval()
+        tuning = FineTuning(images, codes, make_tuner(self.adapt), self._tuning_config, self.seed, precision, pool)
+        task_model, rate = model, 0.0
         if tuning.tuner.trains:
-            task_model, rate = self._adapted(task_model.eval(), tuning)
+            task_model, rate = self._adapted(model, tuning)
             if not task_model.tuned:
                 leave_out("setting", why_untuned(tuning, self.learning_rate), [f"adapt {tuning.tuner.name}"])
+            elif weights is not None:
+                for each in models_of(task_model):
+                    assert each.features is not None
+                    each.refit(each.features, codes, weights.to(device))
         self.classes_, self.learning_rate_, self.task_model_ = classes, rate, task_model.eval()
-        self.range_ = grey_range
+        self.support_ = support
+        self._keep(squares)
+        self._routing = pool.without_experts() if pool.config.experts else None
         return self
+
+    def _keep(self, squares: UInt8[Tensor, "n 3 side side"] | None) -> None:
+        """Keep the labelled images in memory for `refit`, unless they are many."""
+        self._squares = squares if squares is not None and squares.nbytes <= KEPT else None
+
+    def __getstate__(self) -> Any:
+        """What is pickled, as by joblib: not the labelled images, nor what routes tasks."""
+        state: Any = super().__getstate__()
+        return {name: None if name in ("_squares", "_routing") else value for name, value in state.items()}
+
+    @property
+    def _tuning_config(self) -> FineTuneConfig:
+        grid = default_grid(self.learning_rate)
+        return FineTuneConfig(steps=self.steps, flip=self.flip, batch_size=self.batch_size, grid=grid)
 
     def _adapted(
         self, model: TaskModel, tuning: FineTuning
@@ -218,38 +298,180 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             tuned = tuning.adapt(model, rate, bar(f"fine-tuning at learning rate {rate:g}"))
         return tuned, rate
 
-    def predict_proba(self, X: Any) -> Float[np.ndarray, "n way"]:
-        """Each image's probability of each class, in the order of `classes_`; rows sum to 1.
+    def answer(self, X: Any) -> Answers:
+        """Labels, probabilities and what else there is to say of images, in one pass.
 
         Raises:
             NotFittedError: `fit` was not called.
             DataError: no images, or an unreadable one.
+            ConfigError: `reject` where the labelled images cannot support it.
         """
+        return self._answers([*self._passes(X)])
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n way"]:
+        """Each image's probability of each class, in the order of `classes_`; rows sum to 1. Raises as `answer`."""
+        return self.answer(X).probabilities
+
+    def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
+        """The most probable label of each image, or with `reject` perhaps `unknown_label`; raises as `answer`."""
+        answers = self.answer(X)
+        if seen := int(answers.seen.sum()):
+            _log.warning(
+                "%d of %d images are labelled images too: an accuracy with these says nothing of new images",
+                seen,
+                len(answers.seen),
+            )
+        return answers.labels
+
+    def decision_function(self, X: Any) -> Float[np.ndarray, "n way"] | Float[np.ndarray, " n"]:
+        """Logits of each class; of two classes, the second's less the first's. Raises as `answer`."""
+        logits = torch.cat([found.logits for found in self._passes(X)]).numpy()
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def transform(self, X: Any) -> Float[np.ndarray, "n networks_dim"]:
+        """The features that the head gets: of several networks side by side, the mean over views. Raises as `answer`.
+
+        Of networks that are averaged they are the first one's.
+        """
+        return torch.cat([found.features for found in self._passes(X)]).numpy()
+
+    def add(self, X: Any, y: Any, sample_weight: Any = None) -> Change:
+        """Learn more images, of new classes too: only these pass through the network, then the head is fitted anew.
+
+        The merged or fine-tuned network stays what it was made for. A report says how far the router would now move the
+        merge weights; `refit` follows it.
+
+        Args:
+            X: images, as in `fit`.
+            y: a label for each, of classes that are there or of new ones.
+            sample_weight: as in `fit`, above 0.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            DataError: as in `fit`.
+        """
+        return add(self, X, y, sample_weight)
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "FewShotClassifier":
+        """`fit` at first, afterwards `add`; scikit-learn's name for it. Classes need not be known before."""
+        if hasattr(self, "classes_"):
+            self.add(X, y, sample_weight)
+            return self
+        return self.fit(X, y, sample_weight)
+
+    def remove(self, label: Any = None, *, images: Any = None) -> Change:
+        """Forget a class, or some labelled images by their numbers in `support_`, and fit the head anew.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            DataError: no such class or image, or fewer than two classes would be left.
+            ConfigError: neither, or both.
+        """
+        return remove(self, label, images)
+
+    def rename(self, old: Any, new: Any) -> Change:
+        """Give a class another label.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            DataError: no such class, or the new label is that of another.
+        """
+        return rename(self, old, new)
+
+    def refit(self) -> "FewShotClassifier":
+        """Merge again, and fine-tune if so set, for the labelled images as they are now after `add` and `remove`.
+
+        The images, as squares of the network's size, are in memory since `fit`, up to 256 MB of them. They are neither
+        saved nor pickled.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            ConfigError: the images are not there.
+        """
+        check_is_fitted(self)
+        if self._squares is None:
+            raise ConfigError(
+                "the labelled images are not there any more: a classifier that was loaded has none, and no more than "
+                "256 MB of them are kept in memory. Call fit with all images"
+            )
+        support, options = self.support_, ImageOptions(self.image_size, self.mean, self.std)
+        pool = open_model(self.model, pick_device(self.device), self.allow_imports, options)
+        labels = self.classes_[support.codes.numpy()]
+        return self._fit(pool, self._squares, labels, support.names, support.weights)
+
+    def save(self, folder: str | Path, *, thumbnails: bool = False) -> None:
+        """Write the classifier to a folder, which needs neither the model nor the images to be used.
+
+        It has the network in safetensors, the classes, the head, the features of the labelled images, and a card. An
+        earlier classifier in the folder is replaced.
+
+        Args:
+            folder: where to; made, and whole or not there.
+            thumbnails: whether small pictures of the labelled images go with it, for reports; without, no picture is
+                kept.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            ConfigError: the folder has something else in it or cannot be written, or a setting cannot be written down.
+        """
+        check_is_fitted(self)
+        write_classifier(self, Path(folder), thumbnails)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        allow_imports: Collection[str] = (),
+        backbone: Backbone | None = None,
+    ) -> "FewShotClassifier":
+        """A classifier that `save` wrote.
+
+        Args:
+            folder: where it is.
+            device: device to compute on.
+            precision: as in the class.
+            allow_imports: packages whose code may be imported where it was made with classes of one's own.
+            backbone: needed where it was made around a module of yours; its parameters are overwritten.
+
+        Raises:
+            CheckpointError: there is none, it is damaged, or it names code that may not be imported.
+        """
+        found = read_classifier(Path(folder), pick_device(device), allow_imports, backbone)
+        classifier = cls(**found.settings, device=device, precision=precision, allow_imports=allow_imports)
+        for name, value in found.fitted.items():
+            setattr(classifier, name, value)
+        return classifier
+
+    def _passes(self, X: Any) -> Iterator["_Pass"]:
+        """What the network says of images, batch by batch."""
         check_is_fitted(self)
         self._check_settings()
         images = as_list(X)
         model, spec = self.task_model_, self.task_model_.backbone.spec
         device = model.merge_weights.device
-        parts: list[Tensor] = []
         mixed = resolve_precision(self.precision, device) == "bf16-mixed"
         # A network that was merged or fine-tuned for one task is not asked for the same images again.
         cache = None if len(model.merge_weights) or self.learning_rate_ else FeatureCache.of(self.feature_cache)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            known = cached(model.backbone, cache) if cache else None
-            for start in range(0, len(images), self.batch_size):
-                numbers = range(start, min(start + self.batch_size, len(images)))
-                inputs = self._network_input(images, spec, self.range_, numbers).to(device)
-                if known is not None and isinstance(model, TaskModel):
-                    logits = model.classified([known], inputs)
+        for start in range(0, len(images), self.batch_size):
+            squares = self._read(images, spec, range(start, min(start + self.batch_size, len(images))))
+            inputs = plain_transform(squares, spec.image_format).to(device)
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                if isinstance(model, TaskModel):
+                    networks = [cached(model.backbone, cache)] if cache else model.networks
+                    features, logits = model.described(networks, inputs)
                 else:
-                    logits = model(inputs)
-                parts.append(logits.double().softmax(dim=1).cpu())
-        return torch.cat(parts).numpy()
+                    features, logits = model.described(inputs)
+            digests = [digest_of(square) for square in squares]
+            yield _Pass(features.float().cpu(), logits.double().cpu(), digests)
 
-    def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
-        """The most probable label of each image; raises as `predict_proba`."""
-        indices = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[indices]
+    def _answers(self, passes: "Sequence[_Pass]") -> Answers:
+        probabilities = torch.cat([found.logits for found in passes]).softmax(dim=1).numpy()
+        known = {*self.support_.digests}
+        seen = np.array([digest in known for found in passes for digest in found.digests])
+        return Answers(self.classes_[probabilities.argmax(axis=1)], probabilities, None, seen)
 
     def _check_settings(self) -> None:
         if self.batch_size < 1:
@@ -261,27 +483,29 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         FineTuneConfig(steps=self.steps)
         if self.learning_rate not in ("support", "average"):
             check_learning_rate(self.learning_rate)
+        check_setting("reject", self.reject, Rate | None)
 
-    def _network_input(
-        self,
-        images: Sequence[Any],
-        spec: BackboneSpec,
-        grey_range: GreyRange | None,
-        numbers: Sequence[int] | None = None,
-    ) -> Float[Tensor, "n 3 size size"]:
-        """Images as the network takes them, one at a time, so that large ones are not in memory together."""
-        transforms = TransformConfig(margin=spec.margin if self.margin is None else self.margin)
-        side = transforms.canvas_size(spec.image_size)
-        inputs: list[Tensor] = []
-        bad: list[str] = []
-        for number in range(len(images)) if numbers is None else numbers:
-            try:
-                loaded = [load_image(images[number], side, range=grey_range, max_pixels=self.max_pixels)]
-            except DataError as error:
-                bad.append(f"image {number} of {len(images)} cannot be used: {error}")
-                continue
-            inputs.append(prepare(loaded, spec.image_format, transforms.margin))
-        if bad:
-            several = [f"{len(bad)} of {len(images)} images cannot be used:"] if len(bad) > 1 else []
-            raise DataError("\n".join([*several, *bad]))
-        return torch.cat(inputs)
+    def _check_classes(self, classes: np.ndarray, images: int) -> None:
+        if len(classes) < 2:
+            raise DataError(f"all {images} images are of one class, '{classes[0]}'; give images of two or more classes")
+        if self.reject is not None and self.unknown_label in [*map(str, classes)]:
+            raise DataError(
+                f"a class is called '{self.unknown_label}', as images of no class are; give these another label: "
+                "unknown_label (--unknown-label), such as 'none of these'"
+            )
+
+    def _read(
+        self, images: Sequence[Any], spec: BackboneSpec, numbers: Sequence[int]
+    ) -> UInt8[Tensor, "n 3 side side"]:
+        """Images as squares of the size that the network's input is cut from."""
+        side = TransformConfig(margin=spec.margin if self.margin is None else self.margin).canvas_size(spec.image_size)
+        return read_images(images, numbers, side, self.range_, self.max_pixels)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What the network says of a batch of images: features, logits, and what tells each by its content."""
+
+    features: Tensor
+    logits: Tensor
+    digests: list[str]

@@ -13,6 +13,9 @@ LearningRate = float | Literal["support", "average"]
 """A number; `"support"`: chosen by cross-validation inside the support set; or `"average"`: several, and the mean of
 their networks' probabilities."""
 
+Rate = Annotated[float, Range(0, 1, above=True, below=True)]
+"""A share of images that may be answered wrongly."""
+
 AVERAGED = (1e-5, 1e-4, 1e-3)
 """Learning rates that are averaged over where none are given, multiplied by ten for LoRA and merge weights."""
 

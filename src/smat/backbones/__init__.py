@@ -6,6 +6,7 @@ from smat.backbones.casts import shared_casts
 from smat.backbones.loading import POCKET, build, load
 from smat.backbones.positions import PositionRule
 from smat.backbones.spec import BackboneSpec, ImageFormat, ImageOptions
+from smat.backbones.stored import check_network, too_large
 
 __all__ = [
     "POCKET",
@@ -15,7 +16,9 @@ __all__ = [
     "ImageOptions",
     "PositionRule",
     "build",
+    "check_network",
     "load",
     "recomputed_activations",
     "shared_casts",
+    "too_large",
 ]

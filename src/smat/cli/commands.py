@@ -81,6 +81,12 @@ COMMANDS = {
         "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
         basic=("support", "query", "output", "adapt", "head", "skip_bad", "device"),
     ),
+    "export": Command(
+        "export:export",
+        "write a classifier as one file that runs without smat: ONNX, or a program of PyTorch",
+        "smat export birds/ --to onnx --out birds.onnx\n"
+        "  smat export birds/ --to onnx --out small.onnx --precision int8 --check photos/new",
+    ),
     "reproduce": Command(
         "reproduce.run:reproduce",
         "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",

@@ -125,6 +125,12 @@ class SparseInterpolatedExperts(
         offset[-1] = NULL_OFFSET * self.temperature
         return self.router.merge_weights(logits + offset, self.temperature, uniform)[:-1], logits
 
+    def without_experts(self) -> "SparseInterpolatedExperts":
+        """What routes tasks, sharing its memory: the frozen network and the router, without the experts to merge."""
+        small = copy.copy(self)
+        small._modules = {name: module for name, module in self._modules.items() if name != "update"}
+        return small
+
     def merge(self, weights: Float[Tensor, " experts"], uniform: Uniform | None = None) -> Merged:
         """The network that the experts make together under the given weights (paper, eq. 4)."""
         return self.update.merge(self.pretrained, weights, uniform)

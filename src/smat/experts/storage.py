@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import smat
-from smat.backbones import Backbone, BackboneSpec, build
-from smat.errors import BackboneError, CheckpointError, SmatError
+from smat.backbones import Backbone, BackboneSpec, build, check_network, too_large
+from smat.errors import CheckpointError, SmatError
 from smat.experts.settings import PoolConfig
 from smat.files import write_whole
 from smat.flat import Layout
@@ -190,33 +190,16 @@ def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None
     most = max([*rows, *(stored.shape[0] for stored in header.values() if stored.shape)], default=0)
     if config.experts > most:
         raise CheckpointError(f"pool.experts is {config.experts}, but the weights have none of so many: it was changed")
-    if spec.kind != "transformers":
+    backbone = check_network(spec, header, "pretrained/", "buffers/")
+    if backbone is None:
         return
-    with torch.device("meta"), bounded(header, _too_large("backbone.config", spec.config)):
-        try:
-            backbone = build(spec)
-        except BackboneError:  # some networks do not work without memory, and `build_backbone` says what others lack
-            return
-        expected = {f"pretrained/{key}": value for key, value in backbone.named_parameters()}
-        expected |= {f"buffers/{key}": value for key, value in backbone.named_buffers() if f"buffers/{key}" in header}
-        if wrong := misfits(header, expected):
-            raise CheckpointError(f"backbone.config does not fit the weights: {'; '.join(wrong[:3])}")
     if not config.experts or config.routing is not None:
         return
-    with torch.device("meta"), bounded(header, _too_large("pool.router", vars(config.router))):
+    with torch.device("meta"), bounded(header, too_large("pool.router", vars(config.router))):
         router = config.make_router()
         router.build(backbone.feature_dim, config.routes)
         if wrong := misfits(header, {f"router.{key}": value for key, value in router.state_dict().items()}):
             raise CheckpointError(f"pool.router and pool.experts do not fit the weights: {'; '.join(wrong[:3])}")
-
-
-def _too_large(section: str, settings: Mapping[str, Any]) -> CheckpointError:
-    """The error of settings that make more parameters than there are, which names the likeliest of them."""
-    numbers = {name: value for name, value in settings.items() if isinstance(value, int)}
-    largest = max(numbers, key=lambda name: numbers[name], default="")
-    return CheckpointError(
-        f"{section} makes more parameters than there are weights: look at {largest}, which is {numbers.get(largest)}"
-    )
 
 
 def _fetch(name: str, **download: Any) -> Path:

@@ -9,7 +9,7 @@ from smat.heads.mixtures import Average, Each, InViews, Mixture
 from smat.heads.named import HeadName, make_head
 from smat.heads.neighbours import Neighbours
 from smat.heads.prototype import LOGIT_SCALE, Prototype, PrototypeClassifier
-from smat.heads.task_model import FULL, TaskModel, fit_task, head_of, specialise, vectors_at
+from smat.heads.task_model import FULL, TaskModel, fit_head, fit_task, head_of, specialise, vectors_at
 from smat.heads.views import WHOLE, View, Views
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "TaskModel",
     "View",
     "Views",
+    "fit_head",
     "fit_task",
     "head_of",
     "make_head",

@@ -15,7 +15,7 @@ from torch import Tensor
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.files import write_whole
 from smat.heads.features import averaged
-from smat.heads.head import Head
+from smat.heads.head import Head, Weights
 from smat.heads.linear import LDA, Ridge
 from smat.heads.mixtures import Mixture
 from smat.heads.views import Views
@@ -46,6 +46,7 @@ def held_out_logits(
     way: int,
     networks: int,
     query: Sequence[int],
+    weights: Weights = None,
 ) -> tuple[Float[Tensor, "networks heads held way"], Int[Tensor, " held"]]:
     """What each head says on each network of support images that it was not fitted to, and their labels.
 
@@ -56,15 +57,17 @@ def held_out_logits(
         way: number of classes.
         networks: number of networks whose features come side by side.
         query: views that are averaged for an image to be classified.
+        weights: how much each image counts for the heads.
     """
     part, found, order = folds(labels, way), [], []
     for fold in range(int(part.max()) + 1):
         kept, held = (part != fold).nonzero()[:, 0], (part == fold).nonzero()[:, 0]
         rest = features[:, kept].flatten(0, 1).chunk(networks, dim=1)
         rest_labels = labels[kept].repeat(len(features))
+        rest_weights = None if weights is None else weights[kept].repeat(len(features))
         images = averaged([features[view][held] for view in query]).chunk(networks, dim=1)
         logits = [
-            torch.stack([head.fit(x, rest_labels, way)(image).log_softmax(1) for head in heads])
+            torch.stack([head.fit_weighted(x, rest_labels, way, rest_weights)(image).log_softmax(1) for head in heads])
             for x, image in zip(rest, images, strict=True)
         ]
         found.append(torch.stack(logits))
@@ -171,7 +174,9 @@ class Auto(Head):
         return Views.of(self.passes)
 
     @torch.no_grad()
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Mixture:
         """The weighted heads.
 
         Raises:
@@ -185,16 +190,17 @@ class Auto(Head):
                 "first; for one feature per image, set passes to 0"
             )
         parts = features.double().chunk(self.networks, dim=1)
-        fitted = [[head.fit(part, labels, way) for head in CANDIDATES] for part in parts]
+        fitted = [[head.fit_weighted(part, labels, way, weights) for head in CANDIDATES] for part in parts]
         by_view, labels = features.double().view(views, images, -1), labels[:images]
         held, held_labels = by_view.new_zeros(self.networks, len(CANDIDATES), 0, way), labels[:0]
         if self.weigh:
             query = [self.views.support.index(view) for view in self.views.query]
-            held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query)
+            by_image = None if weights is None else weights[:images]
+            held, held_labels = held_out_logits(CANDIDATES, by_view, labels, way, self.networks, query, by_image)
         prior = PRIOR if self.prior is None else Prior.of(self.prior)
-        weights = factors(prior, held, held_labels, images / way)
-        weights[weights.sum(1) < NEGLIGIBLE * weights.sum()] = 0
-        return Mixture(fitted, weights).to(features)
+        shares = factors(prior, held, held_labels, images / way)
+        shares[shares.sum(1) < NEGLIGIBLE * shares.sum()] = 0
+        return Mixture(fitted, shares).to(features)
 
     def with_prior(self, prior: Mapping[str, Any]) -> "Auto":
         """The head with a prior of a pool, unless it has one already."""

@@ -1,5 +1,6 @@
 """What a head is: support features and labels in, a classifier of features out."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from smat.errors import ConfigError
 from smat.heads.views import ONE_VIEW, Views
 from smat.plugins import Plugin
+
+Weights = Float[Tensor, " n"] | None
+"""How much each support image counts, above 0: 2 as much as the image twice. None: each once."""
 
 
 class Classifier(nn.Module, ABC):
@@ -48,14 +53,29 @@ class Head(Plugin, ABC):
     version: str = ""
 
     @abstractmethod
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Classifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Classifier:
         """The classifier of a support set.
+
+        A head that cannot weigh images may do without the last parameter; `fit_weighted` then refuses weights.
 
         Args:
             features: of the support images.
             labels: classes 0..way-1, each at least once.
             way: number of classes.
+            weights: how much each image counts.
         """
+
+    def fit_weighted(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Classifier:
+        """As `fit`; raises a `ConfigError` for weights where the head has no use for them."""
+        if weights is None:
+            return self.fit(features, labels, way)
+        if "weights" not in inspect.signature(self.fit).parameters:
+            raise ConfigError(f"the head {type(self).__name__} cannot weigh images: leave sample_weight out")
+        return self.fit(features, labels, way, weights)
 
     def with_prior(self, prior: Mapping[str, Any]) -> "Head":
         """The head with what a pool has learned of tasks (`PoolConfig.head_prior`); for most it means nothing."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from smat.errors import ConfigError
-from smat.heads.head import Classifier, Head
+from smat.heads.head import Classifier, Head, Weights
 
 
 class LinearClassifier(Classifier):
@@ -39,7 +39,8 @@ class LinearClassifier(Classifier):
 class Ridge(Head):
     """Ridge regression onto the classes, in closed form, all classes with the same weight.
 
-    Minimises Σ_i w_i |W x_i + b - (e_{y_i} - 1/way)|² + λ (|W|² + |b|²) with w_i = n / (way · n_{y_i}); of few images
+    Minimises Σ_i w_i |W x_i + b - (e_{y_i} - 1/way)|² + λ (|W|² + |b|²) with w_i = n / (way · n_{y_i}), where n is the
+    number of images and n_y that of a class; with weights, their sums, and w_i times that of the image. Of few images
     in the dual, where the system is of the size of the support set (Bertinetto et al. 2019, R2-D2).
 
     Attributes:
@@ -53,12 +54,15 @@ class Ridge(Head):
     def __post_init__(self) -> None:
         _positive(self, "penalty", "scale")
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> LinearClassifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> LinearClassifier:
         """The regression."""
         x = _unit(features)
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        counts = torch.bincount(labels, minlength=way).to(x)
-        root = (len(labels) / way / counts).sqrt()[labels, None]  # of the images' weights
+        weights = _each(weights, x)
+        counts = x.new_zeros(way).index_add(0, labels, weights)
+        root = (weights.sum() / way / counts[labels] * weights).sqrt()[:, None]
         targets = one_hot(labels, way).to(x) - 1 / way
         both = self.scale * _ridge(root * x, self.penalty, root * targets).T
         return LinearClassifier(both[:, :-1].to(features), both[:, -1].to(features))
@@ -86,17 +90,19 @@ class LDA(Head):
     def __post_init__(self) -> None:
         _positive(self, "shrinkage", "scale")
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> LinearClassifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> LinearClassifier:
         """The discriminants."""
-        x = _unit(features)
-        n, dim = x.shape
-        counts = torch.bincount(labels, minlength=way).to(x)
-        means = x.new_zeros(way, dim).index_add(0, labels, x) / counts[:, None]
-        deviations = x - means[labels]
-        spread = (x - means.mean(0)).square().sum() / n
+        x, dim = _unit(features), features.shape[1]
+        weights = _each(weights, x)
+        n, counts = weights.sum(), x.new_zeros(way).index_add(0, labels, weights)
+        means = x.new_zeros(way, dim).index_add(0, labels, weights[:, None] * x) / counts[:, None]
+        deviations = weights.sqrt()[:, None] * (x - means[labels])
+        spread = (weights[:, None] * (x - means.mean(0)).square()).sum() / n
         ridge = (self.shrinkage * spread).clamp(min=1e-9)  # κ t; images that are all alike have no spread
         solved = _inverse_times(deviations, ridge, means)
-        weight = self.scale * (n - way + self.shrinkage * dim) / dim * solved
+        weight = self.scale * ((n - way).clamp(min=0) + self.shrinkage * dim) / dim * solved
         return LinearClassifier(weight.to(features), (-0.5 * (weight * means).sum(1)).to(features))
 
 
@@ -118,10 +124,13 @@ class Logistic(Head):
     def __post_init__(self) -> None:
         _positive(self, "penalty")
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> LinearClassifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> LinearClassifier:
         """The regression, on the CPU."""
         x = _unit(features) if self.unit else features.double()
-        found = LogisticRegression(C=1 / self.penalty, max_iter=1000).fit(x.cpu().numpy(), labels.cpu().numpy())
+        found = LogisticRegression(C=1 / self.penalty, max_iter=1000)
+        found.fit(x.cpu().numpy(), labels.cpu().numpy(), None if weights is None else weights.cpu().numpy())
         weight, bias = torch.from_numpy(found.coef_), torch.from_numpy(found.intercept_)
         if way == 2:  # of two classes scikit-learn keeps the difference of their logits
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
@@ -145,6 +154,11 @@ def _inverse_times(rows: Tensor, ridge: Tensor, right: Tensor) -> Tensor:
 
 def _identity(like: Tensor, size: int) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)
+
+
+def _each(weights: Weights, like: Tensor) -> Tensor:
+    """The weights, or 1 for each image."""
+    return like.new_ones(len(like)) if weights is None else weights.to(like)
 
 
 def _unit(features: Tensor) -> Tensor:

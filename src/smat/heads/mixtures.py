@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from smat.heads.head import Classifier, Head
+from smat.heads.head import Classifier, Head, Weights
 from smat.heads.linear import LDA, Logistic, Ridge
 from smat.heads.prototype import Prototype
 from smat.heads.views import Views
@@ -32,13 +32,15 @@ class Mixture(Classifier):
     def forward(self, features: Float[Tensor, "n networks_dim"]) -> Float[Tensor, "n way"]:
         """Logits."""
         parts = features.chunk(self.networks, dim=1)
-        logits = [
-            weight * classifier(part).log_softmax(1)
-            for part, of_network, weights in zip(parts, self.classifiers, self.weights, strict=True)
-            for classifier, weight in zip(of_network, weights, strict=True)  # pyright: ignore[reportArgumentType]
-            if weight > 0
-        ]
-        return torch.stack(logits).sum(0)
+        each = torch.stack(
+            [
+                classifier(part).log_softmax(1)
+                for part, of_network in zip(parts, self.classifiers, strict=True)
+                for classifier in of_network  # pyright: ignore[reportGeneralTypeIssues]
+            ]
+        )
+        weights = self.weights.flatten()[:, None, None]
+        return torch.where(weights > 0, weights * each, 0).sum(0)  # 0 times the logarithm of 0 is not 0
 
     @property
     def used(self) -> list[int]:
@@ -62,11 +64,13 @@ class Average(Head):
 
     differentiable = False
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Mixture:
         """Each head on each network."""
         heads = (Prototype(), Ridge(), Logistic(), LDA())
         parts = features.chunk(self.networks, dim=1)
-        fitted = [[head.fit(part, labels, way) for head in heads] for part in parts]
+        fitted = [[head.fit(part, labels, way, weights) for head in heads] for part in parts]
         return Mixture(fitted, features.new_full((len(parts), len(heads)), 1 / len(parts) / len(heads)))
 
     def for_networks(self, networks: int) -> "Average":
@@ -112,9 +116,11 @@ class Each(AroundHead):
         """Those of the head."""
         return self.head.views
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Mixture:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Mixture:
         """The head on each network."""
-        fitted = [[self.head.fit(part, labels, way)] for part in features.chunk(self.networks, dim=1)]
+        fitted = [[self.head.fit_weighted(part, labels, way, weights)] for part in features.chunk(self.networks, dim=1)]
         return Mixture(fitted, features.new_full((self.networks, 1), 1 / self.networks))
 
     def for_networks(self, networks: int) -> "Each":
@@ -146,9 +152,11 @@ class InViews(AroundHead):
         """By the number of passes."""
         return Views.of(self.passes)
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Classifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Classifier:
         """The head's classifier."""
-        return self.head.fit(features, labels, way)
+        return self.head.fit_weighted(features, labels, way, weights)
 
     def for_networks(self, networks: int) -> "InViews":
         """The head for so many networks."""

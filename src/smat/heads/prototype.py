@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from smat.experts import class_prototypes
-from smat.heads.head import Classifier, Head
+from smat.heads.head import Classifier, Head, Weights
 
 LOGIT_SCALE = 10.0
 
@@ -45,6 +46,17 @@ class Prototype(Head):
 
     scale: Tensor | None = None
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> PrototypeClassifier:
+    def __post_init__(self) -> None:
+        if self.scale is not None:  # as numbers where it was written down
+            object.__setattr__(self, "scale", torch.as_tensor(self.scale))
+
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> PrototypeClassifier:
         """The class means."""
-        return PrototypeClassifier(class_prototypes(features, labels, way), self.scale)
+        if weights is None:
+            return PrototypeClassifier(class_prototypes(features, labels, way), self.scale)
+        weights = weights.to(features)
+        sums = features.new_zeros(way, features.shape[1]).index_add(0, labels, weights[:, None] * features)
+        totals = weights.new_zeros(way).index_add(0, labels, weights)
+        return PrototypeClassifier(sums / totals[:, None], self.scale)

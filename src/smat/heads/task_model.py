@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from smat.backbones import Backbone
 from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached, count_classes
 from smat.heads.features import FeatureNetwork, TaskFeatures, query_features, support_features
-from smat.heads.head import Classifier, Head
+from smat.heads.head import Classifier, Head, Weights
 from smat.heads.mixtures import Mixture
 from smat.heads.prototype import Prototype
 from smat.precision import NetworkPrecision
@@ -28,10 +28,14 @@ class TaskModel(nn.Module):
         classifier: features in, logits out.
         merge_weights: how much of each expert the router put into it, `[experts]`; with a null expert they sum to less
             than 1.
+        features: support features that the classifier was fitted to, `[views_n, networks_dim]`.
+        frozen: features of the support images by the frozen network, which the router saw, `[n, dim]`.
         tuned: number of parameters that fine-tuning trained; 0 without it.
     """
 
     merge_weights: Tensor
+    features: Tensor | None
+    frozen: Tensor | None
     tuned: int = 0
 
     def __init__(
@@ -41,11 +45,15 @@ class TaskModel(nn.Module):
         classifier: Classifier,
         merge_weights: Tensor,
         others: Sequence[Backbone] = (),
+        features: Tensor | None = None,
+        frozen: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.others = backbone, nn.ModuleList(others)
         self.head, self.classifier = head, classifier
         self.register_buffer("merge_weights", merge_weights)
+        self.register_buffer("features", features, persistent=False)
+        self.register_buffer("frozen", frozen, persistent=False)
 
     @property
     def way(self) -> int:
@@ -63,10 +71,27 @@ class TaskModel(nn.Module):
         return len(self.networks) * len(self.head.views.query)
 
     @torch.no_grad()
-    def refit(self, features: Float[Tensor, "views_n networks_dim"], labels: Int[Tensor, " n"]) -> None:
-        """Make the classifier anew, from the support features of the networks as they are now."""
-        head = self.head.after_tuning().for_networks(len(self.networks))
-        self.classifier = head.fit(features, labels.repeat(len(self.head.views.support)), self.way)
+    def refit(
+        self,
+        features: Float[Tensor, "views_n networks_dim"],
+        labels: Int[Tensor, " n"],
+        weights: Weights = None,
+        *,
+        way: int | None = None,
+        tuned: bool = True,
+    ) -> None:
+        """Make the classifier anew, from the support features of the networks as they are now.
+
+        Args:
+            features: as `support_features` gives them.
+            labels: classes 0..way-1.
+            weights: how much each image counts.
+            way: number of classes; as before by default.
+            tuned: whether the networks were tuned on these images, which then say nothing of what is best.
+        """
+        head = self.head.after_tuning() if tuned else self.head
+        self.classifier = fit_head(head, features, labels, way or self.way, len(self.networks), weights)
+        self.features = features
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n way"]:
         """Logits of the task's classes, in the precision of the weights."""
@@ -76,9 +101,29 @@ class TaskModel(nn.Module):
         self, networks: Sequence[FeatureNetwork], images: Float[Tensor, "n 3 height width"]
     ) -> Float[Tensor, "n way"]:
         """Logits by the features of networks that stand for its own: in another precision, or with a cache."""
-        features = query_features(networks, images, self.head.views.query)
+        return self.described(networks, images)[1]
+
+    def described(
+        self, networks: Sequence[FeatureNetwork], images: Float[Tensor, "n 3 height width"]
+    ) -> tuple[Float[Tensor, "n networks_dim"], Float[Tensor, "n way"]]:
+        """Features and logits, likewise."""
+        features = query_features(networks, images, self.head.views.query).to(self.merge_weights.dtype)
         with torch.autocast(images.device.type, enabled=False):
-            return self.classifier(features.to(self.merge_weights.dtype))
+            return features, self.classifier(features)
+
+
+def fit_head(
+    head: Head,
+    features: Float[Tensor, "views_n networks_dim"],
+    labels: Int[Tensor, " n"],
+    way: int,
+    networks: int,
+    weights: Weights = None,
+) -> Classifier:
+    """The classifier of support features as `support_features` gives them; weights are those of the images."""
+    views = len(head.views.support)
+    repeated = None if weights is None else weights.repeat(views)
+    return head.for_networks(networks).fit_weighted(features, labels.repeat(views), way, repeated)
 
 
 def head_of(pool: SparseInterpolatedExperts, head: Head | None = None) -> Head:
@@ -98,6 +143,7 @@ def specialise(
     strengths: Sequence[Strength] = FULL,
     precision: NetworkPrecision = "32-true",
     cache: FeatureCache | None = None,
+    weights: Weights = None,
 ) -> TaskModel:
     """Plain networks and a head for one task: the experts merged for its support set, the head fitted to it.
 
@@ -112,14 +158,16 @@ def specialise(
             one (1); a pool without experts has one network whatever they are.
         precision: of the passes over the support set; the weights of the result are float32.
         cache: features of earlier calls, on disk.
+        weights: how much each image counts for the head; the router sees each once.
 
     Raises:
         DataError: labels that are not 0..way-1, or a class without an image.
+        ConfigError: weights where the head has no use for them.
     """
     way, head = count_classes(labels), head_of(pool, head)
     frozen = cached(pool.network(pool.pretrained, precision), cache)
     known = frozen(images)
-    merged, weights = pool.merged_for(images, labels, precision, known)
+    merged, merge_weights = pool.merged_for(images, labels, precision, known)
     vectors = vectors_at(pool, merged, strengths)
     networks: list[FeatureNetwork] = [
         (lambda x: known if x is images else frozen(x))
@@ -128,11 +176,13 @@ def specialise(
         for vector in vectors
     ]
     features = support_features(networks, images, head.views.support)
-    classifier = head.for_networks(len(vectors)).fit(features, labels.repeat(len(head.views.support)), way)
+    classifier = fit_head(head, features, labels, way, len(vectors), weights)
     if isinstance(classifier, Mixture) and len(classifier.used) < len(vectors):
+        parts = features.chunk(len(vectors), dim=1)
+        features = torch.cat([parts[k] for k in classifier.used], dim=1)
         vectors, classifier = [vectors[k] for k in classifier.used], classifier.without_unused()
     *others, backbone = (pool.plain_network(vector) for vector in vectors)
-    return TaskModel(backbone, head, classifier, weights, others)
+    return TaskModel(backbone, head, classifier, merge_weights, others, features, known)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
@@ -31,10 +32,24 @@ class View:
         if self == WHOLE:
             return images
         size = images.shape[-1]
-        side, edge = round(size * self.side), size // 2 + 1
-        left, top = (edge + (size - side) // 2 + round(size * shift) for shift in (self.right, self.down))
+        side, edge, left, top = self._cut(size)
         cut = pad(images, (edge,) * 4, mode="replicate")[..., top : top + side, left : left + side]
         return cut if side == size else interpolate(cut, size=(size, size), mode="bicubic", antialias=True)
+
+    def matrices(self, size: int) -> tuple[Float[Tensor, "{size} {size}"], Float[Tensor, "{size} {size}"]]:
+        """R and C in float64, such that the view of an image X of `size` pixels is R X Cᵀ."""
+        side, edge, left, top = self._cut(size)
+        # down the columns of the identity alone: a bicubic resize to the same width changes nothing
+        padded = pad(torch.eye(size, dtype=torch.float64)[None, None], (0, 0, edge, edge), mode="replicate")
+        cuts = (padded[..., start : start + side, :] for start in (top, left))
+        rows, columns = (interpolate(cut, size=(size, size), mode="bicubic", antialias=True)[0, 0] for cut in cuts)
+        return rows, columns
+
+    def _cut(self, size: int) -> tuple[int, int, int, int]:
+        """Side of the square, how far images are continued beyond their edge, and left and top of the square then."""
+        side, edge = round(size * self.side), size // 2 + 1
+        left, top = (edge + (size - side) // 2 + round(size * shift) for shift in (self.right, self.down))
+        return side, edge, left, top
 
 
 WHOLE = View()
