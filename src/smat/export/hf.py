@@ -88,8 +88,8 @@ def export_hf(
     if getattr(classifier, "reject", None) is not None:
         leave_out(
             "setting",
-            "a folder of transformers has labels and probabilities alone, and nothing for images of no class; --to onnx "
-            "and --to web do",
+            "such a folder has labels and probabilities alone, and nothing for images of no class; --to onnx and "
+            "--to web have it",
             ["reject"],
         )
     return report

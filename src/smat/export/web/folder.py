@@ -23,7 +23,7 @@ MARK = "smat-page.js"
 """The file of the folder that has what the page knows of the classifier."""
 
 PAGE = files("smat.export.web") / "page"
-_WORKER = ("resample.js", "worker.js")  # what stands behind onnxruntime-web in the worker's code
+_WORKER = ("resample.js", "orientation.js", "worker.js")  # what stands behind onnxruntime-web in the worker's code
 _PART = 3 * 2**22  # bytes of a script, before they are base64: a multiple of 3, so that each is a text of its own
 
 

@@ -1,6 +1,6 @@
 "use strict";
 // What runs beside the page, so that it stays responsive: pictures are decoded, cut and passed through the network here.
-// Before this stand onnxruntime-web and resample.js; the page makes one worker of them all.
+// Before this stand onnxruntime-web, resample.js and orientation.js; the page makes one worker of them all.
 
 const STRIP = 256; // rows that are decoded at a time: phones limit the area of a canvas
 
@@ -11,7 +11,7 @@ const AS_STORED = { imageOrientation: "from-image", colorSpaceConversion: "none"
 
 async function bitmapOf(file) {
   try {
-    return await createImageBitmap(file, AS_STORED);
+    return await turned(await createImageBitmap(file, AS_STORED), file);
   } catch {
     throw new Error("this browser cannot read it as a picture; convert it to JPEG or PNG");
   }
