@@ -1,7 +1,7 @@
 """Labelling a folder of images from class folders."""
 
-import codecs
 import csv
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,16 @@ def test_labels_and_probabilities_of_every_query(
     checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = predict(checkpoint, **folders)
-    with open(folders["output"], newline="") as file:
+    with open(folders["output"], newline="", encoding="utf-8-sig") as file:
         header, *rows = csv.reader(file)
-    assert header == ["file", "label", "blue", "green", "red [dark]"]
+    assert header == ["file", "label", "probability", "p:blue", "p:green", "p:red [dark]"]
     assert len(rows) == 12
-    for file, label, *probabilities in rows:
+    for file, label, probability, *probabilities in rows:
         assert file == f"holiday/{label} {file[-5]}.png"  # the colours are told apart, all of them
         values = [float(p) for p in probabilities]
         assert sum(values) == pytest.approx(1, abs=1e-5)
-        assert header[2 + int(np.argmax(values))] == label
+        assert header[3 + int(np.argmax(values))] == f"p:{label}"
+        assert float(probability) == max(values)
     assert result.accuracy is None
     screen = capsys.readouterr().out
     assert "blue 4, green 4, red [dark] 4" in screen
@@ -146,7 +147,7 @@ def test_query_class_folders_give_an_accuracy(
     assert "75.0 % of 4" in capsys.readouterr().out
     paint(wrong / "unsorted" / "x.png", COLOURS["green"], 9)  # of no class: it does not count
     result = predict(checkpoint, **{**folders, "query": str(wrong)})
-    assert (result.accuracy, result.scored, result.unknown) == (3 / 4, 4, ("unsorted",))
+    assert (result.accuracy, result.scored, result.other_folders) == (3 / 4, 4, ("unsorted",))
     assert "75.0 % of 4 images; 1 more lie in folders that name no class: unsorted" in capsys.readouterr().out
 
 
@@ -162,22 +163,25 @@ def test_images_to_label_that_are_labelled_already_are_said(
 def test_names_of_any_kind_have_a_row_and_a_column(checkpoint: str, folders: dict[str, Any]) -> None:
     support, query = Path(folders["support"]), Path(folders["query"], "holiday")
     (support / "blue").rename(support / "label")
-    (support / "green").rename(support / "label (class)")
+    (support / "green").rename(support / "p:label")
     (query / "blue 0.png").rename(query / os.fsdecode(b"caf\xe9.png"))
     predict(checkpoint, **folders)
-    content = Path(folders["output"]).read_bytes()
-    rows = list(csv.DictReader(content.decode("utf-8").splitlines()))
-    assert [*rows[0]] == ["file", "label", "label (class) (class)", "label (class)", "red [dark]"]
-    assert {row["label"] for row in rows} == {"label", "label (class)", "red [dark]"}
+    rows = list(csv.DictReader(Path(folders["output"]).read_text(encoding="utf-8-sig").splitlines()))
+    assert [*rows[0]] == ["file", "label", "probability", "p:label", "p:p:label", "p:red [dark]"]
+    assert {row["label"] for row in rows} == {"label", "p:label", "red [dark]"}
     assert "holiday/caf\\xe9.png" in {row["file"] for row in rows}
 
 
-def test_names_beyond_ascii_are_marked_as_utf8(checkpoint: str, folders: dict[str, Any]) -> None:
-    Path(folders["support"], "blue").rename(Path(folders["support"], "海鷗"))
-    predict(checkpoint, **folders)
-    content = Path(folders["output"]).read_bytes()
-    assert content.startswith(codecs.BOM_UTF8)  # what Excel knows UTF-8 by
-    assert content.decode("utf-8-sig").startswith("file,label,green,red [dark],海鷗\n")
+def test_all_outputs_of_one_run_agree(checkpoint: str, folders: dict[str, Any], tmp_path: Path) -> None:
+    settings = folders | {"output": str(tmp_path / "labels.jsonl")}
+    result = predict(checkpoint, sort=str(tmp_path / "by class"), report=str(tmp_path / "report.html"), **settings)
+    lines = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["file"], line["label"]) for line in lines] == [*zip(result.files, result.labels, strict=True)]
+    copies = {file.relative_to(tmp_path / "by class").as_posix() for file in (tmp_path / "by class").rglob("*.png")}
+    assert copies == {f"{line['label']}/{Path(line['file']).name}" for line in lines}
+    assert len(list(Path(folders["query"]).rglob("*.png"))) == len(copies)  # the images stay where they are
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == len(lines)
 
 
 def test_numbers_of_wordnet_get_words_from_the_file_beside_them(
@@ -207,17 +211,17 @@ def test_labelled_images_are_those_of_the_training_folder(checkpoint: str, folde
     assert [[*entry.names] for entry in left_out] == [[str(support / "Test")]]
 
 
-def test_all_unreadable_images_are_listed_or_left_out(
-    checkpoint: str, folders: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_all_unreadable_images_are_listed_or_left_out(checkpoint: str, folders: dict[str, Any]) -> None:
     Path(folders["support"], "blue", "broken.jpg").write_bytes(b"\xff\xd8nothing")
     Path(folders["query"], "cut.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match=r"2 images cannot be read(.|\n)*broken\.jpg(.|\n)*cut\.png(.|\n)*--skip-bad"):
         predict(checkpoint, **folders)
     assert not Path(folders["output"]).exists()
-    result = predict(checkpoint, skip_bad=True, **folders)
+    with collecting() as left_out:
+        result = predict(checkpoint, skip_bad=True, **folders)
     assert len(result.files) == 12
-    assert "cut.png" in caplog.text
+    names = [Path(name).name for entry in left_out for name in entry.names]
+    assert names == ["broken.jpg", "cut.png"]
     for file in Path(folders["support"], "blue").iterdir():
         file.write_bytes(b"")
     with pytest.raises(DataError, match=r"no image of blue in .* can be read"):

@@ -18,6 +18,7 @@ from smat.backbones import BackboneSpec
 from smat.backbones.pretrained import quiet
 from smat.episodes import TransformConfig
 from smat.errors import BackboneError
+from smat.export.fitted import deployed_from
 from smat.export.layers import Layer, layer_of, noise, one_network, unlike, with_last_layer
 from smat.files import write_folder
 from smat.left_out import leave_out
@@ -64,7 +65,7 @@ def export_hf(
             another feature.
     """
     model = one_network(classifier.task_model_)
-    layer = layer_of(model)
+    layer = layer_of(model).colder(deployed_from(classifier)[0].temperature)
     spec = model.backbone.spec
     names = [str(name) for name in classifier.classes_]
     network = with_last_layer(model, layer, names)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,10 @@ class Layer:
     weight: Float[Tensor, "way dim"]
     bias: Float[Tensor, " way"]
     exact: bool
+
+    def colder(self, temperature: float) -> "Layer":
+        """With logits that are divided by a temperature."""
+        return replace(self, weight=self.weight / temperature, bias=self.bias / temperature)
 
 
 def one_network(model: TaskModel | TaskModels) -> TaskModel:

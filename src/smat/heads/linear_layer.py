@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smat.heads.head import Head
+from smat.heads.head import Head, Weights
 from smat.heads.linear import LinearClassifier, Logistic
 
 
@@ -31,8 +31,12 @@ class LinearLayer(Head):
     def _regression(self) -> Logistic:
         return Logistic(self.penalty, unit=False)
 
-    def fit(self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> LinearClassifier:
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> LinearClassifier:
         """The regression, as one layer."""
-        length = features.norm(dim=1).mean().clamp(min=1e-9)
-        found = self._regression.fit(features / length, labels, way)
+        lengths = features.norm(dim=1)
+        length = lengths.mean() if weights is None else (weights * lengths).sum() / weights.sum()
+        length = length.clamp(min=1e-9)
+        found = self._regression.fit(features / length, labels, way, weights)
         return LinearClassifier(found.weight / length, found.bias, unit=False)
