@@ -1,4 +1,4 @@
-"""A process that has imported what takes long and does each case in a fork, so that a crash or a hang is only that case's.
+"""A process that has imported what takes long and does each case in a fork: a crash or a hang is only that case's.
 
 Beside the tests, it has no checks of shapes, and one thread. `Forks` is what tests use; the module run as a program is
 the process.

@@ -1,4 +1,4 @@
-"""Programs that are run in a fork (see `forks`): as in a process of their own, but what smat builds on is imported already.
+"""Programs that are run in a fork (see `forks`): as in a process of their own, but with the libraries imported already.
 
 Importing that takes longer than most of what tests run. smat itself is not among it: each program imports it anew.
 """
