@@ -70,7 +70,7 @@ def test_a_command_of_few_options_shows_all(name: str, capsys: pytest.CaptureFix
 
 
 def test_help_says_what_happens_without_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    text = " ".join(shown(["predict", "--help-all"], capsys).split())
+    text = " ".join(shown(["evaluate", "--help-all"], capsys).split())
     assert "--steps STEPS number of fine-tuning steps. (default: 50)" in text
     assert "(default: False)" not in text
 

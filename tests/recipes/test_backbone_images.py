@@ -41,7 +41,7 @@ def test_predict_and_the_classifier_take_them(folders: Path) -> None:
     assert table != predicted(folders, swin, "--device", "cpu")
     classifier = FewShotClassifier(swin, device="cpu", image_size=64, mean=0.5, std=(0.2, 0.25, 0.3))
     found = classifier.fit(files, [file.parent.name for file in files]).predict_proba(files)
-    assert [line.split(",")[2] for line in table.splitlines()[1:]] == [f"{p:.6f}" for p in found[:, 0]]
+    assert [line.split(",")[3] for line in table.splitlines()[1:]] == [f"{p:.6f}" for p in found[:, 0]]
 
 
 def test_a_pool_is_trained_with_them_and_keeps_them(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """Labelling a folder of images from class folders."""
 
-import codecs
 import csv
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
 from smat.heads import Ridge
 from smat.left_out import collecting
+from smat.recipes.photos import FitOptions
 from smat.recipes.predict import predict
 from tiny_checkpoint import save_checkpoint
 
@@ -70,15 +71,16 @@ def test_labels_and_probabilities_of_every_query(
     checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = predict(checkpoint, **folders)
-    with open(folders["output"], newline="") as file:
+    with open(folders["output"], newline="", encoding="utf-8-sig") as file:
         header, *rows = csv.reader(file)
-    assert header == ["file", "label", "blue", "green", "red [dark]"]
+    assert header == ["file", "label", "probability", "p:blue", "p:green", "p:red [dark]"]
     assert len(rows) == 12
-    for file, label, *probabilities in rows:
+    for file, label, probability, *probabilities in rows:
         assert file == f"holiday/{label} {file[-5]}.png"  # the colours are told apart, all of them
         values = [float(p) for p in probabilities]
         assert sum(values) == pytest.approx(1, abs=1e-5)
-        assert header[2 + int(np.argmax(values))] == label
+        assert header[3 + int(np.argmax(values))] == f"p:{label}"
+        assert float(probability) == max(values)
     assert result.accuracy is None
     screen = capsys.readouterr().out
     assert "blue 4, green 4, red [dark] 4" in screen
@@ -106,7 +108,7 @@ def test_heads_and_strengths_are_those_of_the_classifier(
     queries = sorted(Path(folders["query"]).rglob("*.png"))
     classifier = FewShotClassifier(checkpoint, device="cpu", **settings)
     classifier.fit(support, [file.parent.name for file in support])
-    found = predict(checkpoint, **settings, **folders).probabilities
+    found = predict(checkpoint, fit_options=FitOptions(**settings), **folders).probabilities
     np.testing.assert_allclose(found, classifier.predict_proba(queries), atol=1e-6)
     assert not np.allclose(found, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
 
@@ -120,7 +122,7 @@ def test_fine_tuning_is_that_of_the_classifier(
     settings: dict[str, Any] = {"adapt": adapt, "learning_rate": 1e-2, "steps": 3, "flip": False}
     classifier = FewShotClassifier(checkpoint, device="cpu", **settings)
     classifier.fit(support, [file.parent.name for file in support])
-    result = predict(checkpoint, **settings, **folders)
+    result = predict(checkpoint, fit_options=FitOptions(**settings), **folders)
     np.testing.assert_allclose(result.probabilities, classifier.predict_proba(queries), atol=1e-6)
     assert not np.allclose(result.probabilities, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
     assert f"fine-tuned ({adapt}) for 3 steps at learning rate 0.01" in capsys.readouterr().out
@@ -129,7 +131,7 @@ def test_fine_tuning_is_that_of_the_classifier(
 def test_several_rates_are_said_with_what_was_tuned(
     checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    predict(checkpoint, adapt="weights", learning_rate="average", steps=1, **folders)
+    predict(checkpoint, fit_options=FitOptions(adapt="weights", learning_rate="average", steps=1), **folders)
     said = "at learning rates 0.0001, 0.001, 0.01 (the mean of 6 networks): 6 parameters"
     assert said in " ".join(capsys.readouterr().out.split())
 
@@ -146,7 +148,7 @@ def test_query_class_folders_give_an_accuracy(
     assert "75.0 % of 4" in capsys.readouterr().out
     paint(wrong / "unsorted" / "x.png", COLOURS["green"], 9)  # of no class: it does not count
     result = predict(checkpoint, **{**folders, "query": str(wrong)})
-    assert (result.accuracy, result.scored, result.unknown) == (3 / 4, 4, ("unsorted",))
+    assert (result.accuracy, result.scored, result.other_folders) == (3 / 4, 4, ("unsorted",))
     assert "75.0 % of 4 images; 1 more lie in folders that name no class: unsorted" in capsys.readouterr().out
 
 
@@ -162,22 +164,25 @@ def test_images_to_label_that_are_labelled_already_are_said(
 def test_names_of_any_kind_have_a_row_and_a_column(checkpoint: str, folders: dict[str, Any]) -> None:
     support, query = Path(folders["support"]), Path(folders["query"], "holiday")
     (support / "blue").rename(support / "label")
-    (support / "green").rename(support / "label (class)")
+    (support / "green").rename(support / "p:label")
     (query / "blue 0.png").rename(query / os.fsdecode(b"caf\xe9.png"))
     predict(checkpoint, **folders)
-    content = Path(folders["output"]).read_bytes()
-    rows = list(csv.DictReader(content.decode("utf-8").splitlines()))
-    assert [*rows[0]] == ["file", "label", "label (class) (class)", "label (class)", "red [dark]"]
-    assert {row["label"] for row in rows} == {"label", "label (class)", "red [dark]"}
+    rows = list(csv.DictReader(Path(folders["output"]).read_text(encoding="utf-8-sig").splitlines()))
+    assert [*rows[0]] == ["file", "label", "probability", "p:label", "p:p:label", "p:red [dark]"]
+    assert {row["label"] for row in rows} == {"label", "p:label", "red [dark]"}
     assert "holiday/caf\\xe9.png" in {row["file"] for row in rows}
 
 
-def test_names_beyond_ascii_are_marked_as_utf8(checkpoint: str, folders: dict[str, Any]) -> None:
-    Path(folders["support"], "blue").rename(Path(folders["support"], "海鷗"))
-    predict(checkpoint, **folders)
-    content = Path(folders["output"]).read_bytes()
-    assert content.startswith(codecs.BOM_UTF8)  # what Excel knows UTF-8 by
-    assert content.decode("utf-8-sig").startswith("file,label,green,red [dark],海鷗\n")
+def test_all_outputs_of_one_run_agree(checkpoint: str, folders: dict[str, Any], tmp_path: Path) -> None:
+    settings = folders | {"output": str(tmp_path / "labels.jsonl")}
+    result = predict(checkpoint, sort=str(tmp_path / "by class"), report=str(tmp_path / "report.html"), **settings)
+    lines = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["file"], line["label"]) for line in lines] == [*zip(result.files, result.labels, strict=True)]
+    copies = {file.relative_to(tmp_path / "by class").as_posix() for file in (tmp_path / "by class").rglob("*.png")}
+    assert copies == {f"{line['label']}/{Path(line['file']).name}" for line in lines}
+    assert len(list(Path(folders["query"]).rglob("*.png"))) == len(copies)  # the images stay where they are
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == len(lines)
 
 
 def test_numbers_of_wordnet_get_words_from_the_file_beside_them(
@@ -207,17 +212,17 @@ def test_labelled_images_are_those_of_the_training_folder(checkpoint: str, folde
     assert [[*entry.names] for entry in left_out] == [[str(support / "Test")]]
 
 
-def test_all_unreadable_images_are_listed_or_left_out(
-    checkpoint: str, folders: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_all_unreadable_images_are_listed_or_left_out(checkpoint: str, folders: dict[str, Any]) -> None:
     Path(folders["support"], "blue", "broken.jpg").write_bytes(b"\xff\xd8nothing")
     Path(folders["query"], "cut.png").write_bytes(b"\x89PNG")
     with pytest.raises(DataError, match=r"2 images cannot be read(.|\n)*broken\.jpg(.|\n)*cut\.png(.|\n)*--skip-bad"):
         predict(checkpoint, **folders)
     assert not Path(folders["output"]).exists()
-    result = predict(checkpoint, skip_bad=True, **folders)
+    with collecting() as left_out:
+        result = predict(checkpoint, skip_bad=True, **folders)
     assert len(result.files) == 12
-    assert "cut.png" in caplog.text
+    names = [Path(name).name for entry in left_out for name in entry.names]
+    assert names == ["broken.jpg", "cut.png"]
     for file in Path(folders["support"], "blue").iterdir():
         file.write_bytes(b"")
     with pytest.raises(DataError, match=r"no image of blue in .* can be read"):
@@ -225,7 +230,7 @@ def test_all_unreadable_images_are_listed_or_left_out(
 
 
 def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_path: Path) -> None:
-    def fails(error: type[Exception], match: str, **changes: str) -> None:
+    def fails(error: type[Exception], match: str, **changes: Any) -> None:
         with pytest.raises(error, match=match):
             predict(checkpoint, **{**folders, **changes})
 
@@ -236,7 +241,7 @@ def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_p
     fails(DataError, "no images in .*empty", query=str(empty))
     fails(DataError, "is no folder", query=str(tmp_path / "absent"))
     fails(ConfigError, "output .* is a folder", output=str(empty))
-    fails(ConfigError, "head is 'lad'; choose one of prototype", head="lad")
+    fails(ConfigError, "head is 'lad'; choose one of prototype", fit_options=FitOptions(head="lad"))
     fails(DataError, "one class folder, 'holiday'", support=str(tmp_path / "query"))
 
 
@@ -245,7 +250,7 @@ def test_the_frozen_network_sees_support_images_once(
 ) -> None:
     seen, tables = count_passes(monkeypatch), []
     for cache in (None, str(tmp_path / "features"), str(tmp_path / "features")):
-        predict(checkpoint, feature_cache=cache, head="prototype", **folders)
+        predict(checkpoint, fit_options=FitOptions(feature_cache=cache, head="prototype"), **folders)
         tables.append((Path(folders["output"]).read_text(), sum(seen)))
         seen.clear()
     support, query, noise = 3 * 2, 3 * 4, 2
@@ -261,7 +266,7 @@ def test_nothing_is_called_fine_tuned_that_was_not(
         file.unlink()
     plain = predict(checkpoint, **folders).probabilities
     with collecting() as entries:
-        found = predict(checkpoint, adapt=adapt, **folders).probabilities
+        found = predict(checkpoint, fit_options=FitOptions(adapt=adapt), **folders).probabilities
     np.testing.assert_array_equal(found, plain)
     assert "fine-tuned" not in capsys.readouterr().out
     (said,) = map(str, entries)
@@ -271,5 +276,5 @@ def test_nothing_is_called_fine_tuned_that_was_not(
     assert "--learning-rate" in said
     assert f"adapt {adapt}" in said
     with collecting() as entries:
-        predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=1, **folders)
+        predict(checkpoint, fit_options=FitOptions(adapt=adapt, learning_rate=1e-2, steps=1), **folders)
     assert not entries

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from smat import files
-from smat.adaptation import FewShotClassifier
+from smat.adaptation import Answers, FewShotClassifier
 from smat.episodes import EpisodeOptions
 from smat.errors import ConfigError, Interrupted
 from smat.evaluation import Store
@@ -94,15 +94,15 @@ def test_labels_until_an_interruption_are_kept_beside_the_output(
     checkpoint: str, photos: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smat.recipes.predict.BATCH", 5)
-    label, done = FewShotClassifier.predict_proba, []
+    label, done = FewShotClassifier.answer, []
 
-    def interrupted(self: FewShotClassifier, images: list[np.ndarray]) -> np.ndarray:
+    def interrupted(self: FewShotClassifier, images: list[Image.Image]) -> Answers:
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(len(images))
         return label(self, images)
 
-    monkeypatch.setattr(FewShotClassifier, "predict_proba", interrupted)
+    monkeypatch.setattr(FewShotClassifier, "answer", interrupted)
     output = tmp_path / "labels.csv"
     with pytest.raises(Interrupted, match=r"The labels of 10 of 12 images are in .*labels\.part\.csv") as stopped:
         predict(checkpoint, **photos, output=str(output))

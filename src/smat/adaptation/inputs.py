@@ -91,14 +91,7 @@ def read_images(
         DataError: images that cannot be used; all are named.
     """
 
-    def read(image: Any) -> Tensor | DataError:
-        try:
-            return canvas(load_image(image, side, range=range, max_pixels=max_pixels), side)
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        found = list(threads.map(read, [images[number] for number in numbers]))
+    found = squares_of([images[number] for number in numbers], side, range, max_pixels)
     bad = [
         f"image {number} of {len(images)} cannot be used: {result}"
         for number, result in zip(numbers, found, strict=True)
@@ -110,9 +103,25 @@ def read_images(
     return torch.stack([square for square in found if isinstance(square, Tensor)])
 
 
+def squares_of(
+    images: Sequence[Any], side: int, range: GreyRange | None, max_pixels: int
+) -> list[UInt8[Tensor, "3 {side} {side}"] | DataError]:
+    """Images as squares, decoded in parallel, or what is wrong with each; arguments are those of `read_images`."""
+
+    def read(image: Any) -> Tensor | DataError:
+        try:
+            return canvas(load_image(image, side, range=range, max_pixels=max_pixels), side)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        return list(threads.map(read, images))
+
+
 def names_of(images: Sequence[Any]) -> tuple[str, ...]:
-    """What images are called: their paths, or their numbers."""
-    return tuple(str(x) if isinstance(x, str | Path) else f"image {number}" for number, x in enumerate(images))
+    """What images are called: their paths, also those that PIL opened them from, or their numbers."""
+    paths = [image if isinstance(image, str | Path) else getattr(image, "filename", "") for image in images]
+    return tuple(str(path) or f"image {number}" for number, path in enumerate(paths))
 
 
 def as_weights(sample_weight: Any, images: int) -> Float[Tensor, " n"] | None:

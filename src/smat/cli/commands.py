@@ -74,12 +74,24 @@ COMMANDS = {
             "workers",
         ),
     ),
+    "fit": Command(
+        "fit:fit",
+        "make a classifier of a few labelled images, as a folder to keep and use",
+        "smat fit facebook/dinov2-small --support photos/labelled --out birds\n"
+        "  smat fit --support photos/labelled --out birds --reject 0.05 --thumbnails",
+        basic=("support", "out", "reject", "thumbnails", "download", "adapt", "head", "skip_bad", "device"),
+    ),
+    "grow": Command(
+        "fit:grow",
+        "add images or classes to such a classifier, remove or rename a class",
+        "smat grow birds --add photos/more\n  smat grow birds --rename 'barn owl' --to owl --out birds2",
+    ),
     "predict": Command(
         "predict:predict",
-        "label a folder of images, given a few labelled ones",
-        "smat predict runs/first/best --support photos/labelled --query photos/new --output labels.csv\n"
+        "label a folder of images with a saved classifier, or given a few labelled ones",
+        "smat predict birds/ --query photos/new --output labels.csv --sort sorted/ --report labels.html\n"
         "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
-        basic=("support", "query", "output", "adapt", "head", "skip_bad", "device"),
+        basic=("query", "support", "output", "sort", "report", "reject", "adapt", "head", "skip_bad", "device"),
     ),
     "export": Command(
         "export:export",
@@ -107,6 +119,11 @@ COMMANDS = {
         ),
     ),
     "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
+    "networks": Command(
+        "networks:networks",
+        "list the networks on this machine: what each is good for, how large, and how fast",
+        "smat networks\n  smat networks runs/first ../shared/backbone --speed false",
+    ),
     "bench": Command(
         "bench.run:bench",
         "time training tasks, evaluation episodes and the interpolation against plain eager code",

@@ -149,15 +149,15 @@ def texts_of(documented: Any) -> dict[str, str | None]:
 
 
 def _add_arguments(parser: CommandParser, name: str) -> None:
-    """The recipe's parameters: required ones by position, switches as flags, dataclasses as their settings."""
+    """The recipe's parameters: those before its `*` by position, switches as flags, dataclasses as their settings."""
     recipe = recipe_of(name)
     parameters = inspect.signature(recipe, eval_str=True).parameters
     settings = settings_of(recipe)
-    lists = [
-        p.name
+    lists = {
+        p.name: "+" if p.default is p.empty else "*"
         for p in parameters.values()
-        if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty and get_origin(p.annotation) is list
-    ]
+        if p.kind is p.POSITIONAL_OR_KEYWORD and get_origin(p.annotation) is list
+    }
     switches = {p.name: texts_of(recipe).get(p.name) for p in parameters.values() if p.default is False}
     parser.add_argument("--help_all", action=_HelpAll)
     parser.add_argument("--config", action="config", help="YAML file of settings; those given after it override it")
@@ -176,7 +176,11 @@ def _add_arguments(parser: CommandParser, name: str) -> None:
             help="method whose settings are laid over those given before it (of BASE.yaml also BASE/NAME.yaml): one of "
             "`smat methods`, or a YAML file of your own",
         )
-    skipped: set[str | int] = {*settings, *lists, *switches, "allow_imports"}
+    optional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is None]
+    for parameter in optional:
+        text = texts_of(recipe).get(parameter.name)
+        parser.add_argument(parameter.name, nargs="?", type=parameter.annotation, help=text)
+    skipped: set[str | int] = {*settings, *lists, *switches, *(p.name for p in optional), "allow_imports"}
     parser.add_function_arguments(recipe, as_group=False, as_positional=True, skip=skipped)
     for parameter, kind in settings.items():
         own = {f.name: texts_of(kind).get(f.name) for f in fields(kind) if f.default is False}
@@ -185,8 +189,8 @@ def _add_arguments(parser: CommandParser, name: str) -> None:
         shown = {name: value for name, value in defaults.items() if name not in own}
         parser.add_class_arguments(kind, as_group=False, skip={*own}, default=shown)
         switches |= own
-    for parameter in lists:
-        parser.add_argument(parameter, nargs="+", type=str, help=texts_of(recipe).get(parameter))
+    for parameter, nargs in lists.items():
+        parser.add_argument(parameter, nargs=nargs, type=str, help=texts_of(recipe).get(parameter))
     for flag, text in switches.items():
         parser.add_argument(f"--{flag}", action="store_true", help=text)
     if "allow_imports" in parameters:

@@ -9,6 +9,7 @@ from smat.domains.folders import printable
 _FILES = ("LOC_synset_mapping.txt", "words.txt")  # as ImageNet's authors and Kaggle distribute them
 _AROUND = 4  # folders between the images and the file, at most
 _LINE = re.compile(r"(n\d{8})\s+([^,\n]+)", re.ASCII)
+_NAMED = re.compile(r" \((n\d{8})\)$", re.ASCII)
 
 
 def wordnet_names(folder: Path, classes: Iterable[str]) -> tuple[dict[str, str], Path | None]:
@@ -35,3 +36,8 @@ def wordnet_names(folder: Path, classes: Iterable[str]) -> tuple[dict[str, str],
                 if found:
                     return {match[1]: printable(f"{match[2].strip()} ({match[1]})") for match in found}, path
     return {}, None
+
+
+def numbers_of(classes: Iterable[str]) -> dict[str, str]:
+    """The classes that `wordnet_names` named, by number."""
+    return {match[1]: name for name in classes if (match := _NAMED.search(name))}

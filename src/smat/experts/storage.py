@@ -157,6 +157,18 @@ def read_pool(name: str, allow_imports: Collection[str] = (), **download: Any) -
     folder = Path(name)
     if not folder.is_dir():
         folder = _fetch(name, **download)
+    spec, settings, _ = describe_pool(name, folder, allow_imports)
+    return StoredPool(name, spec, settings, read_weights(folder / WEIGHTS, CheckpointError, _AGAIN))
+
+
+def describe_pool(
+    name: str, folder: Path, allow_imports: Collection[str] = ()
+) -> tuple[BackboneSpec, PoolConfig, Header]:
+    """The backbone, the settings and the tensors of a pool in a local folder, whose weights are not read.
+
+    Raises:
+        CheckpointError: as for `read_pool`.
+    """
     missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
     if missing:
         raise CheckpointError(
@@ -177,7 +189,7 @@ def read_pool(name: str, allow_imports: Collection[str] = (), **download: Any) -
         _check_sizes(spec, settings, header)
     except SmatError as error:
         raise CheckpointError(f"{name} cannot be loaded: {error}") from error
-    return StoredPool(name, spec, settings, read_weights(folder / WEIGHTS, CheckpointError, _AGAIN))
+    return spec, settings, header
 
 
 def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None:

@@ -1,15 +1,13 @@
-"""What `smat predict` finds: labels, probabilities and the accuracy, and the table of these."""
+"""What `smat predict` finds: labels, probabilities and the accuracy."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from smat.adaptation import FewShotClassifier
 from smat.domains.folders import printable
+from smat.domains.wordnet import numbers_of
 
 
 @dataclass(frozen=True)
@@ -19,67 +17,71 @@ class Predictions:
     Attributes:
         classes: class names, sorted.
         files: query images, relative to their folder; names that are no UTF-8 are written as in `caf\\xe9.png`.
-        labels: most probable class of each image.
+        labels: most probable class of each image, or the word for images of none of them.
         probabilities: probability of each class, `[images, classes]`.
-        accuracy: share of right labels among the query images in folders that name a class; None: there are none.
-        scored: number of these images.
-        unknown: folders of the others, where there is an accuracy.
+        known: how much each image is like the labelled ones, `[images]`; higher is more; None: that is not known.
+        truths: the class that a folder of each image is called by; None: there is no such folder.
+        accuracy: share of right labels among the images with a truth; None: there are none. The word for none of the
+            classes is right where the folder is called by it, and wrong elsewhere.
+        scored: number of images with a truth.
+        answered: number of these whose label is a class.
+        accuracy_of_answered: share of right labels among those; None: there are none.
+        other_folders: folders of the images without a truth, where there is an accuracy.
     """
 
     classes: tuple[str, ...]
     files: tuple[str, ...]
     labels: tuple[str, ...]
     probabilities: np.ndarray
+    known: np.ndarray | None
+    truths: tuple[str | None, ...]
     accuracy: float | None
-    scored: int = 0
-    unknown: tuple[str, ...] = ()
+    scored: int
+    answered: int
+    accuracy_of_answered: float | None
+    other_folders: tuple[str, ...]
 
 
 def predictions_of(
-    classifier: FewShotClassifier,
-    files: Sequence[Path],
+    classes: Sequence[str],
+    names: Sequence[Path],
+    labels: Sequence[str],
     probabilities: np.ndarray,
-    root: Path,
-    words: Mapping[str, str],
+    known: np.ndarray | None,
+    unknown_label: str | None = None,
 ) -> Predictions:
-    """What a classifier says of the images.
+    """What a classifier says of images, and how much of that is right by the names of their folders.
 
     Args:
-        classifier: the classifier, fitted.
-        files: the images.
+        classes: class names.
+        names: the images, relative to their folder; folders among their parts may name the classes.
+        labels: label of each image.
         probabilities: probability of each class, `[images, classes]`.
-        root: folder that names of images start from; folders in it may name the classes.
-        words: names of classes by that of their folder, where they are others.
+        known: how much each image is like the labelled ones, `[images]`; None: that is not known.
+        unknown_label: label of images of none of the classes; None: each image has one of the classes.
     """
-    classes = tuple(str(name) for name in classifier.classes_)
-    labels = tuple(classes[index] for index in probabilities.argmax(axis=1))
-    names = [file.relative_to(root) for file in files]
+    words = numbers_of(classes)
+    answers = {*classes, unknown_label} - {None}
     folders = [[printable(part) for part in name.parent.parts] for name in names]
     called = [[words.get(folder, folder) for folder in inner] for inner in folders]
-    said = [next((name for name in inner if name in classes), None) for inner in called]
-    right = [name == label for name, label in zip(said, labels, strict=True) if name is not None]
-    unknown = {inner[0] if inner else "." for inner, name in zip(folders, said, strict=True) if name is None}
+    truths = [next((name for name in inner if name in answers), None) for inner in called]
+    scored = [(truth, label) for truth, label in zip(truths, labels, strict=True) if truth is not None]
+    answered = [(truth, label) for truth, label in scored if label in classes]
+    others = {inner[0] if inner else "." for inner, truth in zip(folders, truths, strict=True) if truth is None}
     return Predictions(
-        classes=classes,
+        classes=tuple(classes),
         files=tuple(printable(name.as_posix()) for name in names),
-        labels=labels,
+        labels=tuple(labels),
         probabilities=probabilities,
-        accuracy=sum(right) / len(right) if right else None,
-        scored=len(right),
-        unknown=tuple(sorted(unknown)) if right else (),
+        known=known,
+        truths=tuple(truths),
+        accuracy=_share_right(scored),
+        scored=len(scored),
+        answered=len(answered),
+        accuracy_of_answered=_share_right(answered),
+        other_folders=tuple(sorted(others)) if scored else (),
     )
 
 
-def csv_table(result: Predictions) -> str:
-    """The table as CSV. Excel takes a file for UTF-8 only by a mark at its start, so names beyond ASCII bring one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = {name: name for name in result.classes}
-    for name in {"file", "label"} & {*columns}:
-        while columns[name] in ("file", "label", *result.classes):
-            columns[name] += " (class)"
-    writer.writerow(["file", "label", *columns.values()])
-    for file, label, row in zip(result.files, result.labels, result.probabilities, strict=True):
-        writer.writerow([file, label, *(f"{p:.6f}" for p in row)])
-    table = text.getvalue()
-    return table if table.isascii() else f"\ufeff{table}"
+def _share_right(pairs: Sequence[tuple[str, str]]) -> float | None:
+    return sum(truth == label for truth, label in pairs) / len(pairs) if pairs else None
