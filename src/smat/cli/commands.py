@@ -93,6 +93,11 @@ COMMANDS = {
         "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
         basic=("query", "support", "output", "sort", "report", "reject", "adapt", "head", "skip_bad", "device"),
     ),
+    "review": Command(
+        "review:review",
+        "list labelled images of a saved classifier that may be wrong: labels, duplicates, odd ones out",
+        "smat review birds/\n  smat review birds/ --report review.html",
+    ),
     "export": Command(
         "export:export",
         "write a classifier as what runs without smat: ONNX, PyTorch, a web page, or for transformers",
