@@ -74,6 +74,18 @@ COMMANDS = {
             "workers",
         ),
     ),
+    "fit": Command(
+        "fit:fit",
+        "make a classifier of a few labelled images, as a folder to keep and use",
+        "smat fit facebook/dinov2-small --support photos/labelled --out birds\n"
+        "  smat fit --support photos/labelled --out birds --reject 0.05 --thumbnails",
+        basic=("support", "out", "reject", "thumbnails", "download", "adapt", "head", "skip_bad", "device"),
+    ),
+    "grow": Command(
+        "fit:grow",
+        "add images or classes to such a classifier, remove or rename a class",
+        "smat grow birds --add photos/more\n  smat grow birds --rename 'barn owl' --to owl --out birds2",
+    ),
     "predict": Command(
         "predict:predict",
         "label a folder of images with a saved classifier, or given a few labelled ones",

@@ -149,7 +149,7 @@ def texts_of(documented: Any) -> dict[str, str | None]:
 
 
 def _add_arguments(parser: CommandParser, name: str) -> None:
-    """The recipe's parameters: required ones by position, switches as flags, dataclasses as their settings."""
+    """The recipe's parameters: those before its `*` by position, switches as flags, dataclasses as their settings."""
     recipe = recipe_of(name)
     parameters = inspect.signature(recipe, eval_str=True).parameters
     settings = settings_of(recipe)
@@ -176,7 +176,11 @@ def _add_arguments(parser: CommandParser, name: str) -> None:
             help="method whose settings are laid over those given before it (of BASE.yaml also BASE/NAME.yaml): one of "
             "`smat methods`, or a YAML file of your own",
         )
-    skipped: set[str | int] = {*settings, *lists, *switches, "allow_imports"}
+    optional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is None]
+    for parameter in optional:
+        text = texts_of(recipe).get(parameter.name)
+        parser.add_argument(parameter.name, nargs="?", type=parameter.annotation, help=text)
+    skipped: set[str | int] = {*settings, *lists, *switches, *(p.name for p in optional), "allow_imports"}
     parser.add_function_arguments(recipe, as_group=False, as_positional=True, skip=skipped)
     for parameter, kind in settings.items():
         own = {f.name: texts_of(kind).get(f.name) for f in fields(kind) if f.default is False}

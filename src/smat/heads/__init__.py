@@ -1,10 +1,10 @@
 """Heads: support features and labels in, a classifier of features out; with a network, a classifier of images."""
 
-from smat.heads.auto import Auto
-from smat.heads.features import TaskFeatures, query_features, support_features
+from smat.heads.auto import MANY, Auto, folds
+from smat.heads.features import TaskFeatures, averaged, query_features, support_features
 from smat.heads.head import Classifier, Head
 from smat.heads.linear import LDA, LinearClassifier, Logistic, Ridge
-from smat.heads.mixtures import Average, Each, InViews, Mixture
+from smat.heads.mixtures import Average, Each, InViews, Mixture, Weighted
 from smat.heads.named import HeadName, make_head
 from smat.heads.neighbours import Neighbours
 from smat.heads.prototype import LOGIT_SCALE, Prototype, PrototypeClassifier
@@ -15,6 +15,7 @@ __all__ = [
     "FULL",
     "LDA",
     "LOGIT_SCALE",
+    "MANY",
     "WHOLE",
     "Auto",
     "Average",
@@ -34,8 +35,11 @@ __all__ = [
     "TaskModel",
     "View",
     "Views",
+    "Weighted",
+    "averaged",
     "fit_head",
     "fit_task",
+    "folds",
     "head_of",
     "make_head",
     "query_features",

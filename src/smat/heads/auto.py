@@ -15,9 +15,9 @@ from torch import Tensor
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.files import write_whole
 from smat.heads.features import averaged
-from smat.heads.head import Head, Weights
+from smat.heads.head import Classifier, Head, Weights
 from smat.heads.linear import LDA, Ridge
-from smat.heads.mixtures import Mixture
+from smat.heads.mixtures import Mixture, Weighted
 from smat.heads.views import Views
 from smat.schema import Finite, from_plain, read_json
 
@@ -26,17 +26,23 @@ FOLDS, FEWER_FOLDS, MANY = 5, 2, 200
 since each takes a fit, and half of so many images says enough."""
 
 
-def folds(labels: Int[Tensor, " n"], way: int) -> Int[Tensor, " n"]:
+def folds(labels: Int[Tensor, " n"], way: int, parts: int | None = None) -> Int[Tensor, " n"]:
     """The part of each image, 0, 1, ..., such that each part has as nearly as can be the same number of each class.
 
     An image that is alone in its class is never held out, for nothing would be left of the class: its part is -1.
+
+    Args:
+        labels: 0..way-1.
+        way: number of classes.
+        parts: number of parts; by default `FOLDS`, or `FEWER_FOLDS` of many images.
     """
+    parts = parts or (FOLDS if len(labels) <= MANY else FEWER_FOLDS)
     order = torch.argsort(labels, stable=True)
     counts = torch.bincount(labels, minlength=way)
     starts = counts.cumsum(0) - counts
     rank = torch.empty_like(labels)
     rank[order] = torch.arange(len(labels), device=labels.device) - starts[labels[order]]
-    return torch.where(counts[labels] > 1, rank % (FOLDS if len(labels) <= MANY else FEWER_FOLDS), -1)
+    return torch.where(counts[labels] > 1, rank % parts, -1)
 
 
 def held_out_logits(
@@ -209,6 +215,11 @@ class Auto(Head):
     def for_networks(self, networks: int) -> "Auto":
         """The head for so many networks."""
         return replace(self, networks=networks)
+
+    def settled(self, classifier: Classifier) -> Weighted:
+        """The candidates with the weights that the task gave them."""
+        assert isinstance(classifier, Mixture)
+        return Weighted(CANDIDATES, classifier.weights)
 
     def after_tuning(self) -> "Auto":
         """The prior alone: a network knows the images that it was tuned on."""

@@ -88,3 +88,13 @@ class Head(Plugin, ABC):
     def after_tuning(self) -> "Head":
         """The head for a network that has been tuned on the support set, which then says nothing of what is best."""
         return self
+
+    def settled(self, classifier: Classifier) -> "Head":
+        """The head with what it chose for a task left as it is, to be fitted to parts of that task.
+
+        Most choose nothing; for one that does, choosing again for each part would take long.
+
+        Args:
+            classifier: what the head made of the whole task.
+        """
+        return self

@@ -78,6 +78,29 @@ class Average(Head):
         return replace(self, networks=networks)
 
 
+@dataclass(frozen=True, eq=False)
+class Weighted(Head):
+    """Several heads on each of several networks, with weights that are given.
+
+    Attributes:
+        heads: the heads.
+        weights: of each head on each network, `[networks, heads]`, 0 or greater.
+    """
+
+    heads: tuple[Head, ...]
+    weights: Tensor
+
+    differentiable = False
+
+    def fit(
+        self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
+    ) -> Mixture:
+        """The heads on each network."""
+        parts = features.chunk(len(self.weights), dim=1)
+        fitted = [[head.fit_weighted(part, labels, way, weights) for head in self.heads] for part in parts]
+        return Mixture(fitted, self.weights)
+
+
 @dataclass(frozen=True)
 class AroundHead(Head):
     """What is made of another head.
@@ -161,3 +184,7 @@ class InViews(AroundHead):
     def for_networks(self, networks: int) -> "InViews":
         """The head for so many networks."""
         return replace(self, head=self.head.for_networks(networks))
+
+    def settled(self, classifier: Classifier) -> "InViews":
+        """With the head that has settled."""
+        return replace(self, head=self.head.settled(classifier))

@@ -1,33 +1,84 @@
 """Folders of photos: which there are, of which class, and the photos as the network takes them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
 
-from smat.adaptation import FewShotClassifier, make_tuner
+from smat.adaptation import FewShotClassifier, FineTuner, Kind, LearningRate, make_tuner
 from smat.adaptation.inputs import squares_of
 from smat.backbones import BackboneSpec
+from smat.backbones.spec import Margin
 from smat.domains import GreyRange, list_images, read_class_folders
 from smat.domains.folders import printable
 from smat.domains.images import why_unreadable
 from smat.domains.wordnet import wordnet_names
 from smat.episodes import TransformConfig
 from smat.errors import DataError
+from smat.heads import Head
 from smat.left_out import leave_out
+from smat.schema import Finite, Number
 
 
-def labelled_photos(support: str, console: Console) -> dict[Path, str]:
+@dataclass(frozen=True)
+class FitOptions:
+    """How a classifier is made of labelled photos; what is None is left to `FewShotClassifier`.
+
+    Attributes:
+        margin: side of the square that images are cut to over the image size, of which the network sees the centre;
+            by default that of the checkpoint's training.
+        head: classifier of features: `auto`, which fits itself to the images, by default; `prototype` (class means),
+            `ridge`, `logistic`, `lda`, `knn`, `average`, each with `:1`, `:2` or `:4` after it for so many views of
+            each image; or a class of your own by its import path.
+        strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
+            one that the experts make (1); `[1]` by default.
+        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), of
+            the weights that experts are merged by, block by block (`weights`), of the parameters behind open gates of
+            experts (`gates`), `none`, which is the default, or a class of your own by import path.
+        learning_rate: learning rate of fine-tuning; `support`, the default, chooses it by cross-validation among the
+            support images, which takes about 15 times as long as fine-tuning itself; `average` chooses none, but
+            averages the probabilities of 6 networks, of 3 rates and 2 seeds, which takes 6 times as long, and 6 times
+            the memory.
+        steps: number of fine-tuning steps; 50 by default.
+        flip: whether fine-tuning may mirror images, as it does by default; not for letters, signs, or left and right
+            hands.
+        feature_cache: folder of a cache of features of the frozen network: images that were seen before, in whatever
+            command, do not pass through it again.
+    """
+
+    margin: Margin | None = None
+    head: Head | str | None = None
+    strengths: Sequence[Finite] | None = None
+    adapt: Kind | FineTuner | None = None
+    learning_rate: LearningRate | None = None
+    steps: Number | None = None
+    flip: bool | None = None
+    feature_cache: str | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that are not None, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def labelled_photos(support: str, console: Console, classes: int = 2) -> dict[Path, str]:
     """The photos in class folders, and the class of each.
 
     Classes that are called by numbers of WordNet get words, which is said.
 
+    Args:
+        support: the folder.
+        console: where it is said.
+        classes: fewest classes.
+
     Raises:
-        DataError: no class folders, or one alone.
+        DataError: no class folders, or fewer.
     """
     files, labels, names = read_class_folders(support)
-    if len(names) < 2:
+    if len(names) < classes:
         raise DataError(f"'{support}' has one class folder, '{names[0]}'; give images of two or more classes")
     words, source = wordnet_names(Path(support), names)
     if source:

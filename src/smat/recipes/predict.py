@@ -2,7 +2,7 @@
 
 import builtins
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,26 +15,21 @@ from smat.adaptation import (
     Answers,
     Device,
     FewShotClassifier,
-    FineTuner,
-    Kind,
-    LearningRate,
     Rate,
     is_classifier,
     open_model,
     pick_device,
 )
 from smat.backbones import ImageOptions
-from smat.backbones.spec import Margin
 from smat.domains import MAX_PIXELS, RangeOption, find_range
 from smat.domains.folders import printable
 from smat.errors import ConfigError, DataError
-from smat.heads import Head
 from smat.options import dashed
 from smat.precision import Precision
-from smat.recipes.photos import Reader, fit_photos, labelled_photos, photos_to_label
+from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos, photos_to_label
 from smat.recipes.prediction_outputs import Outputs
 from smat.recipes.predictions import Predictions, predictions_of
-from smat.schema import Count, Finite, Number, checked_arguments
+from smat.schema import Count, checked_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +49,9 @@ def predict(
     unknown_label: str | None = None,
     skip_bad: bool = False,
     image_options: ImageOptions = ImageOptions(),
-    margin: Margin | None = None,
-    head: Head | str | None = None,
-    strengths: Sequence[Finite] | None = None,
-    adapt: Kind | FineTuner | None = None,
-    learning_rate: LearningRate | None = None,
-    steps: Number | None = None,
-    flip: bool | None = None,
+    fit_options: FitOptions = FitOptions(),
     precision: Precision = "auto",
     device: Device = "auto",
-    feature_cache: str | None = None,
     range: RangeOption = None,
     max_pixels: Count = MAX_PIXELS,
     allow_imports: Collection[str] = (),
@@ -88,28 +76,10 @@ def predict(
         unknown_label: label of images of none of the classes; `unknown` by default.
         skip_bad: go on without images that cannot be read.
         image_options: size and normalisation of the images, where the model is a backbone.
-        margin: side of the square that images are cut to over the image size, of which the network sees the centre;
-            by default that of the checkpoint's training.
-        head: classifier of features: `auto`, which fits itself to the images, by default; `prototype` (class means),
-            `ridge`, `logistic`, `lda`, `knn`, `average`, each with `:1`, `:2` or `:4` after it for so many views of
-            each image; or a class of your own by its import path.
-        strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
-            one that the experts make (1); `[1]` by default.
-        adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), of
-            the weights that experts are merged by, block by block (`weights`), of the parameters behind open gates of
-            experts (`gates`), `none`, which is the default, or a class of your own by import path.
-        learning_rate: learning rate of fine-tuning; `support`, the default, chooses it by cross-validation among the
-            support images, which takes about 15 times as long as fine-tuning itself; `average` chooses none, but
-            averages the probabilities of 6 networks, of 3 rates and 2 seeds, which takes 6 times as long, and 6 times
-            the memory.
-        steps: number of fine-tuning steps; 50 by default.
-        flip: whether fine-tuning may mirror images, as it does by default; not for letters, signs, or left and right
-            hands.
+        fit_options: how the classifier is made, where the model is none.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
         device: device to compute on: `auto`, `cpu` or `cuda`.
-        feature_cache: folder of a cache of features of the frozen network: images that were seen before, in whatever
-            command, do not pass through it again.
         range: values LOW and HIGH that are black and white in grey images of more than 8 bits, such as 0 4095, or
             `auto`: from all such images of both folders; images of 8 bits have no other range. By default as each says,
             or it cannot be read.
@@ -127,19 +97,8 @@ def predict(
             Copies are made of all images or none.
     """
     console = Console()
-    settings = {
-        **asdict(image_options),
-        "margin": margin,
-        "head": head,
-        "strengths": strengths,
-        "adapt": adapt,
-        "learning_rate": learning_rate,
-        "steps": steps,
-        "flip": flip,
-        "feature_cache": feature_cache,
-    }
-    given = _given(**settings)
-    _check_settled(model, _given(support=support, **settings, range=range))
+    given = _given(**asdict(image_options)) | fit_options.given
+    _check_settled(model, _given(support=support, **given, range=range))
     sources = _given(**{"--query": query, "--support": support})
     outputs = Outputs.of(output, report, sort, sources)
     queries = photos_to_label(query)
