@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from smat import (
         adaptation,
+        assessment,
         backbones,
         domains,
         episodes,
@@ -55,6 +56,7 @@ __all__ = [
     "SparseInterpolatedExperts",
     "__version__",
     "adaptation",
+    "assessment",
     "backbones",
     "domains",
     "episodes",

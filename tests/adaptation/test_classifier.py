@@ -41,7 +41,9 @@ def test_probabilities_are_those_of_the_specialised_network() -> None:
 
     codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
     with torch.no_grad():
-        expected = specialise(pool, inputs(images), codes)(inputs(queries)).softmax(1)
+        logits = specialise(pool, inputs(images), codes)(inputs(queries))
+    assert fitted.assessment_ is not None
+    expected = (logits / fitted.assessment_.temperature).softmax(1)
     found = fitted.predict_proba(queries)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-12)
@@ -71,7 +73,10 @@ def test_a_head_by_name_is_that_of_the_specialised_network(name: str) -> None:
     )
     codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
     with torch.no_grad():
-        expected = specialise(pool, support, codes, head=make_head(name))(wanted).double().softmax(1)
+        logits = specialise(pool, support, codes, head=make_head(name))(wanted)
+    np.testing.assert_allclose(fitted.decision_function(queries), logits.numpy(), atol=1e-4)
+    assert fitted.assessment_ is not None
+    expected = (logits.double() / fitted.assessment_.temperature).softmax(1)
     np.testing.assert_allclose(fitted.predict_proba(queries), expected.numpy(), atol=1e-5)
     assert fitted.score(queries, truth) == 1
     given = classifier(head=make_head(name)).fit(images, names)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import tiny_checkpoint
+import tiny_pool
 from hub_cache import put, put_backbone, use_cache
 from smat.adaptation import Choice, Network, default_model, find_networks, networks, ranking
 from smat.adaptation.networks import choose, to_download
@@ -122,6 +123,9 @@ def test_what_cannot_be_used_is_listed_with_the_reason(cache: Path, tmp_path: Pa
     (text / "config.json").write_text('{"architecture": "resnet18"}')
     put(cache, "timm/resnet18", text)
     put(cache, "me/other", text, ref="refs-pr-1")
+    snapshot = put_backbone(cache, "me/huge", tmp_path)
+    config = json.loads((snapshot / "config.json").read_text())
+    (snapshot / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**6}))
     problems = {name: network.problem for name, network in found().items() if network.problem}
     assert "bert" in problems["me/text"]
     assert "hf download me/part" in problems["me/part"]
@@ -130,7 +134,8 @@ def test_what_cannot_be_used_is_listed_with_the_reason(cache: Path, tmp_path: Pa
     assert "damaged in the hub's cache" in problems["me/lost"]
     assert "timm:hf-hub:timm/resnet18" in problems["timm/resnet18"]
     assert "main revision" in problems["me/other"]
-    assert len(problems) == 7
+    assert "more parameters than there are weights" in problems["me/huge"]
+    assert len(problems) == 8
 
 
 def test_pools_of_runs_below_the_working_directory_have_the_accuracy_of_their_run(cache: Path) -> None:
@@ -158,6 +163,11 @@ def test_a_given_folder_must_have_a_network(name: str, said: str, cache: Path) -
         find_networks([name])
 
 
+def test_a_pool_that_only_python_can_load_is_listed_with_the_reason(cache: Path) -> None:
+    tiny_pool.make_pool().save_pretrained("runs/own")
+    assert "load it in Python" in found()["runs/own"].problem
+
+
 def test_a_saved_classifier_is_no_network(cache: Path) -> None:
     run_of_pocket(Path("birds"))
     Path("birds/best/classifier.json").touch()
@@ -170,7 +180,7 @@ def test_a_search_that_ends_early_says_so(cache: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("smat.adaptation.installed._ENTRIES", 5)
     with collecting() as left_out:
         find_networks()
-    assert "search for networks ended" in left_out[0].reason
+    assert "search for networks in it ended" in left_out[0].reason
 
 
 # -- what is taken -----------------------------------------------------------------------------------------------------
@@ -263,7 +273,9 @@ def test_the_best_that_suits_is_downloaded(
 
 
 def test_without_a_network_one_sentence_says_so(cache: Path) -> None:
-    with pytest.raises(BackboneError, match=r"dinov2-small \(88 MB\) cannot be downloaded: offline mode is on"):
+    with pytest.raises(
+        BackboneError, match=r"dinov2-small \(88 MB\) cannot be downloaded: offline mode is on \(unset HF_HUB_OFFLINE\)"
+    ):
         default_model(download=True)
 
 

@@ -8,7 +8,6 @@ from feature_tasks import feature_task
 from smat.assessment import Knownness, hold_out
 from smat.assessment.held_out import SLOPE, parts_for
 from smat.heads import LDA, Auto, Head, InViews, Prototype, Ridge
-from smat.heads.views import Views
 
 
 def test_one_image_of_each_class_is_held_out_at_a_time() -> None:
@@ -54,14 +53,6 @@ def test_heads_with_views(head: Head) -> None:
     held = hold_out(head, classifier, views, labels)
     assert held.right.mean() > 0.9
     torch.testing.assert_close(held.log_probabilities.exp().sum(1), torch.ones(12, dtype=torch.float64))
-
-
-def test_what_the_head_chose_stays() -> None:
-    features, labels, query, _ = feature_task([4, 4, 4], dim=12)
-    views = features.expand(len(Views.of(2).support), -1, -1)
-    rows, again = views.flatten(0, 1), labels.repeat(len(views))
-    classifier = Auto().fit(rows, again, 3)
-    torch.testing.assert_close(Auto().settled(classifier).fit(rows, again, 3)(query), classifier(query))
 
 
 def test_the_work_is_bounded() -> None:

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from feature_tasks import feature_task
 from smat.errors import ConfigError, DataError
-from smat.heads import Auto, Classifier, Head, Prototype, Ridge, Views, auto
+from smat.heads import Auto, Classifier, Head, InViews, Prototype, Ridge, Views, auto
 from smat.heads.auto import Prior, factors, folds, held_out_logits
 from smat.plugins import describe, restore
 from smat.rng import seeded_torch
@@ -285,3 +285,23 @@ def test_a_prior_of_its_own_counts_in_place_of_the_packages() -> None:
 def test_a_damaged_prior_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="head_prior"):
         Prior.of(OWN | change)
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+def test_a_head_that_has_settled_makes_the_same_classifier_of_the_same_images(networks: int) -> None:
+    features, labels, query, _ = feature_task([4, 4, 4], dim=12)
+    head = Auto(networks=networks)
+    rows, again = features.repeat(len(head.views.support), 1), labels.repeat(len(head.views.support))
+    classifier = head.fit(rows, again, 3)
+    torch.testing.assert_close(head.settled(classifier).fit(rows, again, 3)(query), classifier(query))
+
+
+def test_a_head_in_views_settles_with_its_head() -> None:
+    features, labels, query, _ = feature_task([4, 4, 4], dim=12)
+    head = InViews(Auto(2), 2)
+    rows, again = features.repeat(len(head.views.support), 1), labels.repeat(len(head.views.support))
+    classifier = head.fit(rows, again, 3)
+    torch.testing.assert_close(
+        head.settled(classifier).fit(rows[:12], labels, 3)(query).argmax(1), classifier(query).argmax(1)
+    )
+    assert InViews(Ridge()).settled(classifier) == InViews(Ridge())

@@ -5,7 +5,20 @@ from typing import get_args
 import pytest
 
 from smat.errors import ConfigError
-from smat.heads import LDA, Auto, Average, Head, HeadName, InViews, Logistic, Neighbours, Prototype, Ridge, make_head
+from smat.heads import (
+    LDA,
+    Auto,
+    Average,
+    Head,
+    HeadName,
+    InViews,
+    LinearLayer,
+    Logistic,
+    Neighbours,
+    Prototype,
+    Ridge,
+    make_head,
+)
 from smat.plugins import describe, restore
 
 
@@ -18,6 +31,7 @@ from smat.plugins import describe, restore
         ("lda", LDA()),
         ("knn", Neighbours()),
         ("average", Average()),
+        ("linear", LinearLayer()),
         ("auto", Auto()),
         ("prototype:1", InViews(Prototype(), 1)),
         ("lda:2", InViews(LDA(), 2)),

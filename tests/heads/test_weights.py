@@ -5,9 +5,31 @@ import torch
 
 from feature_tasks import feature_task
 from smat.errors import ConfigError
-from smat.heads import LDA, Average, Each, Head, InViews, Logistic, Neighbours, Prototype, PrototypeClassifier, Ridge
+from smat.heads import (
+    LDA,
+    Average,
+    Each,
+    Head,
+    InViews,
+    LinearLayer,
+    Logistic,
+    Neighbours,
+    Prototype,
+    PrototypeClassifier,
+    Ridge,
+)
 
-WEIGHED = [Prototype(), Ridge(), LDA(), Logistic(), Neighbours(2), Average(), Each(LDA()), InViews(Ridge(), 1)]
+WEIGHED = [
+    Prototype(),
+    Ridge(),
+    LDA(),
+    Logistic(),
+    LinearLayer(),
+    Neighbours(2),
+    Average(),
+    Each(LDA()),
+    InViews(Ridge(), 1),
+]
 
 
 @pytest.mark.parametrize("head", WEIGHED, ids=lambda head: type(head).__name__)

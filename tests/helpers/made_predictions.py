@@ -24,9 +24,7 @@ def predicted(
     best = np.array([classes.index(label) if label in classes else 0 for label in labels])
     rest = (1 - np.array(certainty)[:, None]) / max(1, len(classes) - 1)
     probabilities = np.where(best[:, None] == np.arange(len(classes)), np.array(certainty)[:, None], rest)
-    return predictions_of(
-        classes, [Path(n) for n in names], labels, probabilities, np.array(certainty), unknown_label
-    )
+    return predictions_of(classes, [Path(n) for n in names], labels, probabilities, np.array(certainty), unknown_label)
 
 
 def painted(root: Path, names: Sequence[str]) -> list[Path]:

@@ -16,6 +16,7 @@ from smat.adaptation import FewShotClassifier
 from smat.errors import ConfigError, DataError
 from smat.heads import Ridge
 from smat.left_out import collecting
+from smat.recipes.photos import FitOptions
 from smat.recipes.predict import predict
 from tiny_checkpoint import save_checkpoint
 
@@ -107,7 +108,7 @@ def test_heads_and_strengths_are_those_of_the_classifier(
     queries = sorted(Path(folders["query"]).rglob("*.png"))
     classifier = FewShotClassifier(checkpoint, device="cpu", **settings)
     classifier.fit(support, [file.parent.name for file in support])
-    found = predict(checkpoint, **settings, **folders).probabilities
+    found = predict(checkpoint, fit_options=FitOptions(**settings), **folders).probabilities
     np.testing.assert_allclose(found, classifier.predict_proba(queries), atol=1e-6)
     assert not np.allclose(found, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
 
@@ -121,7 +122,7 @@ def test_fine_tuning_is_that_of_the_classifier(
     settings: dict[str, Any] = {"adapt": adapt, "learning_rate": 1e-2, "steps": 3, "flip": False}
     classifier = FewShotClassifier(checkpoint, device="cpu", **settings)
     classifier.fit(support, [file.parent.name for file in support])
-    result = predict(checkpoint, **settings, **folders)
+    result = predict(checkpoint, fit_options=FitOptions(**settings), **folders)
     np.testing.assert_allclose(result.probabilities, classifier.predict_proba(queries), atol=1e-6)
     assert not np.allclose(result.probabilities, predict(checkpoint, **folders).probabilities, rtol=1e-2, atol=0)
     assert f"fine-tuned ({adapt}) for 3 steps at learning rate 0.01" in capsys.readouterr().out
@@ -130,7 +131,7 @@ def test_fine_tuning_is_that_of_the_classifier(
 def test_several_rates_are_said_with_what_was_tuned(
     checkpoint: str, folders: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    predict(checkpoint, adapt="weights", learning_rate="average", steps=1, **folders)
+    predict(checkpoint, fit_options=FitOptions(adapt="weights", learning_rate="average", steps=1), **folders)
     said = "at learning rates 0.0001, 0.001, 0.01 (the mean of 6 networks): 6 parameters"
     assert said in " ".join(capsys.readouterr().out.split())
 
@@ -229,7 +230,7 @@ def test_all_unreadable_images_are_listed_or_left_out(checkpoint: str, folders: 
 
 
 def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_path: Path) -> None:
-    def fails(error: type[Exception], match: str, **changes: str) -> None:
+    def fails(error: type[Exception], match: str, **changes: Any) -> None:
         with pytest.raises(error, match=match):
             predict(checkpoint, **{**folders, **changes})
 
@@ -240,7 +241,7 @@ def test_mistakes_say_what_to_do(checkpoint: str, folders: dict[str, Any], tmp_p
     fails(DataError, "no images in .*empty", query=str(empty))
     fails(DataError, "is no folder", query=str(tmp_path / "absent"))
     fails(ConfigError, "output .* is a folder", output=str(empty))
-    fails(ConfigError, "head is 'lad'; choose one of prototype", head="lad")
+    fails(ConfigError, "head is 'lad'; choose one of prototype", fit_options=FitOptions(head="lad"))
     fails(DataError, "one class folder, 'holiday'", support=str(tmp_path / "query"))
 
 
@@ -249,7 +250,7 @@ def test_the_frozen_network_sees_support_images_once(
 ) -> None:
     seen, tables = count_passes(monkeypatch), []
     for cache in (None, str(tmp_path / "features"), str(tmp_path / "features")):
-        predict(checkpoint, feature_cache=cache, head="prototype", **folders)
+        predict(checkpoint, fit_options=FitOptions(feature_cache=cache, head="prototype"), **folders)
         tables.append((Path(folders["output"]).read_text(), sum(seen)))
         seen.clear()
     support, query, noise = 3 * 2, 3 * 4, 2
@@ -265,7 +266,7 @@ def test_nothing_is_called_fine_tuned_that_was_not(
         file.unlink()
     plain = predict(checkpoint, **folders).probabilities
     with collecting() as entries:
-        found = predict(checkpoint, adapt=adapt, **folders).probabilities
+        found = predict(checkpoint, fit_options=FitOptions(adapt=adapt), **folders).probabilities
     np.testing.assert_array_equal(found, plain)
     assert "fine-tuned" not in capsys.readouterr().out
     (said,) = map(str, entries)
@@ -275,5 +276,5 @@ def test_nothing_is_called_fine_tuned_that_was_not(
     assert "--learning-rate" in said
     assert f"adapt {adapt}" in said
     with collecting() as entries:
-        predict(checkpoint, adapt=adapt, learning_rate=1e-2, steps=1, **folders)
+        predict(checkpoint, fit_options=FitOptions(adapt=adapt, learning_rate=1e-2, steps=1), **folders)
     assert not entries

@@ -3,32 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from smat.adaptation import FewShotClassifier
+from saved_photos import COLOURS, save_photos
 from smat.errors import ConfigError
+from smat.recipes.photos import FitOptions
 from smat.recipes.predict import predict
-from tiny_checkpoint import save_checkpoint
-
-COLOURS = {"blue": (20, 20, 200), "green": (20, 200, 20)}
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Two classes of three images, as many to label, a checkpoint, and a classifier of the labelled images."""
+    """Photos, a checkpoint, and a classifier of the labelled ones."""
     root = tmp_path_factory.mktemp("photos")
-    for number, (name, colour) in enumerate(COLOURS.items()):
-        for i in range(6):
-            path = root / ("support" if i < 3 else "query") / name / f"{i}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            noise = np.random.default_rng(10 * number + i).integers(-20, 21, (24, 30, 3))
-            Image.fromarray(np.clip(noise + colour, 0, 255).astype(np.uint8)).save(path)
-    checkpoint, support = save_checkpoint(root / "pool"), sorted((root / "support").rglob("*.png"))
-    classifier = FewShotClassifier(checkpoint, device="cpu", head="lda")
-    classifier.fit(support, [file.parent.name for file in support]).save(root / "colours")
-    return {"root": root, "checkpoint": checkpoint, "classifier": str(root / "colours")}
+    classifier = save_photos(root)
+    return {"root": root, "checkpoint": str(root / "pool"), "classifier": str(classifier)}
 
 
 def test_it_labels_as_in_one_go(photos: dict[str, Any], tmp_path: Path) -> None:
@@ -36,19 +25,20 @@ def test_it_labels_as_in_one_go(photos: dict[str, Any], tmp_path: Path) -> None:
     query = {"query": str(root / "query"), "output": output, "device": "cpu"}
     result = predict(photos["classifier"], **query)
     saved = Path(output).read_text()
-    predict(photos["checkpoint"], support=str(root / "support"), head="lda", **query)
+    predict(photos["checkpoint"], support=str(root / "support"), fit_options=FitOptions(head="lda"), **query)
     assert saved == Path(output).read_text()
     assert (result.classes, result.accuracy, result.scored) == (("blue", "green"), 1.0, 6)
 
 
 def test_what_was_settled_is_refused_by_name(photos: dict[str, Any], tmp_path: Path) -> None:
     query = {"query": str(photos["root"] / "query"), "output": str(tmp_path / "labels.csv")}
-    with pytest.raises(
-        ConfigError, match="for which --support and --learning-rate and --flip cannot be given any more"
-    ):
-        predict(photos["classifier"], support=query["query"], learning_rate=0.1, flip=False, **query)
+    options = FitOptions(learning_rate=0.1, flip=False)
+    with pytest.raises(ConfigError, match="for which --support, --learning-rate, --flip cannot be given any more"):
+        predict(photos["classifier"], support=query["query"], fit_options=options, **query)
     with pytest.raises(ConfigError, match="--head cannot"):
-        predict(photos["classifier"], head="auto", **query)
+        predict(photos["classifier"], fit_options=FitOptions(head="auto"), **query)
+    with pytest.raises(ConfigError, match="no classifier is given, so that labelled images are needed"):
+        predict(**query)
     with pytest.raises(ConfigError, match=r"is no classifier that `smat fit` made, .*\(--support\)"):
         predict(photos["checkpoint"], **query)
     assert not Path(query["output"]).exists()

@@ -1,9 +1,10 @@
 """From a pool of experts to a network for one task: fine-tuning, a classifier to use."""
 
 from smat.adaptation.averaging import TaskModels, averaged, models_of, tuned_models
-from smat.adaptation.classifier import Answers, FewShotClassifier
+from smat.adaptation.classifier import FewShotClassifier
 from smat.adaptation.expert_tuners import ExpertTuner, GateTuning, Kind, WeightTuning, make_tuner
 from smat.adaptation.finetune import FineTuning, fine_tune, plain_features
+from smat.adaptation.fitted import Answers, FittedClassifier
 from smat.adaptation.growing import Change
 from smat.adaptation.installed import Network, find_networks
 from smat.adaptation.learning_rate import can_choose, cross_validated_lr
@@ -25,6 +26,7 @@ __all__ = [
     "FineTuneConfig",
     "FineTuner",
     "FineTuning",
+    "FittedClassifier",
     "FullTuning",
     "GateTuning",
     "Kind",

@@ -1,17 +1,13 @@
 """The card of a saved classifier: what it is, in words, for whoever finds the folder."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 import smat
 from smat.adaptation.averaging import models_of
-
-if TYPE_CHECKING:
-    from smat.adaptation.classifier import FewShotClassifier
+from smat.adaptation.fitted import FittedClassifier
 
 
-def card_of(classifier: "FewShotClassifier", thumbnails: bool) -> str:
+def card_of(classifier: FittedClassifier, thumbnails: bool) -> str:
     """The card, in Markdown."""
     models = models_of(classifier.task_model_)
     spec, head = models[0].backbone.spec, models[0].head

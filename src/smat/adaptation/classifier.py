@@ -1,63 +1,43 @@
 """A few-shot image classifier with scikit-learn's interface."""
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Float, UInt8
 from rich.progress import Progress
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from smat.adaptation.averaging import TaskModels, averaged, models_of
 from smat.adaptation.expert_tuners import Kind, make_tuner
 from smat.adaptation.finetune import FineTuning
+from smat.adaptation.fitted import FittedClassifier
 from smat.adaptation.growing import Change, add, remove, rename
-from smat.adaptation.inputs import as_labels, as_list, as_weights, names_of, read_images
+from smat.adaptation.inputs import as_labels, as_list, as_weights, names_of
 from smat.adaptation.learning_rate import cross_validated_lr, why_untuned
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
 from smat.adaptation.saved import read_classifier, write_classifier
 from smat.adaptation.settings import FineTuneConfig, LearningRate, Rate, check_learning_rate, default_grid
-from smat.adaptation.support import KEPT, Support, digest_of
+from smat.adaptation.support import Support, digest_of
+from smat.adaptation.tuned_without import tuned_without
 from smat.adaptation.tuners import FineTuner
-from smat.backbones import Backbone, BackboneSpec, ImageOptions
+from smat.assessment import HeldOut
+from smat.backbones import Backbone, ImageOptions
 from smat.domains import MAX_PIXELS, GreyRange, RangeOption, find_range
-from smat.episodes import TransformConfig, plain_transform
-from smat.errors import ConfigError, DataError
-from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached
+from smat.episodes import plain_transform
+from smat.errors import ConfigError
+from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
 from smat.heads import Head, TaskModel, make_head, specialise
 from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
 from smat.schema import check_setting
 
-_log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Answers:
-    """What a classifier says of images.
-
-    Attributes:
-        labels: the label of each, `[n]`; with `reject`, strings, among them the one for images of no class.
-        probabilities: of each class, in the order of `classes_`, `[n, way]`.
-        known: how much each is like the labelled images: what `reject` goes by; None where that is not known, `[n]`.
-        seen: whether each is one of the labelled images, by its content, `[n]`.
-    """
-
-    labels: Shaped[np.ndarray, " n"]
-    probabilities: Float[np.ndarray, "n way"]
-    known: Float[np.ndarray, " n"] | None
-    seen: Bool[np.ndarray, " n"]
-
-
-class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
+class FewShotClassifier(FittedClassifier):
     """Classifies images of new classes from a handful of examples of each.
 
     `fit` merges the experts into one network for the task and fits a head to its features. That takes seconds; with
@@ -182,15 +162,6 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.reject = reject
         self.unknown_label = unknown_label
 
-    def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn may expect: images (also by path), not a table of numbers."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = []  # features are float32, whatever images are
-        return tags
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "FewShotClassifier":
         """Learn the classes from labelled images.
 
@@ -252,9 +223,9 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
                 weights=None if weights is None else weights.to(device),
             ).eval()
         tuning = FineTuning(images, codes, make_tuner(self.adapt), self._tuning_config, self.seed, precision, pool)
-        task_model, rate = model, 0.0
+        task_model, rate, without = model, 0.0, None
         if tuning.tuner.trains:
-            task_model, rate = self._adapted(model, tuning)
+            task_model, rate, without = self._adapted(model, tuning)
             if not task_model.tuned:
                 leave_out("setting", why_untuned(tuning, self.learning_rate), [f"adapt {tuning.tuner.name}"])
             elif weights is not None:
@@ -263,18 +234,10 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
                     each.refit(each.features, codes, weights.to(device))
         self.classes_, self.learning_rate_, self.task_model_ = classes, rate, task_model.eval()
         self.support_ = support
+        self._tuned_without = without
         self._keep(squares)
         self._routing = pool.without_experts() if pool.config.experts else None
         return self
-
-    def _keep(self, squares: UInt8[Tensor, "n 3 side side"] | None) -> None:
-        """Keep the labelled images in memory for `refit`, unless they are many."""
-        self._squares = squares if squares is not None and squares.nbytes <= KEPT else None
-
-    def __getstate__(self) -> Any:
-        """What is pickled, as by joblib: not the labelled images, nor what routes tasks."""
-        state: Any = super().__getstate__()
-        return {name: None if name in ("_squares", "_routing") else value for name, value in state.items()}
 
     @property
     def _tuning_config(self) -> FineTuneConfig:
@@ -283,8 +246,8 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     def _adapted(
         self, model: TaskModel, tuning: FineTuning
-    ) -> tuple[TaskModel | TaskModels, float | tuple[float, ...]]:
-        """The fine-tuned model and the learning rate, or several."""
+    ) -> tuple[TaskModel | TaskModels, float | tuple[float, ...], HeldOut | None]:
+        """The fine-tuned model and the learning rate, or several; and what is known of images that it did not see."""
         rate, follow = self.learning_rate, self.progress
         with Progress(transient=True, disable=follow is not True) as progress:
 
@@ -295,49 +258,17 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
                 return lambda done, total: progress.update(task, completed=done, total=total)
 
             if rate == "average":
-                models = averaged(tuning, model, bar("fine-tuning at several learning rates"))
-                return models, models.rates
-            if rate == "support":
-                rate = cross_validated_lr(tuning, model, bar("choosing the learning rate"))
-            tuned = tuning.adapt(model, rate, bar(f"fine-tuning at learning rate {rate:g}"))
-        return tuned, rate
-
-    def answer(self, X: Any) -> Answers:
-        """Labels, probabilities and what else there is to say of images, in one pass.
-
-        Raises:
-            NotFittedError: `fit` was not called.
-            DataError: no images, or an unreadable one.
-            ConfigError: `reject` where the labelled images cannot support it.
-        """
-        return self._answers([*self._passes(X)])
-
-    def predict_proba(self, X: Any) -> Float[np.ndarray, "n way"]:
-        """Each image's probability of each class, in the order of `classes_`; rows sum to 1. Raises as `answer`."""
-        return self.answer(X).probabilities
-
-    def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:
-        """The most probable label of each image, or with `reject` perhaps `unknown_label`; raises as `answer`."""
-        answers = self.answer(X)
-        if seen := int(answers.seen.sum()):
-            _log.warning(
-                "%d of %d images are labelled images too: an accuracy with these says nothing of new images",
-                seen,
-                len(answers.seen),
-            )
-        return answers.labels
-
-    def decision_function(self, X: Any) -> Float[np.ndarray, "n way"] | Float[np.ndarray, " n"]:
-        """Logits of each class; of two classes, the second's less the first's. Raises as `answer`."""
-        logits = torch.cat([found.logits for found in self._passes(X)]).numpy()
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def transform(self, X: Any) -> Float[np.ndarray, "n networks_dim"]:
-        """The features that the head gets: of several networks side by side, the mean over views. Raises as `answer`.
-
-        Of networks that are averaged they are the first one's.
-        """
-        return torch.cat([found.features for found in self._passes(X)]).numpy()
+                tuned = averaged(tuning, model, bar("fine-tuning at several learning rates"))
+                rate = tuned.rates
+            else:
+                if rate == "support":
+                    rate = cross_validated_lr(tuning, model, bar("choosing the learning rate"))
+                tuned = tuning.adapt(model, rate, bar(f"fine-tuning at learning rate {rate:g}"))
+            without = None
+            if tuned.tuned and self.reject is not None:
+                one = None if isinstance(rate, tuple) else rate
+                without = tuned_without(tuning, model, one, bar("fine-tuning without some images, for reject"))
+        return tuned, rate, without
 
     def add(self, X: Any, y: Any, sample_weight: Any = None) -> Change:
         """Learn more images, of new classes too: only these pass through the network, then the head is fitted anew.
@@ -449,34 +380,6 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             setattr(classifier, name, value)
         return classifier
 
-    def _passes(self, X: Any) -> Iterator["_Pass"]:
-        """What the network says of images, batch by batch."""
-        check_is_fitted(self)
-        self._check_settings()
-        images = as_list(X)
-        model, spec = self.task_model_, self.task_model_.backbone.spec
-        device = model.merge_weights.device
-        mixed = resolve_precision(self.precision, device) == "bf16-mixed"
-        # A network that was merged or fine-tuned for one task is not asked for the same images again.
-        cache = None if len(model.merge_weights) or self.learning_rate_ else FeatureCache.of(self.feature_cache)
-        for start in range(0, len(images), self.batch_size):
-            squares = self._read(images, spec, range(start, min(start + self.batch_size, len(images))))
-            inputs = plain_transform(squares, spec.image_format).to(device)
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                if isinstance(model, TaskModel):
-                    networks = [cached(model.backbone, cache)] if cache else model.networks
-                    features, logits = model.described(networks, inputs)
-                else:
-                    features, logits = model.described(inputs)
-            digests = [digest_of(square) for square in squares]
-            yield _Pass(features.float().cpu(), logits.double().cpu(), digests)
-
-    def _answers(self, passes: "Sequence[_Pass]") -> Answers:
-        probabilities = torch.cat([found.logits for found in passes]).softmax(dim=1).numpy()
-        known = {*self.support_.digests}
-        seen = np.array([digest in known for found in passes for digest in found.digests])
-        return Answers(self.classes_[probabilities.argmax(axis=1)], probabilities, None, seen)
-
     def _check_settings(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
@@ -488,28 +391,3 @@ class FewShotClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         if self.learning_rate not in ("support", "average"):
             check_learning_rate(self.learning_rate)
         check_setting("reject", self.reject, Rate | None)
-
-    def _check_classes(self, classes: np.ndarray, images: int) -> None:
-        if len(classes) < 2:
-            raise DataError(f"all {images} images are of one class, '{classes[0]}'; give images of two or more classes")
-        if self.reject is not None and self.unknown_label in [*map(str, classes)]:
-            raise DataError(
-                f"a class is called '{self.unknown_label}', as images of no class are; give these another label: "
-                "unknown_label (--unknown-label), such as 'none of these'"
-            )
-
-    def _read(
-        self, images: Sequence[Any], spec: BackboneSpec, numbers: Sequence[int]
-    ) -> UInt8[Tensor, "n 3 side side"]:
-        """Images as squares of the size that the network's input is cut from."""
-        side = TransformConfig(margin=spec.margin if self.margin is None else self.margin).canvas_size(spec.image_size)
-        return read_images(images, numbers, side, self.range_, self.max_pixels)
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What the network says of a batch of images: features, logits, and what tells each by its content."""
-
-    features: Tensor
-    logits: Tensor
-    digests: list[str]

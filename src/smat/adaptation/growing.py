@@ -1,7 +1,7 @@
 """A fitted classifier with more images or classes, or fewer, without passing the others through the network again."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from smat.adaptation.averaging import models_of
+from smat.adaptation.fitted import FittedClassifier
 from smat.adaptation.inputs import as_labels, as_list, as_weights, names_of
 from smat.adaptation.support import Support, digest_of, thumbnail_of
 from smat.episodes import plain_transform
@@ -17,9 +18,6 @@ from smat.errors import ConfigError, DataError
 from smat.experts import class_prototypes
 from smat.heads import support_features
 from smat.precision import resolve_precision
-
-if TYPE_CHECKING:
-    from smat.adaptation.classifier import FewShotClassifier
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Change:
         return f"{len(self.classes)} classes, {self.images} images; {moved}"
 
 
-def add(classifier: "FewShotClassifier", X: Any, y: Any, sample_weight: Any = None) -> Change:
+def add(classifier: FittedClassifier, X: Any, y: Any, sample_weight: Any = None) -> Change:
     """What `FewShotClassifier.add` does."""
     check_is_fitted(classifier)
     images = as_list(X)
@@ -93,7 +91,7 @@ def add(classifier: "FewShotClassifier", X: Any, y: Any, sample_weight: Any = No
     return _become(classifier, classes, support, features, frozen, kept)
 
 
-def remove(classifier: "FewShotClassifier", label: Any = None, images: Any = None) -> Change:
+def remove(classifier: FittedClassifier, label: Any = None, images: Any = None) -> Change:
     """What `FewShotClassifier.remove` does."""
     check_is_fitted(classifier)
     if (label is None) == (images is None):
@@ -113,7 +111,7 @@ def remove(classifier: "FewShotClassifier", label: Any = None, images: Any = Non
     return _with_part(classifier, left, keep)
 
 
-def rename(classifier: "FewShotClassifier", old: Any, new: Any) -> Change:
+def rename(classifier: FittedClassifier, old: Any, new: Any) -> Change:
     """What `FewShotClassifier.rename` does."""
     check_is_fitted(classifier)
     classes = classifier.classes_
@@ -135,7 +133,7 @@ def rename(classifier: "FewShotClassifier", old: Any, new: Any) -> Change:
     return _become(classifier, renamed[order], support, features, models[0].frozen, classifier._squares)
 
 
-def _with_part(classifier: "FewShotClassifier", classes: np.ndarray, keep: Bool[Tensor, " n"]) -> Change:
+def _with_part(classifier: FittedClassifier, classes: np.ndarray, keep: Bool[Tensor, " n"]) -> Change:
     """The classifier with some of its images, of the classes that are left."""
     support = _recoded(classifier.support_.part(keep), classifier.classes_, classes)
     models = models_of(classifier.task_model_)
@@ -147,7 +145,7 @@ def _with_part(classifier: "FewShotClassifier", classes: np.ndarray, keep: Bool[
 
 
 def _become(
-    classifier: "FewShotClassifier",
+    classifier: FittedClassifier,
     classes: np.ndarray,
     support: Support,
     features: list[Float[Tensor, "views_n networks_dim"]],
@@ -155,6 +153,13 @@ def _become(
     squares: UInt8[Tensor, "n 3 side side"] | None,
 ) -> Change:
     """Fit the heads to what the classifier is to know."""
+    if classifier._tuned_without is not None:
+        if classifier.reject is not None:
+            raise ConfigError(
+                "reject goes by networks that were fine-tuned without some of the labelled images, and cannot follow a "
+                "change of these: fit anew, or set reject to None first"
+            )
+        classifier._tuned_without = None
     models = models_of(classifier.task_model_)
     device = classifier.task_model_.merge_weights.device
     codes = support.codes.to(device)
@@ -169,7 +174,7 @@ def _become(
 
 @torch.no_grad()
 def _moved(
-    classifier: "FewShotClassifier", frozen: Float[Tensor, "n dim"] | None, codes: Int[Tensor, " n"]
+    classifier: FittedClassifier, frozen: Float[Tensor, "n dim"] | None, codes: Int[Tensor, " n"]
 ) -> float | None:
     """The share of weight that the router would give to other experts; 0 without experts."""
     now, routing = classifier.task_model_.merge_weights, classifier._routing

@@ -18,9 +18,11 @@ from smat.adaptation.ranking import ranking
 from smat.backbones import POCKET
 from smat.backbones.checkpoint import Checkpoint
 from smat.backbones.families import check_size, read_config
-from smat.errors import BackboneError, ConfigError, SmatError
+from smat.backbones.pretrained import quiet
+from smat.errors import BackboneError, ConfigError, SmatError, one_line
 from smat.experts.storage import describe_pool
 from smat.left_out import leave_out
+from smat.weights import bounded
 from smat.yaml_files import Unreadable, load_yaml
 
 _DEPTH, _ENTRIES = 5, 20_000  # how deep, and among how many files and folders, networks are searched for
@@ -95,10 +97,10 @@ def _in_cache() -> dict[Path, Network]:
         cache = scan_cache_dir(constants.HF_HUB_CACHE)
     except CacheNotFound:
         return {}
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # the first: it is no folder
         raise ConfigError(
-            f"the hub's cache cannot be at '{constants.HF_HUB_CACHE}', which is no folder: set HF_HUB_CACHE or HF_HOME "
-            "to another place"
+            f"the hub's cache '{constants.HF_HUB_CACHE}' cannot be read: {one_line(error)}; set HF_HUB_CACHE or "
+            "HF_HOME to another place"
         ) from error
     found = {}
     for repo in sorted(cache.repos, key=lambda repo: repo.repo_id):
@@ -138,8 +140,8 @@ def _networks_below(root: Path, given: bool) -> list[Path]:
         elif depth < _DEPTH:
             waiting.extend((folder / name, depth + 1) for name in below if name != "last" or "best" not in below)
     if waiting:
-        reason = f"after {_ENTRIES:,} files the search for networks ended; give the folder of a network itself"
-        leave_out("folder", reason, [str(folder) for folder, _ in waiting])
+        reason = f"the search for networks in it ended after {_ENTRIES:,} files; give the folder of a network itself"
+        leave_out("folder", reason, [str(root)])
     return found
 
 
@@ -209,8 +211,10 @@ def _backbone(name: str, folder: Path, config: dict[str, Any], cached: bool) -> 
     if "model_type" not in config:
         raise BackboneError("it is neither a network of transformers nor a pool of smat: its config.json is of neither")
     checkpoint = Checkpoint(name, str(folder))
-    family, settings = read_config(checkpoint)
-    if checkpoint.header() is None:
+    with quiet():
+        family, settings = read_config(checkpoint)
+    header = checkpoint.header()
+    if header is None:
         raise BackboneError("it has no weights that are read: they must be safetensors files (model.safetensors)")
     if cached and not any((folder / file).is_file() for file in _PREPROCESSORS):
         raise BackboneError(
@@ -222,8 +226,11 @@ def _backbone(name: str, folder: Path, config: dict[str, Any], cached: bool) -> 
     if name == "pocket":
         summary = "Simple drawings, to try everything out; not photographs."
     try:
-        with torch.device("meta"):
+        too_large = BackboneError("config.json makes a network of more parameters than there are weights")
+        with torch.device("meta"), bounded(header, too_large):
             parameters = sum(value.numel() for value in family.untrained(settings).parameters())
+    except SmatError:
+        raise
     except Exception:  # some networks do not work without memory
         parameters = known.parameters if known else None
     return {"backbone": name, "summary": summary, "parameters": parameters, "image_size": size}

@@ -139,7 +139,7 @@ def _downloaded(best: Ranked) -> Choice:
     except Exception as error:  # whatever the network, the hub or the disk has to say
         unreached = isinstance(error, LocalEntryNotFoundError)
         why = "the hub cannot be reached" if unreached else f"{type(error).__name__}: {one_line(error)}"
-        why = "offline mode is on (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else why
+        why = "offline mode is on (unset HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else why
         raise BackboneError(f"{what} cannot be downloaded: {why}; {instead}") from error
     lacking = [file for file in _FILES if not (folder / file).is_file()]
     if lacking:  # of what the cache has, without a network, the hub's client says nothing

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ import smat
 from smat.adaptation.averaging import TaskModels, models_of
 from smat.adaptation.card import card_of
 from smat.adaptation.expert_tuners import Kind
+from smat.adaptation.fitted import FittedClassifier, Said
 from smat.adaptation.settings import Rate
 from smat.adaptation.support import Support, thumbnail_of
+from smat.assessment import Assessment, AssessmentNumbers, HeldOut, Knownness
 from smat.backbones import Backbone, BackboneSpec, build, check_network
 from smat.backbones.spec import Margin, Triple
 from smat.domains import GreyRange
@@ -28,11 +30,8 @@ from smat.errors import CheckpointError, ConfigError, SmatError
 from smat.files import write_folder
 from smat.heads import Head, TaskModel, fit_head
 from smat.plugins import describe, plain, restore
-from smat.schema import Count, Finite, NotNegative, Number, Seed, Share, parse_json, read_json, shortened
+from smat.schema import Count, Finite, NotNegative, Number, Seed, Share, from_plain, parse_json, read_json, shortened
 from smat.weights import Header, read_header, read_weights
-
-if TYPE_CHECKING:
-    from smat.adaptation.classifier import FewShotClassifier
 
 CLASSIFIER, WEIGHTS, CARD, THUMBNAILS, FORMAT = "classifier.json", "model.safetensors", "README.md", "thumbnails", 1
 _AGAIN = "Copy it again, or make it anew with `smat fit`"
@@ -90,6 +89,8 @@ class _Saved:
     range: tuple[float, float] | None
     members: list[_Member]
     support: _Images
+    assessment: AssessmentNumbers | None
+    alone: list[Number] | None
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def is_classifier(folder: str | Path) -> bool:
     return (Path(folder) / CLASSIFIER).is_file()
 
 
-def write_classifier(classifier: "FewShotClassifier", folder: Path, thumbnails: bool) -> None:
+def write_classifier(classifier: FittedClassifier, folder: Path, thumbnails: bool) -> None:
     """What `FewShotClassifier.save` does."""
     support, models = classifier.support_, models_of(classifier.task_model_)
+    assessment, without = classifier.assessment_, classifier._tuned_without
     small = _thumbnails(classifier) if thumbnails else None
     rates = classifier.learning_rate_
     members = [
@@ -127,12 +129,14 @@ def write_classifier(classifier: "FewShotClassifier", folder: Path, thumbnails: 
         None if classifier.range_ is None else (classifier.range_.low, classifier.range_.high),
         members,
         _Images(support.codes.tolist(), list(support.names), list(support.digests), small is not None),
+        None if assessment is None else from_plain(assessment.numbers(), AssessmentNumbers, "", ConfigError),
+        None if without is None else list(without.alone),
     )
     try:
         text = json.dumps(asdict(saved), indent=1, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the classifier cannot be written down: {error}; labels must be texts or numbers") from error
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in _tensors(models, support)}
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in _tensors(classifier)}
 
     def fill(place: Path) -> None:
         save_file(tensors, place / WEIGHTS)
@@ -179,40 +183,57 @@ def read_classifier(
             _member(number, member, saved, stored, support, allow_imports, backbone)
             for number, member in enumerate(saved.members)
         ]
-    except (SmatError, RuntimeError, KeyError) as error:
+        rates = tuple(member.learning_rate for member in saved.members)
+        model = members[0] if len(members) == 1 else TaskModels(members, rates)
+        fitted = {
+            "classes_": np.array(saved.classes),
+            "learning_rate_": rates[0] if len(rates) == 1 else rates,
+            "task_model_": model.to(device).eval(),
+            "range_": None if saved.range is None else GreyRange(*saved.range),
+            "support_": support,
+            "_squares": None,
+            "_routing": None,
+            "_said": Said(
+                saved.assessment and Assessment.of(saved.assessment, _part(stored, "assessment/")),
+                Knownness(**_part(stored, "knownness/")),
+            ),
+            "_tuned_without": None
+            if saved.alone is None
+            else HeldOut(**_part(stored, "held/"), alone=tuple(saved.alone)),
+        }
+    except (SmatError, RuntimeError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError) and str(folder) in str(error):
             raise
         raise CheckpointError(f"'{folder}' cannot be loaded: {error}. {_AGAIN}") from error
-    rates = tuple(member.learning_rate for member in saved.members)
-    model = members[0] if len(members) == 1 else TaskModels(members, rates)
-    fitted = {
-        "classes_": np.array(saved.classes),
-        "learning_rate_": rates[0] if len(rates) == 1 else rates,
-        "task_model_": model.to(device).eval(),
-        "range_": None if saved.range is None else GreyRange(*saved.range),
-        "support_": support,
-        "_squares": None,
-        "_routing": None,
-    }
-    settings = {**vars(saved.settings), "head": members[0].head, "range": fitted["range_"]}
+    settings = {**vars(saved.settings), "head": members[0].head, "range": saved.range}
     if settings["adapt"] not in get_args(Kind):  # a tuner of one's own, which is not needed to use what it tuned
         settings["adapt"] = "none"
     return Read(settings, fitted)
 
 
-def _tensors(models: list[TaskModel], support: Support) -> Iterator[tuple[str, Tensor]]:
+def _tensors(classifier: FittedClassifier) -> Iterator[tuple[str, Tensor]]:
     """All numbers by name."""
-    if support.weights is not None:
-        yield "support.weights", support.weights
-    for number, model in enumerate(models):
+    if classifier.support_.weights is not None:
+        yield "support.weights", classifier.support_.weights
+    for number, model in enumerate(models_of(classifier.task_model_)):
         for place, network in enumerate(model.networks):
-            yield from ((f"{number}.network.{place}/{name}", x) for name, x in network.state_dict().items())
-        yield from ((f"{number}.classifier/{name}", x) for name, x in model.classifier.state_dict().items())
+            yield from _named(f"{number}.network.{place}/", network.state_dict())
+        yield from _named(f"{number}.classifier/", model.classifier.state_dict())
         yield f"{number}.merge_weights", model.merge_weights
         assert model.features is not None
         yield f"{number}.features", model.features
         if model.frozen is not None:
             yield f"{number}.frozen", model.frozen
+    yield from _named("knownness/", classifier.knownness_.state_dict())
+    if classifier.assessment_ is not None:
+        yield from _named("assessment/", classifier.assessment_.tensors())
+    if classifier._tuned_without is not None:
+        held = {name: x for name, x in vars(classifier._tuned_without).items() if isinstance(x, Tensor)}
+        yield from _named("held/", held)
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    return ((f"{prefix}{name}", value) for name, value in tensors.items())
 
 
 def _check(saved: _Saved, header: Header) -> None:
@@ -260,12 +281,15 @@ def _member(
     return model
 
 
+def _part(stored: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
+
+
 def _fill(module: nn.Module, stored: Mapping[str, Tensor], prefix: str) -> None:
-    part = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
-    module.load_state_dict(part)
+    module.load_state_dict(_part(stored, prefix))
 
 
-def _thumbnails(classifier: "FewShotClassifier") -> tuple[bytes, ...]:
+def _thumbnails(classifier: FittedClassifier) -> tuple[bytes, ...]:
     if classifier._squares is not None:
         return tuple(map(thumbnail_of, classifier._squares))
     if classifier.support_.thumbnails is None:

@@ -6,7 +6,7 @@ All of it is computed from features that are kept, never from images.
 from smat.assessment.assessment import Assessment, AssessmentNumbers, assess
 from smat.assessment.calibration import Accuracy, accuracy, temperature
 from smat.assessment.curve import LearningCurve, Point, learning_curve
-from smat.assessment.held_out import HeldOut, hold_out
+from smat.assessment.held_out import HeldOut, hold_out, networks_of
 from smat.assessment.knownness import Knownness
 from smat.assessment.review import Kind, Suspect, review
 
@@ -24,6 +24,7 @@ __all__ = [
     "assess",
     "hold_out",
     "learning_curve",
+    "networks_of",
     "review",
     "temperature",
 ]

@@ -107,7 +107,7 @@ class AssessmentNumbers:
 def assess(held: HeldOut) -> Assessment:
     """What held-out images say."""
     degree = temperature(held)
-    own = tempered(held, degree)[torch.arange(len(held.labels)), held.labels]
+    own = held.own(tempered(held, degree))
     known = held.known - held.slope * held.seen.log()  # as it would be with all images of the class
     scores = own.float().cpu().sort().values, known.float().cpu().sort().values
     return Assessment(degree, *scores, growth(held) if len(own) else 1.0, accuracy(held, degree))

@@ -30,9 +30,8 @@ def temperature(held: HeldOut) -> float:
     The posterior mean of its logarithm, by the likelihood of the held-out images and a prior that matters where they
     are few; 1 without any.
     """
-    logs = held.log_probabilities.double().cpu()
-    own = torch.arange(len(logs)), held.labels.cpu()
-    likelihood = torch.stack([(logs / t.exp()).log_softmax(1)[own].sum() for t in _LOG_TEMPERATURES])
+    logs = held.log_probabilities.double()
+    likelihood = torch.stack([held.own((logs / t.exp()).log_softmax(1)).sum() for t in _LOG_TEMPERATURES]).cpu()
     prior = -(DEGREES + 1) / 2 * (1 + (_LOG_TEMPERATURES / SPREAD).square() / DEGREES).log()
     return float(((likelihood + prior).softmax(0) * _LOG_TEMPERATURES).sum().exp())
 

@@ -103,8 +103,7 @@ def _odd(held: HeldOut, degree: float) -> list[Suspect]:
     """Those that are not of another class, as far as one can tell."""
     if not len(held.known):
         return []
-    own = tempered(held, degree)[torch.arange(len(held.labels)), held.labels]
     below = held.known.median() - held.known
     score = below / (1.4826 * below.abs().median()).clamp(min=1e-6)  # of normal numbers, that is a standard deviation
-    suspect = (score >= ODD) & (own < UNLIKELY) & ~_mislabelled(held, degree)[0]
+    suspect = (score >= ODD) & (held.own(tempered(held, degree)) < UNLIKELY) & ~_mislabelled(held, degree)[0]
     return _suspects("odd", held.index[suspect], None, score[suspect])

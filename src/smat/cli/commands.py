@@ -93,6 +93,17 @@ COMMANDS = {
         "  smat predict runs/first/best --support photos/labelled --query photos/new --adapt lora",
         basic=("query", "support", "output", "sort", "report", "reject", "adapt", "head", "skip_bad", "device"),
     ),
+    "review": Command(
+        "review:review",
+        "list labelled images of a saved classifier that may be wrong: labels, duplicates, odd ones out",
+        "smat review birds/\n  smat review birds/ --report review.html",
+    ),
+    "export": Command(
+        "export:export",
+        "write a classifier as one file that runs without smat: ONNX, or a program of PyTorch",
+        "smat export birds/ --to onnx --out birds.onnx\n"
+        "  smat export birds/ --to onnx --out small.onnx --precision int8 --check photos/new",
+    ),
     "reproduce": Command(
         "reproduce.run:reproduce",
         "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",

@@ -4,6 +4,7 @@ from smat.heads.auto import MANY, Auto, folds
 from smat.heads.features import TaskFeatures, averaged, query_features, support_features
 from smat.heads.head import Classifier, Head
 from smat.heads.linear import LDA, LinearClassifier, Logistic, Ridge
+from smat.heads.linear_layer import LinearLayer
 from smat.heads.mixtures import Average, Each, InViews, Mixture, Weighted
 from smat.heads.named import HeadName, make_head
 from smat.heads.neighbours import Neighbours
@@ -25,6 +26,7 @@ __all__ = [
     "HeadName",
     "InViews",
     "LinearClassifier",
+    "LinearLayer",
     "Logistic",
     "Mixture",
     "Neighbours",

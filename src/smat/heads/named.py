@@ -6,10 +6,11 @@ from smat.errors import ConfigError
 from smat.heads.auto import Auto
 from smat.heads.head import Head
 from smat.heads.linear import LDA, Logistic, Ridge
+from smat.heads.linear_layer import LinearLayer
 from smat.heads.mixtures import Average, InViews
 from smat.heads.neighbours import Neighbours
 
-HeadName = Literal["prototype", "ridge", "logistic", "lda", "knn", "average", "auto"]
+HeadName = Literal["prototype", "ridge", "logistic", "lda", "knn", "average", "auto", "linear"]
 
 _HEADS: dict[str, Head | None] = {
     "prototype": None,
@@ -19,6 +20,7 @@ _HEADS: dict[str, Head | None] = {
     "knn": Neighbours(),
     "average": Average(),
     "auto": Auto(),
+    "linear": LinearLayer(),
 }
 
 

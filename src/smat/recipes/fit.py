@@ -9,14 +9,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from smat.adaptation import Change, Device, FewShotClassifier, Rate, default_model, is_classifier, open_model, pick_device
+from smat.adaptation import (
+    Change,
+    Device,
+    FewShotClassifier,
+    Rate,
+    is_classifier,
+    open_model,
+    pick_device,
+)
 from smat.assessment import Accuracy, LearningCurve
 from smat.backbones import ImageOptions
 from smat.domains import MAX_PIXELS, RangeOption, find_range
 from smat.errors import ConfigError
 from smat.files import check_folder
 from smat.precision import Precision
-from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos
+from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos, model_or_best
 from smat.schema import Count, checked_arguments
 
 
@@ -60,9 +68,10 @@ def fit(
     max_pixels: Count = MAX_PIXELS,
     allow_imports: Collection[str] = (),
 ) -> Fitted:
-    """Make a classifier of a few labelled images, as a folder that `predict`, `review`, `grow`, `export` and `app` take.
+    """Make a classifier of a few labelled images, as a folder.
 
-    The folder needs neither the images nor the network that it was made with. It says what accuracy to expect.
+    `smat predict`, `review`, `grow`, `export` and `app` take that folder. It needs neither the images nor the network
+    that it was made with, and says what accuracy to expect.
 
     Example: smat fit facebook/dinov2-small --support photos/labelled --out birds
 
@@ -100,10 +109,7 @@ def fit(
     if folder.exists() and not is_classifier(folder) and any(folder.iterdir()):
         raise ConfigError(f"'{out}' has other files in it; give an empty or a new folder (--out)")
     names = labelled_photos(support, console)
-    if model is None:
-        choice = default_model(download=download)
-        model = choice.name
-        console.print(f"network: {model}, {choice.why}", soft_wrap=True, markup=False)
+    model = model_or_best(model, download, console)
     pool = open_model(model, pick_device(device), allow_imports, image_options)
     grey_range = find_range(range, names, max_pixels)
     classifier = FewShotClassifier(
@@ -113,7 +119,6 @@ def fit(
         allow_imports=allow_imports,
         reject=reject,
         unknown_label=unknown_label,
-        range=grey_range,
         max_pixels=max_pixels,
         progress=True,
         **fit_options.given,
@@ -121,6 +126,7 @@ def fit(
     reader = Reader(fit_options.margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
     fit_photos(classifier, names, reader, support, console)
     reader.report()
+    classifier.range_ = grey_range  # that of the files; the squares that were made of them have 8 bits
     classifier.set_params(model=model)
     found = _found(classifier, folder, model)
     classifier.save(folder, thumbnails=thumbnails)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import UInt8
 from PIL import Image
 from rich.console import Console
+from torch import Tensor
 
-from smat.adaptation import FewShotClassifier, FineTuner, Kind, LearningRate, make_tuner
+from smat.adaptation import FewShotClassifier, FineTuner, Kind, LearningRate, default_model, make_tuner
 from smat.adaptation.inputs import squares_of
+from smat.adaptation.support import digest_of
 from smat.backbones import BackboneSpec
 from smat.backbones.spec import Margin
 from smat.domains import GreyRange, list_images, read_class_folders
@@ -21,6 +24,9 @@ from smat.errors import DataError
 from smat.heads import Head
 from smat.left_out import leave_out
 from smat.schema import Finite, Number
+
+BATCH = 64
+"""Photos that are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,24 @@ class FitOptions:
     def given(self) -> dict[str, Any]:
         """Those that are not None, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def model_or_best(model: str | None, download: bool, console: Console) -> str:
+    """The model that is named, or else the best network that is on this machine, which is said.
+
+    Args:
+        model: a model by name, or None.
+        download: whether the best network for this machine may be downloaded, where it has none as good.
+        console: where it is said.
+
+    Raises:
+        SmatError: as `default_model`.
+    """
+    if model is not None:
+        return model
+    choice = default_model(download=download)
+    console.print(f"network: {choice.name}, {choice.why}", soft_wrap=True, markup=False)
+    return choice.name
 
 
 def labelled_photos(support: str, console: Console, classes: int = 2) -> dict[Path, str]:
@@ -124,14 +148,21 @@ class Reader:
 
     def read(self, files: Sequence[Path]) -> dict[Path, Image.Image]:
         """The photos that can be read, as squares of `side` pixels that know their file's name."""
-        squares: dict[Path, Image.Image] = {}
-        for file, found in zip(files, squares_of(files, self.side, self.grey_range, self.max_pixels), strict=True):
-            if isinstance(found, DataError):
-                self._bad[file] = found
-            else:
-                squares[file] = Image.fromarray(found.permute(1, 2, 0).contiguous().numpy())
-                squares[file].filename = str(file)  # pyright: ignore[reportAttributeAccessIssue]  (as of a file that was opened)
-        return squares
+        images: dict[Path, Image.Image] = {}
+        for file, square in self._squares(files).items():
+            images[file] = Image.fromarray(square.permute(1, 2, 0).contiguous().numpy())
+            images[file].filename = str(file)  # pyright: ignore[reportAttributeAccessIssue]  (as where it was opened)
+        return images
+
+    def digests(self, files: Sequence[Path]) -> dict[Path, str]:
+        """What tells the photos that can be read by their content, as `Support.digests`."""
+        return {file: digest_of(square) for file, square in self._squares(files).items()}
+
+    def _squares(self, files: Sequence[Path]) -> dict[Path, UInt8[Tensor, "3 side side"]]:
+        found = squares_of(files, self.side, self.grey_range, self.max_pixels)
+        pairs = list(zip(files, found, strict=True))
+        self._bad |= {file: square for file, square in pairs if isinstance(square, DataError)}
+        return {file: square for file, square in pairs if isinstance(square, Tensor)}
 
     def report(self) -> None:
         """Say which photos cannot be read: in an error, or with `skip_bad` as left out."""

@@ -2,7 +2,7 @@
 
 import builtins
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,22 +26,21 @@ from smat.domains.folders import printable
 from smat.errors import ConfigError, DataError
 from smat.options import dashed
 from smat.precision import Precision
-from smat.recipes.photos import FitOptions, Reader, fit_photos, labelled_photos, photos_to_label
+from smat.recipes.photos import BATCH, FitOptions, Reader, fit_photos, labelled_photos, model_or_best, photos_to_label
 from smat.recipes.prediction_outputs import Outputs
 from smat.recipes.predictions import Predictions, predictions_of
 from smat.schema import Count, checked_arguments
 
 logger = logging.getLogger(__name__)
 
-BATCH = 64
-
 
 @checked_arguments
 def predict(
-    model: str,
+    model: str | None = None,
     *,
     query: str,
     support: str | None = None,
+    download: bool = False,
     output: str = "predictions.csv",
     sort: str | None = None,
     report: str | None = None,
@@ -64,10 +63,11 @@ def predict(
 
     Args:
         model: folder of a classifier that `smat fit` made; or folder or hub name of a checkpoint, or of a backbone, or
-            `pocket`, which need `--support`.
+            `pocket`, which need `--support`; by default the best network that is on this machine.
         query: folder of images to label, with those in folders within it. If these are called by classes, their names
             are compared with the labels, and the accuracy is printed.
         support: folder with one folder of images per class; about 5 images per class do well, 1 will do.
+        download: download the best network for this machine, once, where none is named and it has none as good.
         output: file of labels and probabilities to write: CSV for spreadsheets (`.csv`), or JSON lines (`.jsonl`).
         sort: folder for copies of the images, in one folder per label; empty, or not there yet.
         report: HTML page to write, with thumbnails by label, the least certain first.
@@ -98,22 +98,24 @@ def predict(
     """
     console = Console()
     given = _given(**asdict(image_options)) | fit_options.given
-    _check_settled(model, _given(support=support, **given, range=range))
+    _check_settled(model, _given(support=support, download=download or None, **given, range=range))
     sources = _given(**{"--query": query, "--support": support})
     outputs = Outputs.of(output, report, sort, sources)
     queries = photos_to_label(query)
     answering = _given(reject=reject, unknown_label=unknown_label, batch_size=BATCH)
     computing: dict[str, Any] = {"device": device, "precision": precision, "allow_imports": allow_imports}
     if support is None:
+        assert model is not None, "without labelled images there is a classifier"
         classifier = FewShotClassifier.load(model, **computing).set_params(**answering)
         spec, grey_range = classifier.task_model_.backbone.spec, classifier.range_
         reader = Reader(classifier.margin, spec, grey_range, max_pixels, skip_bad)
     else:
         names = labelled_photos(support, console)
-        pool = open_model(model, pick_device(device), allow_imports, image_options)
+        named = model_or_best(model, download, console)
+        pool = open_model(named, pick_device(device), allow_imports, image_options)
         grey_range = find_range(range, [*names, *queries], max_pixels)
         classifier = FewShotClassifier(pool, **computing, **given, **answering, progress=True)
-        reader = Reader(margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
+        reader = Reader(fit_options.margin, pool.backbone.spec, grey_range, max_pixels, skip_bad)
         fit_photos(classifier, names, reader, support, console)
     labelling = _Labelling(classifier, Path(query))
     try:
@@ -136,23 +138,22 @@ def _given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _check_settled(model: str, settings: Collection[str]) -> None:
+def _check_settled(model: str | None, settings: Collection[str]) -> None:
     """Refuse to settle anew what was settled when a classifier was made, and to go without images where there is none.
 
     Args:
-        model: the model.
+        model: the model, if one is named.
         settings: settings that were given and only matter where a classifier is made.
     """
-    if is_classifier(model) and settings:
+    saved = model is not None and is_classifier(model)
+    if saved and settings:
         raise ConfigError(
-            f"'{model}' is a classifier, for which {' and '.join(f'--{dashed(name)}' for name in settings)} cannot be "
+            f"'{model}' is a classifier, for which {', '.join(f'--{dashed(name)}' for name in settings)} cannot be "
             "given any more: what was settled when `smat fit` made it holds. Leave that out, or make another classifier"
         )
-    if not is_classifier(model) and "support" not in settings:
-        raise ConfigError(
-            f"'{model}' is no classifier that `smat fit` made, so that labelled images are needed: give their folder "
-            "(--support)"
-        )
+    if not saved and "support" not in settings:
+        given = "no classifier is given" if model is None else f"'{model}' is no classifier that `smat fit` made"
+        raise ConfigError(f"{given}, so that labelled images are needed: give their folder (--support)")
 
 
 @dataclass
@@ -192,6 +193,7 @@ class _Labelling:
         """All of it as one."""
         answers = [answers for _, answers in self.done]
         known = [each.known for each in answers if each.known is not None]
+        assessment = self.classifier.assessment_
         return predictions_of(
             [str(name) for name in self.classifier.classes_],
             self.names,
@@ -199,6 +201,7 @@ class _Labelling:
             np.concatenate([each.probabilities for each in answers]),
             np.concatenate(known) if known else None,
             None if self.classifier.reject is None else self.classifier.unknown_label,
+            None if assessment is None else assessment.accuracy,
         )
 
     def warn_of_labelled(self) -> None:

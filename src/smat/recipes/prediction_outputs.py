@@ -102,7 +102,7 @@ def show(result: Predictions, console: Console) -> None:
     console.print(table)
     counts = Counter(result.labels)
     words = [*result.classes, *({*counts} - {*result.classes})]
-    console.print("images per class: " + ", ".join(f"{name} {counts[name]}" for name in words), markup=False)
+    _say(console, "images per class: " + ", ".join(f"{name} {counts[name]}" for name in words))
     if result.accuracy is not None:
         rest = len(result.files) - result.scored
         others = f"; {rest} more lie in folders that name no class: {', '.join(result.other_folders[:5])}"
@@ -115,6 +115,8 @@ def show(result: Predictions, console: Console) -> None:
         share, right = 100 * result.answered / result.scored, result.accuracy_of_answered
         accuracy = "" if right is None else f", of which {100 * right:.1f} % are right"
         _say(console, f"{share:.1f} % of these are answered with a class{accuracy}")
+    if result.expected_accuracy is not None:
+        _say(console, f"accuracy to expect of new images, by the labelled ones: {result.expected_accuracy}")
 
 
 def _say(console: Console, text: str) -> None:

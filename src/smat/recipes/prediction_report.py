@@ -90,6 +90,8 @@ def _facts(result: Predictions, shown: int) -> Iterator[tuple[str, str]]:
             yield "answered with a class", f"{100 * result.answered / result.scored:.1f} %"
     if result.accuracy_of_answered is not None and result.answered < result.scored:
         yield "accuracy of these", f"{100 * result.accuracy_of_answered:.1f} %"
+    if result.expected_accuracy is not None:
+        yield "accuracy to expect, by the labelled images", str(result.expected_accuracy)
 
 
 def _confusions(result: Predictions) -> Counts:

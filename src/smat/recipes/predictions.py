@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smat.assessment import Accuracy
 from smat.domains.folders import printable
 from smat.domains.wordnet import numbers_of
 
@@ -27,6 +28,7 @@ class Predictions:
         answered: number of these whose label is a class.
         accuracy_of_answered: share of right labels among those; None: there are none.
         other_folders: folders of the images without a truth, where there is an accuracy.
+        expected_accuracy: accuracy on new images that the labelled ones let expect; None: they say nothing of it.
     """
 
     classes: tuple[str, ...]
@@ -40,6 +42,7 @@ class Predictions:
     answered: int
     accuracy_of_answered: float | None
     other_folders: tuple[str, ...]
+    expected_accuracy: Accuracy | None = None
 
 
 def predictions_of(
@@ -49,6 +52,7 @@ def predictions_of(
     probabilities: np.ndarray,
     known: np.ndarray | None,
     unknown_label: str | None = None,
+    expected_accuracy: Accuracy | None = None,
 ) -> Predictions:
     """What a classifier says of images, and how much of that is right by the names of their folders.
 
@@ -59,6 +63,7 @@ def predictions_of(
         probabilities: probability of each class, `[images, classes]`.
         known: how much each image is like the labelled ones, `[images]`; None: that is not known.
         unknown_label: label of images of none of the classes; None: each image has one of the classes.
+        expected_accuracy: accuracy on new images that the labelled ones let expect.
     """
     words = numbers_of(classes)
     answers = {*classes, unknown_label} - {None}
@@ -80,6 +85,7 @@ def predictions_of(
         answered=len(answered),
         accuracy_of_answered=_share_right(answered),
         other_folders=tuple(sorted(others)) if scored else (),
+        expected_accuracy=expected_accuracy,
     )
 
 
