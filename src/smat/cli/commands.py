@@ -104,6 +104,11 @@ COMMANDS = {
         "smat export birds/ --to onnx --out birds.onnx\n"
         "  smat export birds/ --to onnx --out small.onnx --precision int8 --check photos/new",
     ),
+    "app": Command(
+        "app:app",
+        "open a page on this machine to make a classifier from photos, try it, and take it along",
+        "smat app\n  smat app birds/",
+    ),
     "reproduce": Command(
         "reproduce.run:reproduce",
         "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",
