@@ -391,3 +391,22 @@ def test_features_on_disk_save_passes_and_change_no_bit(tmp_path: Path, monkeypa
     warm, second = found(0, tmp_path, **tuned)
     assert np.array_equal(plain, warm)
     assert second == passed - 6 + noise
+
+
+def test_a_function_follows_the_fine_tuning_and_may_end_it() -> None:
+    class Ended(Exception):
+        pass
+
+    seen = []
+
+    def follow(text: str, done: int, total: int) -> None:
+        seen.append((text, done, total))
+        if done == 2:
+            raise Ended
+
+    images, labels = labelled(3)
+    classifier = FewShotClassifier("pocket", device="cpu", adapt="full", learning_rate=1e-4, steps=4, progress=follow)
+    with pytest.raises(Ended):
+        classifier.fit(images, labels)
+    assert seen == [("fine-tuning at learning rate 0.0001", done, 4) for done in (1, 2)]
+    assert not hasattr(classifier, "classes_")

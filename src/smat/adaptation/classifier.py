@@ -1,6 +1,7 @@
 """A few-shot image classifier with scikit-learn's interface."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class FewShotClassifier(FittedClassifier):
         steps: number of fine-tuning steps.
         flip: whether the fine-tuning may mirror images; not for letters, signs, or left and right hands.
         seed: seed of the fine-tuning.
-        progress: show a progress bar while fine-tuning.
+        progress: show a progress bar while fine-tuning; or a function that is called after each step with what is being
+            done, the number of steps so far and that in the end. What it raises ends the fine-tuning.
         allow_imports: packages whose code may be imported where the checkpoint names classes outside smat.
         feature_cache: folder of a cache of the frozen network's features, or a `FeatureCache`; without one, images pass
             through the network at every call.
@@ -129,7 +131,7 @@ class FewShotClassifier(FittedClassifier):
         steps: int = FineTuneConfig.steps,
         flip: bool = True,
         seed: int = 0,
-        progress: bool = False,
+        progress: bool | Callable[[str, int, int], None] = False,
         allow_imports: Collection[str] = (),
         feature_cache: FeatureCache | str | Path | None = None,
         range: RangeOption = None,
@@ -246,10 +248,12 @@ class FewShotClassifier(FittedClassifier):
         self, model: TaskModel, tuning: FineTuning
     ) -> tuple[TaskModel | TaskModels, float | tuple[float, ...], HeldOut | None]:
         """The fine-tuned model and the learning rate, or several; and what is known of images that it did not see."""
-        rate = self.learning_rate
-        with Progress(transient=True, disable=not self.progress) as progress:
+        rate, follow = self.learning_rate, self.progress
+        with Progress(transient=True, disable=follow is not True) as progress:
 
             def bar(text: str) -> Callable[[int, int], None]:
+                if callable(follow):
+                    return partial(follow, text)
                 task = progress.add_task(text, total=None)
                 return lambda done, total: progress.update(task, completed=done, total=total)
 

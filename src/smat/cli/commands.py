@@ -105,6 +105,11 @@ COMMANDS = {
         "  smat export birds/ --to onnx --out small.onnx --precision int8 --check photos/new\n"
         "  smat export birds/ --to web --out birds-web",
     ),
+    "app": Command(
+        "app:app",
+        "open a page on this machine to make a classifier from photos, try it, and take it along",
+        "smat app\n  smat app birds/",
+    ),
     "reproduce": Command(
         "reproduce.run:reproduce",
         "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",
