@@ -14,6 +14,7 @@ from small_images import write_parquet
 
 install_import_hook("smat", "beartype.beartype")
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # in processes that tests start: these share the cores with other tests
 
 # Examples of each property: `make test-all` looks at ten times as many.
 hypothesis.settings.register_profile("ci", max_examples=60, deadline=None)

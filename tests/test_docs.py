@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples import Example, commands, differs, example, examples, write
+from forks import Forks
 from smat.cli.commands import COMMANDS
 from stand_in_hub import stand_in_hub
 
@@ -36,42 +38,69 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture
-def environment(installed: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+@pytest.fixture(scope="session")
+def environment(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Variables with which commands find the installed package, and a hub of their own in place of the real one."""
     with stand_in_hub() as (address, _):
-        yield os.environ | {
+        yield {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(installed),
             "HF_ENDPOINT": address,
-            "HF_HOME": str(tmp_path / "hub"),
+            "HF_HOME": str(tmp_path_factory.mktemp("hub")),
             "HF_TOKEN": "hf_example",
             "COLUMNS": "100",
         }
 
 
-def run(command: str, folder: Path, environment: dict[str, str]) -> str:
+@pytest.fixture(scope="session")
+def forks(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    forks = Forks("started", tmp_path_factory.mktemp("forks"), seconds=300, **environment)
+    yield forks
+    forks.close()
+
+
+def started(command: str, folder: Path, environment: dict[str, str]) -> str:
+    """What a command prints, in a process of its own."""
     done = subprocess.run(
-        ["bash", "-euc", command], cwd=folder, env=environment, text=True, capture_output=True, check=False
+        ["bash", "-euc", command], cwd=folder, env=os.environ | environment, text=True, capture_output=True, check=False
     )
     assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
-def test_commands_use_the_built_wheel(installed: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    assert run("python -c 'import smat; print(smat.__file__)'", tmp_path, environment).startswith(str(installed))
-    assert run("smat --version", tmp_path, environment).split()[0] == "smat"
+def forked(command: str, folder: Path, forks: Forks) -> str:
+    """What a command prints, `python` or `smat`, in a fork: most of its time would go into importing torch."""
+    output = folder.parent / "printed"
+    arguments = shlex.split(command.replace("\\\n", ""))
+    outcome = forks.run("program", arguments=arguments, folder=str(folder), output=str(output))
+    printed = output.read_text(encoding="utf-8")
+    assert outcome.status == 0, f"$ {command}\n{printed}{outcome.said}"
+    return printed
+
+
+def test_commands_use_the_built_wheel(
+    installed: Path, environment: dict[str, str], forks: Forks, tmp_path: Path
+) -> None:
+    folder = tmp_path / "work"
+    write({"where.py": "import smat, sys; print(smat.__file__, sys.path)"}, folder)
+    for printed in (started("python where.py", folder, environment), forked("python where.py", folder, forks)):
+        assert printed.startswith(str(installed))
+        assert str(ROOT / "tests") not in printed
+    assert started("smat --version", folder, environment).split()[0] == "smat"
+    assert forked("smat --version", folder, forks) == started("smat --version", folder, environment)
     assert (installed / "smat" / "configs" / "methods" / "smat.yaml").is_file()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_example(name: str, environment: dict[str, str], forks: Forks, tmp_path: Path) -> None:
     chosen, folder = EXAMPLES[name], tmp_path / "work"
     assert not chosen.loose, "nothing runs a block without a comment in its first line that names a file"
     folder.mkdir()
     write(chosen.files, folder)
     for command, expected in chosen.commands:
-        difference = differs(expected, run(command, folder, environment))
+        ours = command.startswith(("python ", "smat "))
+        printed = forked(command, folder, forks) if ours else started(command, folder, environment)
+        difference = differs(expected, printed)
         assert not difference, f"$ {command}\n{difference}"
 
 

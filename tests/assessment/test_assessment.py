@@ -65,6 +65,13 @@ def test_more_images_make_the_interval_narrower() -> None:
     assert widths[0] > widths[1] > widths[2]
 
 
+def test_where_all_are_right_all_may_be_right() -> None:
+    found = accuracy(held_of(3.0 * torch.eye(2, dtype=torch.float64).repeat(5, 1), torch.tensor([0, 1] * 5)), 1.0)
+    assert found
+    assert found.high == 1
+    assert found.expected < 1
+
+
 def test_errors_are_fewer_with_the_images_that_were_held_out() -> None:
     logits, labels = drawn(400)
     plain, grown = (accuracy(held_of(logits, labels, seen=seen), 1.0) for seen in (1.0, 0.5))

@@ -40,10 +40,33 @@ def test_probabilities_are_those_of_the_classifier(settings: dict[str, Any]) -> 
     deployed, about = deployed_from(classifier)
     with torch.no_grad():
         probabilities, known = deployed(pictures(classifier, QUERIES, deployed.side))
-    np.testing.assert_allclose(probabilities.numpy(), classifier.predict_proba(QUERIES), atol=1e-5)
-    assert torch.equal(known, probabilities.amax(1))
+    answers = classifier.answer(QUERIES)
+    np.testing.assert_allclose(probabilities.numpy(), answers.probabilities, atol=1e-5)
+    np.testing.assert_allclose(known.numpy(), answers.known, atol=1e-4)
     assert about["classes"] == classifier.classes_.tolist()
     assert about["recipe"]["side"] == deployed.side == round(deployed.size * (settings.get("margin") or 8 / 7))
+
+
+def test_without_more_known_is_the_largest_probability() -> None:
+    deployed = Deployed(fitted().task_model_)
+    with torch.no_grad():
+        probabilities, known = deployed(torch.zeros(2, deployed.side, deployed.side, 3, dtype=torch.uint8))
+    assert torch.equal(known, probabilities.amax(1))
+
+
+def test_thresholds_are_those_of_the_classifier() -> None:
+    classifier = FewShotClassifier(make_pool(), device="cpu", precision="32-true", reject=0.15)
+    classifier.fit(*labelled(7))
+    deployed, about = deployed_from(classifier)
+    assessment = classifier.assessment_
+    assert assessment is not None
+    # of 21 images none says anything of rates below 1/22
+    assert about["thresholds"] == {f"{rate:g}": assessment.threshold(rate) for rate in (0.05, 0.1, 0.15, 0.2, 0.3)}
+    assert (about["reject"], about["unknown_label"]) == (0.15, "unknown")
+    given = pictures(classifier, QUERIES, deployed.side)
+    with torch.no_grad():
+        unknown = deployed(given)[1] < about["thresholds"]["0.15"]
+    assert (classifier.predict(QUERIES) == "unknown").tolist() == unknown.tolist()
 
 
 def test_logits_are_divided_by_the_temperature() -> None:

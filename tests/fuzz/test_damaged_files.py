@@ -45,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def forks(files: Path) -> Iterator[Forks]:
-    forks = Forks("fuzz_targets", files)
+    forks = Forks("fuzz_targets", files, HF_HUB_OFFLINE="1")
     yield forks
     forks.close()
 

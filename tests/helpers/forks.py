@@ -1,4 +1,4 @@
-"""A process that has smat imported and does each case in a fork, so that a crash or a hang is only that case's.
+"""A process that has imported what takes long and does each case in a fork: a crash or a hang is only that case's.
 
 Beside the tests, it has no checks of shapes, and one thread. `Forks` is what tests use; the module run as a program is
 the process.
@@ -19,7 +19,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_SECONDS = 5  # of computing; a case that waits for something else is ended after as many minutes
 _MEMORY = 4 * 2**30  # bytes that a case may ask for
 
 
@@ -48,14 +47,17 @@ class Forks:
     Args:
         targets: name of the module, on the path of the tests, with a function for each kind of case.
         folder: where cases find the files that the targets have made.
+        seconds: of computing, which a case may take; one that waits for something else is ended after as many minutes.
+        environment: variables of the process, beside those of the tests.
     """
 
-    def __init__(self, targets: str, folder: Path) -> None:
+    def __init__(self, targets: str, folder: Path, seconds: int = 5, **environment: str) -> None:
+        environment = os.environ | environment
         helpers = str(Path(__file__).parent)
-        path = [helpers, str(Path(__file__).parents[1] / "fuzz"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        path = [helpers, str(Path(__file__).parents[1] / "fuzz"), *filter(None, [environment.get("PYTHONPATH")])]
+        environment |= {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, targets, str(folder)],
+            [sys.executable, __file__, targets, str(folder), str(seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -79,7 +81,7 @@ class Forks:
         self._process.communicate()
 
 
-def _serve(name: str, folder: Path) -> None:
+def _serve(name: str, folder: Path, seconds: int) -> None:
     """Answer each line of the input, a target and its arguments, with how it ended."""
     answers = os.fdopen(os.dup(1), "w")  # what targets print goes elsewhere
     os.dup2(2, 1)
@@ -92,14 +94,14 @@ def _serve(name: str, folder: Path) -> None:
         with tempfile.TemporaryFile() as said:
             child = os.fork()
             if not child:
-                _do(getattr(targets, target), arguments, said.fileno())
+                _do(getattr(targets, target), arguments, said.fileno(), seconds)
             _, status = os.waitpid(child, 0)
             said.seek(0)
             outcome = {"status": os.waitstatus_to_exitcode(status), "said": said.read().decode(errors="replace")}
         print(json.dumps(outcome), file=answers, flush=True)
 
 
-def _do(function: Callable[..., None], arguments: dict[str, Any], output: int) -> None:
+def _do(function: Callable[..., None], arguments: dict[str, Any], output: int, seconds: int) -> None:
     from smat.errors import SmatError
 
     os.dup2(output, 1)
@@ -107,9 +109,9 @@ def _do(function: Callable[..., None], arguments: dict[str, Any], output: int) -
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + _MEMORY,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(60 * _SECONDS)
+    signal.alarm(60 * seconds)
     status = 0
     try:
         function(**arguments)
@@ -127,4 +129,4 @@ def _do(function: Callable[..., None], arguments: dict[str, Any], output: int) -
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], Path(sys.argv[2]))
+    _serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

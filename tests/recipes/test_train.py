@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -17,6 +18,7 @@ import yaml
 from lightning.fabric import Fabric
 from safetensors.torch import load_file, save_file
 
+from forks import Forks
 from smat.cli import main
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
@@ -74,6 +76,13 @@ def settings(backbone: str, tmp_path: Path) -> Path:
     }
     path.write_text(yaml.safe_dump(values))
     return path
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    forks = Forks("started", tmp_path_factory.mktemp("forks"), seconds=300)
+    yield forks
+    forks.close()
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -147,11 +156,9 @@ def test_a_precision_left_open_is_that_of_the_machine_where_the_run_began(
 @pytest.mark.slow
 def test_two_processes_come_to_what_one_does(settings: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--out"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for devices in ("1", "2"):
         done = subprocess.run(
             [*command, str(tmp_path / devices), "--devices", devices],
-            env=environment,
             capture_output=True,
             text=True,
             timeout=300,
@@ -180,21 +187,22 @@ def weights_at_start(settings: Path) -> dict[str, torch.Tensor]:
     return weights(folder)
 
 
-def test_a_killed_run_resumes_to_the_same_numbers(settings: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_numbers(settings: Path, tmp_path: Path, forks: Forks) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--tuning.tasks", "24", "--out"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(whole)], env=environment, capture_output=True, timeout=300, check=True)
-    running = subprocess.Popen(
-        [*command, str(cut)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = ["train", "--config", str(settings), "--out"]
+
+    def run(*arguments: str) -> None:
+        done = forks.run("program", arguments=["smat", *command, *arguments], folder=str(tmp_path), output=os.devnull)
+        assert done.status == 0, done.said
+
+    run(str(whole))
+    # killed between the line of a step in the log and its checkpoint
+    killed = forks.run("killed_training", arguments=[*command, str(cut)], steps=3)
+    assert killed.status == -signal.SIGKILL, killed.said
     log = cut / "log.jsonl"
-    while not (log.exists() and len(log.read_text().splitlines()) >= 3):
-        assert running.poll() is None, "the run ended before it was killed"
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    subprocess.run([*command, str(cut), "--resume"], env=environment, capture_output=True, timeout=300, check=True)
+    assert json.loads(log.read_text().splitlines()[-1])["tasks"] == 6
+    assert load_state(cut / "state")["progress"]["tasks"] == 4
+    run(str(cut), "--resume")
     expected, got = weights(whole / "last"), weights(cut / "last")
     assert all(torch.equal(expected[key], got[key]) for key in expected)
     steps = [json.loads(line) for line in log.read_text().splitlines()]
@@ -206,7 +214,6 @@ def test_a_signal_to_the_whole_process_group_saves(settings: Path, tmp_path: Pat
     command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--out", str(out)]
     running = subprocess.Popen(
         [*command, "--tuning.tasks", "2000", "--workers", "1"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -73,7 +73,7 @@ def accuracy(held: HeldOut, degree: float) -> Accuracy | None:
 
     The mean of how often held-out images are classified right and how sure the classifier is of its answers, which
     chance moves less; corrected for the images that were missing when they were held out. The interval is that of a
-    share of so many images (Jeffreys).
+    share of so many images (Jeffreys; it goes up to 1 where all are right, as Brown, Cai & DasGupta 2001 have it).
 
     Args:
         held: what is known.
@@ -87,4 +87,5 @@ def accuracy(held: HeldOut, degree: float) -> Accuracy | None:
     expected = 1 - (1 - share) / growth(held)
     images = EVIDENCE / float(weights.square().sum())
     low, high = beta.ppf([0.025, 0.975], expected * images + 0.5, (1 - expected) * images + 0.5).tolist()
+    high = 1.0 if held.right.all() else high
     return Accuracy(expected, min(low, expected), max(high, expected), len(held.labels), held.alone)

@@ -100,9 +100,10 @@ COMMANDS = {
     ),
     "export": Command(
         "export:export",
-        "write a classifier as one file that runs without smat: ONNX, or a program of PyTorch",
+        "write a classifier as what runs without smat: ONNX, PyTorch, a web page, or for transformers",
         "smat export birds/ --to onnx --out birds.onnx\n"
-        "  smat export birds/ --to onnx --out small.onnx --precision int8 --check photos/new",
+        "  smat export birds/ --to onnx --out small.onnx --precision int8 --check photos/new\n"
+        "  smat export birds/ --to web --out birds-web",
     ),
     "app": Command(
         "app:app",

@@ -1,5 +1,6 @@
 """What is exported of a `FewShotClassifier`, and pictures to try it on."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from smat.errors import DataError
 from smat.export.deployed import Deployed
 from smat.export.metadata import metadata
 
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+"""False-alarm rates that thresholds go with, where there are enough labelled images for them."""
+
 
 def deployed_from(classifier: FewShotClassifier) -> tuple[Deployed, dict[str, Any]]:
     """The classifier as one module, and what goes with it as plain data (`metadata`).
@@ -23,10 +27,20 @@ def deployed_from(classifier: FewShotClassifier) -> tuple[Deployed, dict[str, An
         NotFittedError: `fit` was not called.
     """
     check_is_fitted(classifier)
-    deployed = Deployed(classifier.task_model_, margin=classifier.margin)
+    assessment = classifier.assessment_
+    deployed = Deployed(
+        classifier.task_model_,
+        margin=classifier.margin,
+        temperature=1.0 if assessment is None else assessment.temperature,
+        knownness=classifier.knownness_,
+    )
+    rates = sorted({*RATES, *([] if classifier.reject is None else [classifier.reject])})
+    least = math.inf if assessment is None else assessment.smallest() * (1 - 1e-9)
+    thresholds = {rate: assessment.threshold(rate) for rate in rates if assessment and rate >= least}
     about = metadata(
         deployed,
         classifier.classes_.tolist(),
+        thresholds=thresholds,
         unknown_label=classifier.unknown_label,
         reject=classifier.reject,
         grey_range=classifier.range_,

@@ -129,7 +129,7 @@ def _checked(
     own = classifier.predict_proba(pictures)
     names = [str(name) for name in classifier.classes_]
     with quiet():
-        pipe = transformers.pipeline("image-classification", model=str(folder), device="cpu")
+        pipe: Any = transformers.pipeline("image-classification", model=str(folder), device="cpu")
         said = pipe([some if isinstance(some, Image.Image) else str(some) for some in pictures], top_k=len(names))
     theirs = np.array([[{s["label"]: s["score"] for s in scores}[name] for name in names] for scores in said])
     alike = int((own.argmax(1) == theirs.argmax(1)).sum())

@@ -94,11 +94,12 @@ def _linear(classifier: Classifier) -> tuple[Tensor, Tensor, bool] | None:
         return scale * weight, weight.new_zeros(len(weight)), True
     if isinstance(classifier, Mixture) and classifier.networks == 1:
         # Of log-probabilities the normalisation is the same for all classes.
-        each = [_linear(some) for some in classifier.classifiers[0]]  # pyright: ignore
-        if None not in each and len({unit for *_, unit in each}) == 1:
-            weights = classifier.weights[0]
-            weight, bias = (sum(w * some[k] for w, some in zip(weights, each, strict=True)) for k in (0, 1))
-            return weight, bias, each[0][2]
+        parts = [_linear(some) for some in classifier.classifiers[0]]  # pyright: ignore
+        each = [part for part in parts if part is not None]
+        if len(each) == len(parts) and len({unit for *_, unit in each}) == 1:
+            weights, biases, (unit, *_) = zip(*each, strict=True)
+            shares = classifier.weights[0]
+            return torch.einsum("h,hwd->wd", shares, torch.stack(weights)), shares @ torch.stack(biases), unit
     return None
 
 
@@ -113,7 +114,7 @@ def with_last_layer(model: TaskModel, layer: Layer, names: Sequence[str]) -> Pre
     backbone = copy.deepcopy(model.backbone).cpu()
     spec, source = backbone.spec, backbone.network
     architecture = _architecture(spec, source)
-    config = copy.deepcopy(source.config)
+    config: Any = copy.deepcopy(source.config)
     config.id2label, config.label2id = dict(enumerate(names)), {name: k for k, name in enumerate(names)}
     with quiet(), seeded_torch(0, "classification"):
         network = architecture(config).eval()
@@ -147,7 +148,7 @@ def with_last_layer(model: TaskModel, layer: Layer, names: Sequence[str]) -> Pre
 
 
 def _architecture(spec: BackboneSpec, source: nn.Module) -> Any:
-    config = getattr(source, "config", None)
+    config: Any = getattr(source, "config", None)
     if spec.kind != "transformers" or type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         raise BackboneError(
             f"backbone {spec.name!r}, a {type(source).__name__}, has no class in transformers that classifies images "

@@ -34,7 +34,8 @@ def quantised(model: Any, pictures: np.ndarray) -> Any:
     """The model with the products and convolutions of its networks in 8 bits.
 
     Weights have a scale per channel and 7 bits, since some processors add pairs of products of 8 bits in 16, which can
-    overflow. The head and what becomes of the pictures before the networks stay in float32.
+    overflow. In float32 stay the head, what becomes of the pictures before the networks, and convolutions that read
+    the three colours or one channel each: they are a small part of the work, and lose most.
 
     Args:
         model: as `onnx_model` gives it.
@@ -49,12 +50,13 @@ def quantised(model: Any, pictures: np.ndarray) -> Any:
         onnx.save(model, plain)
         preprocess(plain, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
-        weights = {weight.name for weight in graph.initializer}
+        weights = {weight.name: weight for weight in graph.initializer}
         chosen = [
             node.name
             for node in graph.node
             if node.op_type in ("Conv", "MatMul", "Gemm")
-            and weights & set(node.input)
+            and weights.keys() & set(node.input)
+            and not (node.op_type == "Conv" and weights[node.input[1]].dims[1] in (1, 3))
             and node.name.partition("/")[0] in layers  # what is fused has the first name and a slash
         ]
         quantization.quantize_static(
@@ -64,6 +66,7 @@ def quantised(model: Any, pictures: np.ndarray) -> Any:
             nodes_to_quantize=chosen,
             per_channel=True,
             reduce_range=True,
+            extra_options={"CalibMovingAverage": True},  # of batches: one odd picture does not stretch the ranges
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )

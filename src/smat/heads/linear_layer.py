@@ -17,7 +17,7 @@ class LinearLayer(Head):
     all about as long, this differs little from `Logistic`.
 
     Attributes:
-        penalty: as that of `Logistic`.
+        penalty: strength of the L2 penalty, as of `Logistic`.
     """
 
     penalty: float = Logistic.penalty

@@ -1,4 +1,4 @@
-"""`smat export`: a saved classifier as one file that runs without smat."""
+"""`smat export`: a saved classifier as what runs without smat: a file, a web page, or a folder of transformers."""
 
 import logging
 from collections.abc import Collection
@@ -30,12 +30,14 @@ from smat.export import (
     program_bytes,
     random_pictures,
 )
-from smat.files import check_writable, write_whole
+from smat.export.hf import HfReport, export_hf
+from smat.export.web import write_web
+from smat.files import check_folder, check_writable, write_whole
 from smat.schema import checked_arguments
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["onnx", "torch"]
+Format = Literal["onnx", "torch", "web", "hf"]
 
 _FEW_ALIKE = 0.95  # share of equal labels below which there is a warning
 
@@ -45,7 +47,7 @@ class Exported:
     """What `export` wrote.
 
     Attributes:
-        file: the file.
+        file: the file or folder.
         format: of what kind it is.
         precision: of its numbers.
         bytes: its size.
@@ -60,7 +62,7 @@ class Exported:
     bytes: int
     classes: tuple[str, ...]
     compared_on: str
-    agreement: Agreement
+    agreement: Agreement | HfReport
 
 
 @checked_arguments
@@ -71,20 +73,25 @@ def export(
     out: str,
     precision: ExportPrecision = "float32",
     check: str | None = None,
+    runtime: str | None = None,
     allow_imports: Collection[str] = (),
 ) -> Exported:
-    """Write a classifier as one file that runs without smat: pictures in, probabilities out.
+    """Write a classifier as what runs without smat: pictures in, probabilities out.
 
     Example: smat export birds/ --to onnx --out birds.onnx
 
     Args:
         classifier: folder of a classifier, as `smat fit` makes it.
-        to: kind of file: `onnx`, for onnxruntime and many others, or `torch`, a program for PyTorch alone.
-        out: file to write, such as birds.onnx or birds.pt2.
-        precision: numbers of an ONNX file: `float32`; `float16`, half the size and hardly another answer; `int8`, about
-            a quarter of the size and faster, with answers that differ more.
+        to: kind of output: `onnx`, a file for onnxruntime and many others; `torch`, a program for PyTorch alone; `web`,
+            a folder with a page that classifies in the browser, without uploading anything; `hf`, a folder that the
+            pipelines of transformers load.
+        out: file to write, such as birds.onnx or birds.pt2, or folder, such as birds-web.
+        precision: numbers of an ONNX file or a web page: `float32`; `float16`, half the size and hardly another answer;
+            `int8`, about a quarter of the size and faster, with answers that differ more.
         check: folder of images on which the file is compared with PyTorch, and `int8` measures its ranges; by default
             the labelled images, where they still are or the classifier has thumbnails of them.
+        runtime: onnxruntime-web, for `web`: a folder that its package is unpacked to, or the file that npm packs; by
+            default npm fetches it, once.
         allow_imports: packages whose code may be imported where the classifier names classes outside smat.
 
     Returns:
@@ -94,12 +101,11 @@ def export(
         SmatError: if there is no such classifier, it cannot be exported, there are no images to measure on, the file
             answers otherwise than PyTorch, it cannot be written, or packages are missing.
     """
-    if to == "torch" and precision != "float32":
-        raise ConfigError(
-            f"--precision is {precision}, but programs of PyTorch are float32: leave it out, or --to onnx"
-        )
-    path = check_writable(out)
+    _check_options(to, precision, runtime)
+    path = check_folder(out, "output") if to in ("web", "hf") else check_writable(out)
     fitted = FewShotClassifier.load(classifier, device="cpu", precision="32-true", allow_imports=allow_imports)
+    if to == "hf":
+        return _as_transformers(fitted, path, check)
     deployed, about = deployed_from(fitted)
     name, images = _images(fitted, deployed, check)
     content, answers = _made(to, deployed, about, precision, images)
@@ -110,11 +116,36 @@ def export(
             f"the exported classifier gives another label than PyTorch for {wrong} of {agreement.decided} clear "
             f"{name}, so it was not written; please report it with the name of the backbone"
         )
-    write_whole(path, lambda place: place.write_bytes(content), keep=True)
-    labels = tuple(map(str, about["classes"]))
-    found = Exported(str(path), to, precision, len(content), labels, name, agreement)
-    _show(found, Console())
-    return found
+    if to == "web":
+        write_web(path, content, about, name=Path(classifier).absolute().name, runtime=runtime)
+    else:
+        write_whole(path, lambda place: place.write_bytes(content), keep=True)
+    return _shown(Exported(str(path), to, precision, _size(path), _labels(fitted), name, agreement))
+
+
+def _check_options(to: Format, precision: ExportPrecision, runtime: str | None) -> None:
+    if to in ("torch", "hf") and precision != "float32":
+        what = "programs of PyTorch" if to == "torch" else "folders of transformers"
+        raise ConfigError(f"--precision is {precision}, but {what} are float32: leave it out, or --to onnx")
+    if runtime is not None and to != "web":
+        raise ConfigError(f"--runtime is onnxruntime-web, which --to {to} has no use for: leave it out, or --to web")
+
+
+def _as_transformers(fitted: FewShotClassifier, path: Path, check: str | None) -> Exported:
+    if check is None:
+        name, files = "labelled images", [Path(name) for name in fitted.support_.names if Path(name).is_file()]
+    else:
+        name, files = f"images of {check}", _listed(check)
+    report = export_hf(fitted, path, pictures=files)
+    return _shown(Exported(str(path), "hf", "float32", _size(path), _labels(fitted), name, report))
+
+
+def _labels(fitted: FewShotClassifier) -> tuple[str, ...]:
+    return tuple(str(label) for label in fitted.classes_)
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
 
 def _made(
@@ -144,21 +175,33 @@ def _images(
     if check is None:
         found = labelled_pictures(fitted, deployed.side)
         return ("random images", None) if found is None else ("labelled images", found)
+    return f"images of {check}", pictures(fitted, _listed(check), deployed.side)
+
+
+def _listed(check: str) -> list[Path]:
     files = list_images(Path(check))
     if not files:
         raise DataError(f"no images in '{check}' or the folders within it; give a folder of images for --check")
-    return f"images of {check}", pictures(fitted, files, deployed.side)
+    return files
 
 
-def _show(found: Exported, console: Console) -> None:
-    agreement = found.agreement
+def _shown(found: Exported) -> Exported:
+    """The same, when a table of it is on the screen."""
+    agreement, console = found.agreement, Console()
     table = Table(show_header=False)
-    table.add_row("file", escape(found.file))
+    table.add_row("folder" if Path(found.file).is_dir() else "file", escape(found.file))
     table.add_row("size", f"{found.bytes / 1e6:.1f} MB")
-    table.add_row("label as PyTorch", escape(f"{agreement.alike} of {agreement.images} {found.compared_on}"))
-    table.add_row("largest difference of probabilities", f"{agreement.probability:.1g}")
-    table.add_row("per image", f"{agreement.milliseconds:.1f} ms")
+    if isinstance(agreement, HfReport):
+        table.add_row("class of transformers", agreement.architecture)
+    if agreement.images:
+        table.add_row("label as PyTorch", escape(f"{agreement.alike} of {agreement.images} {found.compared_on}"))
+        table.add_row("largest difference of probabilities", f"{agreement.probability:.1g}")
+    if isinstance(agreement, Agreement):
+        table.add_row("per image", f"{agreement.milliseconds:.1f} ms")
     console.print(table)
+    if isinstance(agreement, HfReport):
+        _explain(agreement, console)
+        return found
     if agreement.alike < _FEW_ALIKE * agreement.images:
         logger.warning(
             "%s gives another label than PyTorch for %d of %d images: float16 is closer",
@@ -166,3 +209,15 @@ def _show(found: Exported, console: Console) -> None:
             agreement.images - agreement.alike,
             agreement.images,
         )
+    if found.format == "web":
+        console.print(f"open {Path(found.file) / 'index.html'}", soft_wrap=True, markup=False)
+    return found
+
+
+def _explain(report: HfReport, console: Console) -> None:
+    """Why the answers of transformers may be others."""
+    console.print(
+        "images are cut and resized by transformers' own rule there, which is not quite smat's"
+        + ("" if report.exact else "; the labels of the head are the same, but its probabilities are not"),
+        soft_wrap=True,
+    )
