@@ -19,6 +19,7 @@ async function filesOf(entry) {
 
 async function send(files) {
   const wanted = files.filter(({ name }) => !name.split("/").some((part) => part.startsWith(".") || part === "__MACOSX"));
+  wanted.sort((one, two) => one.name.localeCompare(two.name, undefined, { numeric: true }));
   busy.all += wanted.length;
   let batch = [], started = Date.now();
   const give = () => {

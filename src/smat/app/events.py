@@ -31,7 +31,10 @@ def said() -> Iterator[list[LeftOut]]:
         with collecting() as left_out:
             yield left_out
     except SmatError as error:
-        raise gr.Error(escape(str(error)), title="This cannot be done", duration=None, print_exception=False) from error
+        text = str(error)
+        raise gr.Error(
+            escape(text[:1].upper() + text[1:]), title="This cannot be done", duration=None, print_exception=False
+        ) from error
     except (OSError, MemoryError) as error:
         text = f"The machine says: {escape(str(error) or type(error).__name__)}. Nothing else has changed."
         raise gr.Error(text, title="This could not be done", duration=None, print_exception=False) from error
@@ -81,13 +84,10 @@ class Events:
         """Put files that were sent into classes."""
         with said() as left_out:
             session = self._of(request)
-            before = len(session.board.classes)
             count = session.add(self._uploads(event), label)
-            shown, more = self._shown(session), len(session.board.classes) - before
-        text = f"{count} photo{'' if count == 1 else 's'} added" + (
-            f", {more} new class{'es' * (more > 1)}" if more else ""
-        )
-        return framed(views.status(f"{text}.", left_out)), *shown
+            shown, photos, classes = self._shown(session), len(session.board.photos), len(session.board.classes)
+        text = f"{_many(count, 'photo')} added: {_many(photos, 'photo')} of {_many(classes, 'class', 'es')} now."
+        return framed(views.status(text, left_out)), *shown
 
     def _uploads(self, event: gr.EventData) -> list[Upload]:
         """The files that a browser says that it has sent."""
@@ -256,6 +256,10 @@ class Events:
             text = views.status("Opened. Add photos to its classes (1), or try it (3).")
             shown = self._shown(session), self._answered(session, False, USUAL_RATE)
             return framed(text), *shown[0], *shown[1], self._networks(session)
+
+
+def _many(count: int, what: str, plural: str = "s") -> str:
+    return f"{count:,} {what}{'' if count == 1 else plural}"
 
 
 def least_rate(session: Session) -> float | None:

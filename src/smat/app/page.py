@@ -11,10 +11,11 @@ from smat.app.networks import Networks
 from smat.app.sessions import Sessions
 
 _DROP = """<div class="smat"><div class="drop"><p>{text}</p>
-<button type="button" data-open="files">Choose photos</button>
-<button type="button" data-open="folder">Choose a folder</button>
-<input class="files" type="file" multiple hidden><input class="folder" type="file" webkitdirectory hidden>
+<button type="button" data-open="files">{choose}</button>
+{folder}<input class="files" type="file" multiple hidden>
 <p class="said soft" role="status" aria-live="polite"></p></div></div>"""
+_FOLDER = """<button type="button" data-open="folder">Choose a folder</button>
+<input class="folder" type="file" webkitdirectory hidden>"""
 _RATES = "share of photos of the classes that are taken for unknown (false alarms)"
 
 
@@ -116,7 +117,7 @@ class Page:
         gr.Markdown(
             "### Go on with a classifier\nThe zip of its folder, as made above or by `smat fit`. It replaces all."
         )
-        self.drop_classifier = _drop_zone("Drop the zip archive of a classifier here.")
+        self.drop_classifier = _drop_zone("Drop the zip archive of a classifier here.", "Choose the archive", "")
 
     def _wire(self, does: Events, trying: gr.Tab) -> None:
         """Say which function each event calls."""
@@ -166,6 +167,6 @@ def _html(inner: str, *, live: bool = False, js: str | None = None) -> gr.HTML:
     return gr.HTML(framed(inner), html_template=template, js_on_load=js)
 
 
-def _drop_zone(text: str) -> gr.HTML:
-    """A place for photos and folders."""
-    return gr.HTML(_DROP.format(text=text), js_on_load=asset("drop.js"))
+def _drop_zone(text: str, choose: str = "Choose photos", folder: str = _FOLDER) -> gr.HTML:
+    """A place for files and folders."""
+    return gr.HTML(_DROP.format(text=text, choose=choose, folder=folder), js_on_load=asset("drop.js"))
