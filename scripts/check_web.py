@@ -76,7 +76,8 @@ def check(backbone: str, domain: str) -> None:
         foreign = [address for address in page.requests if not address.startswith(local)]
         print(
             f"{backbone}: {alike} of {len(query)} labels alike, largest difference "
-            f"{np.abs(found - expected).max():.1g}, {size / 1e6:.0f} MB, {1000 * seconds / len(query):.0f} ms per image, {len(foreign)} foreign requests",
+            f"{np.abs(found - expected).max():.1g}, {size / 1e6:.0f} MB, {1000 * seconds / len(query):.0f} ms per "
+            f"image, {len(foreign)} foreign requests",
             flush=True,
         )
 
