@@ -155,7 +155,7 @@ def test_the_page_on_the_command_line_has_every_command_and_writes_options_with_
 )
 def test_options_on_a_page_exist(page: Path, command_line: str) -> None:
     named = re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", page.read_text(encoding="utf-8"))
-    elsewhere = {"--shm-size", "--pool"}  # of `docker run`, and of scripts/fit_prior.py
+    elsewhere = {"--shm-size", "--pool", "--constraint"}  # of `docker run`, scripts/fit_prior.py, and pip
     known = {*options(command_line), "--config", "--help", "--help-all", "--print-config", *elsewhere}
     # what follows an option that takes a class, such as --head.shrinkage, is a setting of the class
     assert not {name for name in named if name not in known and name.rpartition(".")[0] not in known}

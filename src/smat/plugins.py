@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic_core import core_schema
-from torch import Tensor
 
 from smat.errors import CheckpointError, ConfigError, SmatError
 from smat.schema import unmade
@@ -154,7 +153,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, Tensor):
+    if hasattr(value, "tolist"):  # an array or a tensor; importing torch for its name would make `--help` wait
         return value.tolist()
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

@@ -51,7 +51,8 @@ def test_logits_of_the_loaded_folder_are_the_classifiers(family: str, tmp_path: 
     assert [*loaded.config.id2label.values()] == fitted.classes_.tolist()
     images = torch.randn(3, 3, *[fitted.task_model_.backbone.spec.image_size] * 2)
     with torch.no_grad():
-        torch.testing.assert_close(loaded(images).logits, fitted.task_model_(images), rtol=1e-3, atol=1e-3)
+        expected = fitted.task_model_(images) / fitted.assessment_.temperature
+        torch.testing.assert_close(loaded(images).logits, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_pipeline_says_what_the_classifier_says(vit: Path, tmp_path: Path) -> None:

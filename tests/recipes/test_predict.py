@@ -85,7 +85,7 @@ def test_labels_and_probabilities_of_every_query(
     screen = capsys.readouterr().out
     assert "blue 4, green 4, red [dark] 4" in screen
     assert folders["output"] in screen
-    assert "accuracy" not in screen
+    assert "accuracy, if the query folders name the classes" not in screen
 
 
 def test_probabilities_are_those_of_the_classifier(checkpoint: str, folders: dict[str, Any]) -> None:

@@ -84,7 +84,7 @@ class Weighted(Head):
 
     Attributes:
         heads: the heads.
-        weights: of each head on each network, `[networks, heads]`, 0 or greater.
+        weights: weight of each head on each network, `[networks, heads]`, 0 or greater.
     """
 
     heads: tuple[Head, ...]
