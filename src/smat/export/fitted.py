@@ -34,7 +34,7 @@ def deployed_from(classifier: FewShotClassifier) -> tuple[Deployed, dict[str, An
         temperature=1.0 if assessment is None else assessment.temperature,
         knownness=classifier.knownness_,
     )
-    rates: list[float] = sorted({*RATES, *([] if classifier.reject is None else [classifier.reject])})
+    rates: list[float] = sorted(RATES if classifier.reject is None else {*RATES, classifier.reject})
     least = math.inf if assessment is None else assessment.smallest() * (1 - 1e-9)
     thresholds = {rate: assessment.threshold(rate) for rate in rates if assessment and rate >= least}
     about = metadata(

@@ -87,7 +87,7 @@ def export(
             pipelines of transformers load.
         out: file to write, such as birds.onnx or birds.pt2, or folder, such as birds-web.
         precision: numbers of an ONNX file or a web page: `float32`; `float16`, half the size and hardly another answer;
-            `int8`, about a quarter of the size and faster, with answers that differ more.
+            `int8`, a quarter to a third of the size, with answers that differ more.
         check: folder of images on which the file is compared with PyTorch, and `int8` measures its ranges; by default
             the labelled images, where they still are or the classifier has thumbnails of them.
         runtime: onnxruntime-web, for `web`: a folder that its package is unpacked to, or the file that npm packs; by
