@@ -28,7 +28,7 @@ def folder(classifier: FewShotClassifier, tmp_path_factory: pytest.TempPathFacto
     need_browser()
     out = tmp_path_factory.mktemp("page") / "colours"
     deployed, about = deployed_from(classifier)
-    write_web(out, onnx_bytes(deployed, about), {**about, "thresholds": {"0.05": 0.5, "0.2": 2.0}, "reject": 0.05})
+    write_web(out, onnx_bytes(deployed, about), {**about, "thresholds": {"0.05": -1e9, "0.2": 1e9}, "reject": 0.05})
     return out
 
 
