@@ -134,7 +134,9 @@ class Page:
             does.begin_anew, None, [self.status, *shown, self.answers, self.rate, self.network], **quick,
             js="() => confirm('Forget all photos and the classifier?') ? [] : Promise.reject('kept')",
         )  # fmt: skip
-        self.train.click(does.train, [self.network, self.reject, self.rate], [*shown, self.answers, self.rate], **long)
+        self.train.click(
+            does.train, [self.network, self.reject, self.rate], [*shown[1:], self.answers, self.rate], **long
+        )
         tuning = [self.network, self.kind, self.choose, self.assess]
         self.ask_time.click(does.estimate, tuning, [self.time, self.tune], **long)
         for changed in tuning:
@@ -143,14 +145,14 @@ class Page:
         begun.then(
             does.tune,
             [*tuning, self.reject, self.rate],
-            [self.time, self.stop, *shown, self.answers, self.rate],
+            [self.time, self.stop, *shown[1:], self.answers, self.rate],
             **long,
         )
         self.stop.click(does.stop, None, None, **quick)
         asked = [self.reject, self.rate]
         answered = [self.tried_status, self.answers, self.rate]
-        self.drop_to_try.upload(does.ask, asked, answered, **long, **many)
-        self.camera.input(does.ask_camera, [self.camera, *asked], answered, **long)
+        self.drop_to_try.upload(does.receive, **quick, **many).success(does.ask, asked, answered, **long, **many)
+        self.camera.input(does.receive_photo, self.camera, **quick).success(does.ask, asked, answered, **long)
         for control in asked:
             control.change(does.answer, asked, answered, **quick, trigger_mode="always_last")
         trying.select(does.answer, asked, answered, **quick)
@@ -158,7 +160,7 @@ class Page:
         for what, button in self.keep.items():
             button.click(does.maker(what), [self.thumbnails, *asked], [self.made, self.kept_status], **long)
         opened = [self.kept_status, *shown, self.answers, self.rate, self.network]
-        self.drop_classifier.upload(does.open, None, opened, **long)
+        self.drop_classifier.upload(does.receive_classifier, **quick).success(does.open, None, opened, **long)
 
 
 def _html(inner: str, *, live: bool = False, js: str | None = None) -> gr.HTML:
