@@ -164,6 +164,17 @@ def test_a_photo_that_is_in_two_classes_is_doubted(one: Session, tmp_path: Path)
     assert doubt not in one.doubts()
 
 
+def test_a_photo_under_a_wrong_name_moves_to_the_right_one(one: Session, tmp_path: Path) -> None:
+    one.add(draw(tmp_path / "a", CLASSES, 8))
+    wrong = draw(tmp_path / "b", {"fern": 0}, 1, start=20)
+    one.add([Upload(wrong[0].path, "moss/20.png")])
+    one.train("pocket")
+    doubt = next(doubt for doubt in one.doubts() if doubt.seems)
+    assert (doubt.photos[0].name, doubt.seems) == ("moss/20.png", "fern")
+    one.move([doubt.photos[0].number], doubt.seems)
+    assert doubt not in one.doubts()
+
+
 def test_a_classifier_is_kept_under_the_photos_own_names(trained: Session, tmp_path: Path) -> None:
     archive = trained.save(thumbnails=True, rate=0.2)
     with zipfile.ZipFile(archive) as file:

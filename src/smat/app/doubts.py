@@ -15,10 +15,12 @@ class Doubt:
     Attributes:
         photos: the photo; and if it is a duplicate, the other one.
         text: what seems wrong, and what to do.
+        seems: the class that it seems to be of; empty where that is not what is wrong.
     """
 
     photos: tuple[Photo, ...]
     text: str
+    seems: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class LookedAt:
 def _doubt(classifier: FewShotClassifier, suspect: Suspect, photos: Sequence[Photo]) -> Doubt:
     photo, what = photos[suspect.index], suspect.suggestion
     if suspect.kind == "label" and suspect.other is not None:
-        return Doubt((photo,), f"In {photo.label}, but looks like {classifier.classes_[suspect.other]}: {what}.")
+        seems = str(classifier.classes_[suspect.other])
+        return Doubt((photo,), f"In {photo.label}, but looks like {seems}: {what}.", seems)
     if suspect.kind == "duplicate" and suspect.other is not None:
         other = photos[suspect.other]
         same = other.label == photo.label

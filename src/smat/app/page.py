@@ -66,6 +66,7 @@ class Page:
             [(f"{network.name}: {network.summary}", network.name) for network in networks.choices],
             value=networks.choices[0].name,
             label="Network",
+            elem_classes="smat-choice",
         )
         if networks.note:
             _html(f'<p class="note">{networks.note}</p>')
@@ -93,8 +94,10 @@ class Page:
         with gr.Accordion("Take a photo with the camera", open=False):
             self.camera = gr.Image(sources=["webcam"], type="filepath", format="jpeg", label="Camera", height=280)
         with gr.Row():
-            self.reject = gr.Checkbox(False, label="Answer “unknown” for photos of none of the classes")
-            self.rate = gr.Slider(0.01, LARGEST_RATE, USUAL_RATE, step=0.01, label=_RATES, interactive=False)
+            self.reject = gr.Checkbox(False, label="Answer “unknown” for photos of none of the classes", min_width=280)
+            self.rate = gr.Slider(
+                0.01, LARGEST_RATE, USUAL_RATE, step=0.01, label=_RATES, interactive=False, min_width=280
+            )
         self.tried_status = _html("", live=True)
         self.answers = _html(views.answers(None))
         self.clear = gr.Button("Clear these photos", size="sm")

@@ -182,8 +182,12 @@ class Session:
     def doubts(self) -> list[Doubt]:
         """The labelled photos that may be wrong and are still there."""
         with self._lock:
-            there = self.board.photos
-            return [doubt for doubt in self._looked_at.doubts if all(photo.number in there for photo in doubt.photos)]
+            there, found = self.board.photos, self._looked_at.doubts
+            return [
+                doubt
+                for doubt in found
+                if all(photo.number in there for photo in doubt.photos) and doubt.photos[0].label != doubt.seems
+            ]
 
     @property
     def curve(self) -> LearningCurve | None:

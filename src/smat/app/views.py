@@ -107,10 +107,15 @@ def doubts(session: Session) -> str:
 
 def _doubt(doubt: Doubt) -> str:
     photo = doubt.photos[0]
+    which = f'data-number="{photo.number}"'
+    move = ""
+    if doubt.seems:
+        to = escape(doubt.seems)
+        move = f'<button type="button" data-do="move-one" {which} data-to="{to}">Move to {to}</button> '
     return (
         f'<div class="card"><div class="pair">{"".join(map(picture, doubt.photos))}</div><p>{escape(doubt.text)}</p>'
-        f'<button type="button" data-do="remove-one" data-number="{photo.number}" '
-        f'aria-label="Remove {escape(photo.name)}">Remove</button></div>'
+        f'{move}<button type="button" data-do="remove-one" {which} aria-label="Remove {escape(photo.name)}">Remove'
+        "</button></div>"
     )
 
 
