@@ -10,7 +10,7 @@ from PIL import Image
 from deep_images import RAMP, in_bits, png
 from small_images import noise
 from smat.adaptation import FewShotClassifier
-from smat.adaptation.inputs import as_labels
+from smat.adaptation.inputs import as_labels, as_list, as_weights, squares_of
 from smat.domains import GreyRange
 from smat.errors import DataError
 
@@ -102,3 +102,50 @@ def test_deep_images_are_on_one_range() -> None:
         assert fitted.predict([dark, png(dark), bright]).tolist() == ["dark", "dark", "bright"]
     with pytest.raises(DataError, match="it has 20 x 16 pixels"):
         classifier(max_pixels=319).fit([noise(0), noise(1)], [0, 1])
+
+
+PICTURE = np.arange(8 * 10 * 3, dtype=np.uint8).reshape(8, 10, 3)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        torch.from_numpy(PICTURE).permute(2, 0, 1)[None],
+        [torch.from_numpy(PICTURE).permute(2, 0, 1)],
+        torch.from_numpy(PICTURE).permute(2, 0, 1)[None].float() / 255,
+        torch.from_numpy(PICTURE)[None],
+        pd.DataFrame({"image": [PICTURE]}),
+        pd.Series([PICTURE]),
+    ],
+    ids=["tensor", "list of tensors", "floats", "channels last", "data frame", "series"],
+)
+def test_images_of_other_libraries(X: Any) -> None:
+    (square,) = squares_of(as_list(X), 8, None, 1000)
+    (expected,) = squares_of([PICTURE], 8, None, 1000)
+    assert torch.equal(square, expected)
+
+
+def test_undecoded_images_of_datasets(tmp_path: Path) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    given = [{"bytes": content, "path": None}, {"bytes": None, "path": str(tmp_path / "a.png")}]
+    one, two = squares_of(as_list(given), 8, None, 1000)
+    assert torch.equal(one, two)
+    with pytest.raises(DataError, match="an image has neither bytes nor a path"):
+        as_list([{"bytes": None, "path": None}])
+
+
+def test_web_addresses_and_tables_are_refused() -> None:
+    with pytest.raises(DataError, match=r"'https://example\.org/a\.jpg' is a web address; download the image first"):
+        as_list(["https://example.org/a.jpg"])
+    with pytest.raises(DataError, match="X is a table of 2 columns; give the one that has the images"):
+        as_list(pd.DataFrame({"a": [1], "b": [2]}))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [([1.0], "shape"), ([1.0, -1.0], "Negative"), ([1.0, np.nan], "NaN"), ([0, 0], "all weights .* are zero")],
+)
+def test_weights_that_cannot_be(weights: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        as_weights(weights, 2)

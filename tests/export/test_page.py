@@ -77,9 +77,9 @@ def test_all_kinds_of_pictures_have_the_probabilities_of_python(
 ) -> None:
     files = saved(tmp_path)
     header, *rows = page.classify(files)
-    assert header == ["file", "label", "brick", "grass", "sky"]
+    assert header == ["file", "label", "probability", "p:brick", "p:grass", "p:sky"]
     assert [row[0] for row in rows] == [file.name for file in files]
-    found = np.array([row[2:] for row in rows], dtype=float)
+    found = np.array([row[3:] for row in rows], dtype=float)
     np.testing.assert_allclose(found, classifier.predict_proba(files), atol=0.01)
     assert page.page.locator("#list img").first.get_attribute("alt") == "Thumbnail of a.png"
 

@@ -43,12 +43,12 @@ def labelled(each: int, start: int = 0) -> tuple[list[np.ndarray], list[str]]:
     return [image(name, start + i) for i, name in enumerate(names)], names
 
 
-def class_images(classes: int, shots: int, seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
+def class_images(classes: int, shots: int, seed: int = 0, noise: int = 60) -> tuple[list[np.ndarray], list[str]]:
     """So many noisy images of classes a, b, ..., class after class."""
     colours = np.random.default_rng(9).integers(40, 216, (classes, 3))
     draw = np.random.default_rng([seed, 1])
     images = [
-        (draw.integers(-60, 61, (12, 10, 3)) + colour).clip(0, 255).astype(np.uint8)
+        (draw.integers(-noise, noise + 1, (12, 10, 3)) + colour).clip(0, 255).astype(np.uint8)
         for colour in colours
         for _ in range(shots)
     ]

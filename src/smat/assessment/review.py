@@ -13,7 +13,7 @@ from smat.assessment.held_out import HeldOut
 
 Kind = Literal["label", "duplicate", "odd"]
 
-DOUBT = 0.8
+DOUBT = 0.7
 """Probability of another class from which on a label is suspect."""
 
 SAME = 0.95

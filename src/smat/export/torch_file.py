@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.export import ExportedProgram
 
 from smat.export.agreement import Answers, Runner
@@ -27,6 +28,7 @@ def program_bytes(deployed: Deployed, about: Mapping[str, Any]) -> bytes:
     """
     program, file = traced(deployed), io.BytesIO()
     _without_origins(program)
+    _with_own_tensors(program)
     with quiet():
         torch.export.save(program, file, extra_files={f"{KEY}.json": json.dumps(about)})
     return file.getvalue()
@@ -49,3 +51,11 @@ def _without_origins(program: ExportedProgram) -> None:
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             node.meta.pop("stack_trace", None)
+
+
+def _with_own_tensors(program: ExportedProgram) -> None:
+    """PyTorch (2.13) cannot save tensors that are turned or parts of others: each becomes a whole one."""
+    for name, tensor in program.state_dict.items():
+        whole = tensor.detach().clone(memory_format=torch.contiguous_format)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        program.state_dict[name] = nn.Parameter(whole, requires_grad=False) if is_parameter else whole

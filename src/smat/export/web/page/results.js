@@ -73,16 +73,16 @@ function summary(threshold) {
   return [...labels, ...(failed ? [`not classified: ${failed}`] : [])].join(", ");
 }
 
-// The same columns as `smat predict` writes. Excel takes a file for UTF-8 only by a mark at its start.
+// The same table as `smat predict` writes: with the mark that Excel knows UTF-8 by, and no cell that is computed.
 function table(threshold) {
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const columns = about.classes.map((name) => {
-    while (["file", "label"].includes(name)) name += " (class)";
-    return name;
-  });
+  const cell = (text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);
+  const header = ["file", "label", "probability", ...about.classes.map((name) => `p:${name}`)];
   const lines = results
     .filter(({ error }) => !error)
-    .map((result) => [result.name, labelOf(result, threshold), ...result.probabilities.map((p) => p.toFixed(6))]);
-  const text = [["file", "label", ...columns], ...lines].map((line) => line.map(quoted).join(",") + "\n").join("");
-  return /^[\x00-\x7f]*$/.test(text) ? text : `\ufeff${text}`;
+    .map((result) => {
+      const probabilities = result.probabilities.map((p) => p.toFixed(6));
+      return [cell(result.name), cell(labelOf(result, threshold)), probabilities[best(result.probabilities)], ...probabilities];
+    });
+  return "\ufeff" + [header, ...lines].map((line) => line.map(quoted).join(",") + "\r\n").join("");
 }
