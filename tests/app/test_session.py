@@ -157,10 +157,22 @@ def test_a_photo_that_is_in_two_classes_is_doubted(one: Session, tmp_path: Path)
     one.add(draw(tmp_path / "a", CLASSES, 8))
     one.add([Upload(tmp_path / "a/fern/0.png", "moss/0.png")])
     one.train("pocket")
-    doubt = next(doubt for doubt in one.doubts() if doubt.other)
-    assert {doubt.photo.label, doubt.other.label if doubt.other else ""} == {"fern", "moss"}
-    one.remove([doubt.photo.number])
-    assert doubt.photo not in [doubt.photo for doubt in one.doubts()]
+    doubt = next(doubt for doubt in one.doubts() if len(doubt.photos) == 2)
+    assert {photo.label for photo in doubt.photos} == {"fern", "moss"}
+    assert "Nearly the same as another photo" in doubt.text
+    one.remove([doubt.photos[0].number])
+    assert doubt not in one.doubts()
+
+
+def test_a_photo_under_a_wrong_name_moves_to_the_right_one(one: Session, tmp_path: Path) -> None:
+    one.add(draw(tmp_path / "a", CLASSES, 8))
+    wrong = draw(tmp_path / "b", {"fern": 0}, 1, start=20)
+    one.add([Upload(wrong[0].path, "moss/20.png")])
+    one.train("pocket")
+    doubt = next(doubt for doubt in one.doubts() if doubt.seems)
+    assert (doubt.photos[0].name, doubt.seems) == ("moss/20.png", "fern")
+    one.move([doubt.photos[0].number], doubt.seems)
+    assert doubt not in one.doubts()
 
 
 def test_a_classifier_is_kept_under_the_photos_own_names(trained: Session, tmp_path: Path) -> None:
@@ -276,3 +288,15 @@ def test_forgetting_all(trained: Session) -> None:
     trained.clear()
     assert (trained.classifier, trained.board.photos) == (None, {})
     assert not [*trained.folder.iterdir()]
+
+
+def test_what_was_sent_is_taken_once(one: Session, tmp_path: Path) -> None:
+    sent = draw(tmp_path / "plants", {"fern": 0}, 2)
+    one.to_add.put(sent)
+    for upload in sent:
+        upload.path.unlink()
+    with one.to_add.taken() as uploads:
+        assert one.add(uploads) == 2
+    with one.to_add.taken() as uploads:
+        assert uploads == []
+    assert sorted(path.name for path in one.folder.iterdir()) == ["1", "2"]

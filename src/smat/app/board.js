@@ -19,6 +19,7 @@ element.addEventListener("click", (event) => {
   const what = button.dataset.do;
   if (what === "remove") trigger("select", { what, numbers: selected() });
   if (what === "remove-one") trigger("select", { what: "remove", numbers: [+button.dataset.number] });
+  if (what === "move-one") trigger("select", { what: "move", numbers: [+button.dataset.number], to: button.dataset.to });
   if (what === "move") {
     const to = element.querySelector(".tools .to").value;
     if (to.trim()) trigger("select", { what, numbers: selected(), to });

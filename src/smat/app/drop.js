@@ -21,22 +21,26 @@ async function send(files) {
   const wanted = files.filter(({ name }) => !name.split("/").some((part) => part.startsWith(".") || part === "__MACOSX"));
   wanted.sort((one, two) => one.name.localeCompare(two.name, undefined, { numeric: true }));
   busy.all += wanted.length;
-  let batch = [], started = Date.now();
+  let batch = [], begun = Date.now();
   const give = () => {
     if (batch.length) trigger("upload", { files: batch });
-    [batch, started] = [[], Date.now()];
+    [batch, begun] = [[], Date.now()];
   };
-  for (const { file, name } of wanted) {
-    said.textContent = `sending ${busy.done + 1} of ${busy.all}: ${name}`;
-    try {
-      const { path } = await upload(file);
-      batch.push({ path, name });
-    } catch (error) {
-      said.textContent = `${name} could not be sent: ${error}`;
-      trigger("error", { name });
-    }
-    busy.done += 1;
-    if (batch.length >= 32 || Date.now() - started > 20000) give();
+  for (let start = 0; start < wanted.length; start += 4) {
+    const some = wanted.slice(start, start + 4);
+    said.textContent = `sending ${busy.done + 1} of ${busy.all}: ${some[0].name}`;
+    const sent = await Promise.all(some.map(async ({ file, name }) => {
+      try {
+        return { path: (await upload(file)).path, name };
+      } catch (error) {
+        trigger("error", { name });
+        said.textContent = `${name} could not be sent: ${error}`;
+        return null;
+      }
+    }));
+    batch.push(...sent.filter(Boolean));
+    busy.done += some.length;
+    if (batch.length >= 32 || Date.now() - begun > 20000) give();
   }
   give();
   if (busy.done === busy.all) {

@@ -14,7 +14,7 @@ from smat.app.keeping import Export, Report
 from smat.app.session import Session
 from smat.app.sessions import Sessions
 from smat.app.training import Stopped, Tuning
-from smat.app.uploads import Upload, shown_name
+from smat.app.uploads import Upload
 from smat.errors import SmatError
 from smat.left_out import LeftOut, collecting
 
@@ -84,7 +84,9 @@ class Events:
         """Put files that were sent into classes."""
         with said() as left_out:
             session = self._of(request)
-            count = session.add(self._uploads(event), label)
+            session.to_add.put(self._uploads(event))
+            with session.to_add.taken() as uploads:
+                count = session.add(uploads, label)
             shown, photos, classes = self._shown(session), len(session.board.photos), len(session.board.classes)
         text = f"{_many(count, 'photo')} added: {_many(photos, 'photo')} of {_many(classes, 'class', 'es')} now."
         return framed(views.status(text, left_out)), *shown
@@ -125,7 +127,7 @@ class Events:
             progress(None, desc=f"{len(session.board.photos)} photos pass through the network")
             session.train(network)
             progress(None, desc="looking at what was learned")
-            return *self._shown(session), *self._answered(session, reject, rate)
+            return *self._shown(session)[1:], *self._answered(session, reject, rate)
 
     def forget_time(self) -> tuple[str, Any]:
         """What was estimated holds no more."""
@@ -168,7 +170,7 @@ class Events:
             except Stopped:
                 text = "Stopped: the classifier is as it was."
             shown = self._shown(session), self._answered(session, reject, rate)
-            return framed(views.status(text)), hidden, *shown[0], *shown[1]
+            return framed(views.status(text)), hidden, *shown[0][1:], *shown[1]
 
     def stop(self, request: gr.Request) -> None:
         """End the fine-tuning."""
@@ -199,24 +201,28 @@ class Events:
             text = "There are too few labelled photos to tell what is unknown: two or more of a class are needed."
         return framed(views.status(text, left_out or []))
 
-    def ask(self, reject: bool, rate: float, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """Ask about files that were sent."""
-        return self._asked(self._uploads_said(event), reject, rate, request)
-
-    def _uploads_said(self, event: gr.EventData) -> list[Upload]:
+    def receive(self, event: gr.EventData, request: gr.Request) -> None:
+        """Keep photos that were sent to try, whatever is done now."""
         with said():
-            return self._uploads(event)
+            self._of(request).to_try.put(self._uploads(event))
 
-    def ask_camera(self, photo: str | None, reject: bool, rate: float, request: gr.Request) -> tuple[Any, ...]:
-        """Ask about a photo that was taken."""
+    def receive_classifier(self, event: gr.EventData, request: gr.Request) -> None:
+        """Keep a classifier that was sent."""
         with said():
-            uploads = [] if photo is None else [self.sessions.upload(photo, shown_name("camera.jpg"))]
-        return self._asked(uploads, reject, rate, request)
+            self._of(request).to_open.put(self._uploads(event))
 
-    def _asked(self, uploads: list[Upload], reject: bool, rate: float, request: gr.Request) -> tuple[Any, ...]:
+    def receive_photo(self, photo: str | None, request: gr.Request) -> None:
+        """Keep a photo that was taken."""
+        with said():
+            if photo is not None:
+                self._of(request).to_try.put([self.sessions.upload(photo, "camera.jpg")])
+
+    def ask(self, reject: bool, rate: float, request: gr.Request) -> tuple[Any, ...]:
+        """Ask about the files that were received."""
         with said() as left_out:
             session = self._of(request)
-            session.try_on(uploads)
+            with session.to_try.taken() as uploads:
+                session.try_on(uploads)
             answered = self._answered(session, reject, rate)
         return self._trial_status(session, reject, left_out), *answered
 
@@ -247,12 +253,13 @@ class Events:
 
         return make
 
-    def open(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """Begin with a classifier that was sent."""
+    def open(self, request: gr.Request) -> tuple[Any, ...]:
+        """Begin with the classifier that was received."""
         with said():
             session = self._of(request)
-            for upload in self._uploads(event)[:1]:
-                session.open(upload)
+            with session.to_open.taken() as uploads:
+                for upload in uploads[-1:]:
+                    session.open(upload)
             text = views.status("Opened. Add photos to its classes (1), or try it (3).")
             shown = self._shown(session), self._answered(session, False, USUAL_RATE)
             return framed(text), *shown[0], *shown[1], self._networks(session)

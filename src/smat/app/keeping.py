@@ -40,7 +40,7 @@ def saved_zip(classifier: FewShotClassifier, place: Path, thumbnails: bool) -> P
     Raises:
         ConfigError: it cannot be written.
     """
-    if thumbnails and classifier._squares is None and classifier.support_.thumbnails is None:
+    if thumbnails and not _has_pictures(classifier):
         reason = "it was opened without pictures, or has too many photos"
         leave_out("thumbnail", reason, [*classifier.support_.names])
         thumbnails = False
@@ -57,7 +57,7 @@ def exported(classifier: FewShotClassifier, place: Path, to: Export, writers: Wr
         to: what is made.
         writers: what makes it.
     """
-    with _saved(classifier, place, False) as folder:
+    with _saved(classifier, place, _has_pictures(classifier)) as folder:  # what it is compared on
         if to == "onnx":
             out = _output(place, "classifier.onnx")
             writers.export(folder, to, out)
@@ -75,6 +75,11 @@ def reported(tried: Tried, place: Path, name: Report, writers: Writers) -> Path:
     out = _output(place, name)
     writers.labels(out, tried)
     return out
+
+
+def _has_pictures(classifier: FewShotClassifier) -> bool:
+    """Whether pictures of the labelled photos are in memory."""
+    return classifier._squares is not None or classifier.support_.thumbnails is not None
 
 
 @contextmanager

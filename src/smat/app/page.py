@@ -66,6 +66,7 @@ class Page:
             [(f"{network.name}: {network.summary}", network.name) for network in networks.choices],
             value=networks.choices[0].name,
             label="Network",
+            elem_classes="smat-choice",
         )
         if networks.note:
             _html(f'<p class="note">{networks.note}</p>')
@@ -93,8 +94,10 @@ class Page:
         with gr.Accordion("Take a photo with the camera", open=False):
             self.camera = gr.Image(sources=["webcam"], type="filepath", format="jpeg", label="Camera", height=280)
         with gr.Row():
-            self.reject = gr.Checkbox(False, label="Answer “unknown” for photos of none of the classes")
-            self.rate = gr.Slider(0.01, LARGEST_RATE, USUAL_RATE, step=0.01, label=_RATES, interactive=False)
+            self.reject = gr.Checkbox(False, label="Answer “unknown” for photos of none of the classes", min_width=280)
+            self.rate = gr.Slider(
+                0.01, LARGEST_RATE, USUAL_RATE, step=0.01, label=_RATES, interactive=False, min_width=280
+            )
         self.tried_status = _html("", live=True)
         self.answers = _html(views.answers(None))
         self.clear = gr.Button("Clear these photos", size="sm")
@@ -134,7 +137,9 @@ class Page:
             does.begin_anew, None, [self.status, *shown, self.answers, self.rate, self.network], **quick,
             js="() => confirm('Forget all photos and the classifier?') ? [] : Promise.reject('kept')",
         )  # fmt: skip
-        self.train.click(does.train, [self.network, self.reject, self.rate], [*shown, self.answers, self.rate], **long)
+        self.train.click(
+            does.train, [self.network, self.reject, self.rate], [*shown[1:], self.answers, self.rate], **long
+        )
         tuning = [self.network, self.kind, self.choose, self.assess]
         self.ask_time.click(does.estimate, tuning, [self.time, self.tune], **long)
         for changed in tuning:
@@ -143,14 +148,14 @@ class Page:
         begun.then(
             does.tune,
             [*tuning, self.reject, self.rate],
-            [self.time, self.stop, *shown, self.answers, self.rate],
+            [self.time, self.stop, *shown[1:], self.answers, self.rate],
             **long,
         )
         self.stop.click(does.stop, None, None, **quick)
         asked = [self.reject, self.rate]
         answered = [self.tried_status, self.answers, self.rate]
-        self.drop_to_try.upload(does.ask, asked, answered, **long, **many)
-        self.camera.input(does.ask_camera, [self.camera, *asked], answered, **long)
+        self.drop_to_try.upload(does.receive, **quick, **many).success(does.ask, asked, answered, **long, **many)
+        self.camera.input(does.receive_photo, self.camera, **quick).success(does.ask, asked, answered, **long)
         for control in asked:
             control.change(does.answer, asked, answered, **quick, trigger_mode="always_last")
         trying.select(does.answer, asked, answered, **quick)
@@ -158,7 +163,7 @@ class Page:
         for what, button in self.keep.items():
             button.click(does.maker(what), [self.thumbnails, *asked], [self.made, self.kept_status], **long)
         opened = [self.kept_status, *shown, self.answers, self.rate, self.network]
-        self.drop_classifier.upload(does.open, None, opened, **long)
+        self.drop_classifier.upload(does.receive_classifier, **quick).success(does.open, None, opened, **long)
 
 
 def _html(inner: str, *, live: bool = False, js: str | None = None) -> gr.HTML:

@@ -8,28 +8,14 @@ from threading import RLock
 
 from smat.adaptation import FewShotClassifier
 from smat.app.board import UNKNOWN, Board, Photo, Shelf
+from smat.app.doubts import Doubt, LookedAt
 from smat.app.keeping import Export, Report, Writers, exported, reported, saved_zip
 from smat.app.networks import Networks
 from smat.app.training import Estimate, OnStep, Stopped, Tuning, estimated, grown, made, tuned
 from smat.app.trying import Trial, Tried, smallest_rate
-from smat.app.uploads import Limits, Upload, unpack_classifier
-from smat.assessment import Suspect
+from smat.app.uploads import Inbox, Limits, Upload, unpack_classifier
+from smat.assessment import LearningCurve
 from smat.errors import ConfigError, DataError
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """A labelled photo that may be wrong.
-
-    Attributes:
-        photo: the photo.
-        other: the photo that it is nearly the same as, if it is a duplicate.
-        text: what seems wrong, and what to do.
-    """
-
-    photo: Photo
-    other: Photo | None
-    text: str
 
 
 @dataclass
@@ -49,6 +35,7 @@ class Session:
         changed: whether photos have changed since it was made.
         opened: folder of the classifier that was opened; None where it was made here.
         network: name of the network that it was made with.
+        to_add, to_try, to_open: files that were sent for this, and wait for it.
         tuning: how it was fine-tuned; None if not.
     """
 
@@ -63,6 +50,7 @@ class Session:
         for place in (self.folder, self.out):
             place.mkdir(mode=0o700)
         self._stop, self._closed = False, False
+        self.to_add, self.to_try, self.to_open = (Inbox(self.folder) for _ in range(3))
         self.shelf = Shelf(self.folder, self.limits)
         self._begin()
 
@@ -70,7 +58,7 @@ class Session:
         self.board = Board(self.limits)
         self.classifier: FewShotClassifier | None = None
         self.changed, self.opened, self.network, self.tuning = False, None, "", None
-        self._order: list[Photo] = []
+        self._looked_at = LookedAt()
         self._trial = Trial()
 
     def add(self, uploads: Sequence[Upload], label: str = "") -> int:
@@ -173,8 +161,8 @@ class Session:
         self, classifier: FewShotClassifier, photos: list[Photo], network: str, tuning: Tuning | None = None
     ) -> None:
         """Have another classifier, which is asked about the photos to try in its turn."""
-        trial = self._trial.asked_again(classifier)
-        self.classifier, self._order, self._trial = classifier, photos, trial
+        trial, looked_at = self._trial.asked_again(classifier), LookedAt.of(classifier, photos)
+        self.classifier, self._trial, self._looked_at = classifier, trial, looked_at
         self.network, self.tuning, self.changed = network, tuning, False
 
     def _photos(self) -> list[Photo]:
@@ -193,16 +181,19 @@ class Session:
 
     def doubts(self) -> list[Doubt]:
         """The labelled photos that may be wrong and are still there."""
-        if self.classifier is None or self.classifier.assessment_ is None:
-            return []
-        found = []
-        for suspect in self.classifier.review():
-            photo = self._order[suspect.index]
-            other = self._order[suspect.other] if suspect.kind == "duplicate" and suspect.other is not None else None
-            if photo.number not in self.board.photos or (other and other.number not in self.board.photos):
-                continue
-            found.append(Doubt(photo, other, _doubt(self.classifier, suspect, photo, other)))
-        return found
+        with self._lock:
+            there, found = self.board.photos, self._looked_at.doubts
+            return [
+                doubt
+                for doubt in found
+                if all(photo.number in there for photo in doubt.photos) and doubt.photos[0].label != doubt.seems
+            ]
+
+    @property
+    def curve(self) -> LearningCurve | None:
+        """Whether more photos would help; None where that is not known."""
+        with self._lock:
+            return self._looked_at.curve
 
     def try_on(self, uploads: Sequence[Upload]) -> int:
         """Ask the classifier about photos; what is no photo is left out with a word.
@@ -322,13 +313,7 @@ class Session:
         for place in (self.folder, self.out):
             shutil.rmtree(place, ignore_errors=True)
 
-
-def _doubt(classifier: FewShotClassifier, suspect: Suspect, photo: Photo, other: Photo | None) -> str:
-    if suspect.kind == "label":
-        return f"In {photo.label}, but looks like {classifier.classes_[suspect.other]}: {suspect.suggestion}."
-    if other is not None:
-        where = (
-            f"in {photo.label} too" if other.label == photo.label else f"in {other.label}, this one in {photo.label}"
-        )
-        return f"Nearly the same as another photo, {where}: {suspect.suggestion}."
-    return f"In {photo.label}, and unlike all others: {suspect.suggestion}."
+    def wait(self, seconds: float) -> None:
+        """Wait for the end of what is being done, so many seconds at most."""
+        if self._lock.acquire(timeout=seconds):
+            self._lock.release()

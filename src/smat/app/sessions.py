@@ -16,7 +16,8 @@ from smat.errors import DataError
 
 _log = logging.getLogger(__name__)
 
-_SWEEP, _KEPT = 10.0, 60.0  # seconds between sweeps, and that files which were sent stay
+_LONGEST = 10.0  # seconds that work may take to end
+_SWEEP, _KEPT = 10.0, 45.0  # seconds between sweeps, and that files which were sent stay
 _HASH = re.compile(r"[0-9a-f]{64}")  # the folders that Gradio puts files into which were sent, or are shown
 
 
@@ -66,8 +67,11 @@ class Sessions:
     def end(self) -> None:
         """Forget everything, also on disk."""
         self._over.set()
+        begun = [*self._open.values()]
         for key in [*self._open]:
             self.close(key)
+        for session in begun:  # Python cannot end well while threads compute
+            session.wait(_LONGEST / len(begun))
         shutil.rmtree(self.root, ignore_errors=True)
 
     def upload(self, path: str, name: str) -> Upload:

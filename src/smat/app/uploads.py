@@ -1,11 +1,13 @@
 """Files that a browser sends: photos, and archives of them, within limits. Their names are labels, never paths."""
 
 import os
+import secrets
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -50,6 +52,42 @@ class Upload:
 
     path: Path
     name: str
+
+
+class Inbox:
+    """Files that were sent, kept in a folder until whoever they are for has time.
+
+    Args:
+        folder: the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._waiting: deque[Upload] = deque()
+
+    def put(self, uploads: Sequence[Upload]) -> None:
+        """Keep files.
+
+        Raises:
+            DataError: one is not there any more.
+        """
+        for upload in uploads:
+            place = self.folder / f"sent-{secrets.token_hex(8)}"
+            copied(upload, place)
+            self._waiting.append(Upload(place, upload.name))
+
+    @contextmanager
+    def taken(self) -> Iterator[list[Upload]]:
+        """Within the block, the files that were not taken before."""
+        uploads: list[Upload] = []
+        with suppress(IndexError):  # the end; others may put more in meanwhile
+            while True:
+                uploads.append(self._waiting.popleft())
+        try:
+            yield uploads
+        finally:
+            for upload in uploads:
+                upload.path.unlink(missing_ok=True)
 
 
 def shown_name(name: str) -> str:

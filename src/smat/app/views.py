@@ -7,6 +7,7 @@ from html import escape
 import numpy as np
 
 from smat.app.board import UNKNOWN, Photo
+from smat.app.doubts import Doubt
 from smat.app.session import Session
 from smat.app.training import Estimate
 from smat.app.trying import Tried
@@ -77,7 +78,7 @@ def summary(session: Session) -> str:
     elif classifier.assessment_.accuracy is None:
         lines.append("No class has two photos, so nothing is known of how right it will be.")
     else:
-        lines += [_expected(classifier.assessment_.accuracy), escape(str(classifier.learning_curve()))]
+        lines += [_expected(classifier.assessment_.accuracy), escape(str(session.curve))]
     return "".join(f"<p>{line}</p>" for line in lines)
 
 
@@ -100,14 +101,22 @@ def doubts(session: Session) -> str:
             if session.classifier is None or session.classifier.assessment_ is None
             else '<p class="soft">No photo looks wrong.</p>'
         )
-    cards = "".join(
-        f'<div class="card"><div class="pair">{picture(doubt.photo)}{picture(doubt.other) if doubt.other else ""}</div>'
-        f"<p>{escape(doubt.text)}</p>"
-        f'<button type="button" data-do="remove-one" data-number="{doubt.photo.number}" '
-        f'aria-label="Remove {escape(doubt.photo.name)}">Remove</button></div>'
-        for doubt in found
-    )
+    cards = "".join(map(_doubt, found))
     return f'<h3>Photos to look at</h3><div class="cards">{cards}</div>'
+
+
+def _doubt(doubt: Doubt) -> str:
+    photo = doubt.photos[0]
+    which = f'data-number="{photo.number}"'
+    move = ""
+    if doubt.seems:
+        to = escape(doubt.seems)
+        move = f'<button type="button" data-do="move-one" {which} data-to="{to}">Move to {to}</button> '
+    return (
+        f'<div class="card"><div class="pair">{"".join(map(picture, doubt.photos))}</div><p>{escape(doubt.text)}</p>'
+        f'{move}<button type="button" data-do="remove-one" {which} aria-label="Remove {escape(photo.name)}">Remove'
+        "</button></div>"
+    )
 
 
 def answers(tried: Tried | None) -> str:

@@ -5,10 +5,9 @@ from typing import Annotated
 
 from rich.console import Console
 
-from smat.adaptation import Device, FewShotClassifier, is_classifier
+from smat.adaptation import Device, is_classifier
 from smat.app import Export, Limits, Networks, Server, Tried, Writers, check_gradio
 from smat.errors import ConfigError
-from smat.export.web import export_web
 from smat.files import write_whole
 from smat.recipes.export import export
 from smat.recipes.label_files import label_file
@@ -99,8 +98,4 @@ class _Writers(Writers):
 
     def export(self, folder: Path, to: Export, out: Path) -> None:
         """The classifier as `smat export` writes it."""
-        if to == "onnx":
-            export(str(folder), to=to, out=str(out))
-        else:
-            classifier = FewShotClassifier.load(folder, device="cpu", precision="32-true")
-            export_web(classifier, out, runtime=self.runtime)
+        export(str(folder), to=to, out=str(out), runtime=self.runtime if to == "web" else None)
