@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
-from browser import Page, browsing  # noqa: E402
+from browser import Page, browsing  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 BACKBONES = ["mobilenet_v2", "vit_tiny_8_64", "dinov2_small_mended"]
 WAY, SHOT, QUERY = 5, 5, 40
