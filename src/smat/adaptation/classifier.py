@@ -63,9 +63,9 @@ class FewShotClassifier(FittedClassifier):
             that of its checkpoint.
         std: standard deviation of the colours, likewise.
         head: what classifies the features: a `Head`, or its name: `"auto"` fits itself to the images; `"prototype"` is
-            the nearest class mean; `"ridge"`, `"logistic"`, `"lda"`, `"knn"` and `"average"` are what they say. With
-            `:1`, `:2` or `:4` after the name, an image passes through the network so many times, in as many views;
-            `"auto"` alone takes 2 passes.
+            the nearest class mean; `"ridge"`, `"logistic"`, `"lda"`, `"knn"`, `"average"` and `"linear"` are what they
+            say. With `:1`, `:2` or `:4` after the name, an image passes through the network so many times, in as many
+            views; `"auto"` alone takes 2 passes.
         strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
             one that the experts make (1): `(0, 1)` gives it both, at twice the passes. A network that the head gives no
             weight is left out.

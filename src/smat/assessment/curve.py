@@ -21,6 +21,9 @@ CERTAINTY = 0.3
 HELPS = 0.01
 """Gain in accuracy from twice as many images from which on these are said to help."""
 
+ENOUGH = 25
+"""Images from which on a small gain is taken for one: of fewer, an accuracy near 1 can be chance."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -46,16 +49,23 @@ class LearningCurve:
         exponent: errors fall as images per class to the power of minus this.
         gain: what twice as many images of each class would add to the accuracy; None without points.
         alone: classes with one image, of which nothing is known.
+        held: number of images that the accuracy is known from.
     """
 
     points: tuple[Point, ...]
     exponent: float
     gain: float | None
     alone: tuple[int, ...] = ()
+    held: int = 0
 
     def __str__(self) -> str:
         if self.gain is None:
             return "No class has two images, so nothing is known of what more images would do."
+        if self.gain < HELPS and self.held < ENOUGH:
+            return (
+                f"So few images do not say whether more would help: hardly one of {self.held} is classified wrong when "
+                "it is held out. A few more make it sure."
+            )
         if self.gain < HELPS:
             return "More images of the same kind would hardly help: twice as many would add less than a point."
         points = round(100 * self.gain)
@@ -105,7 +115,7 @@ def learning_curve(
         shares = torch.stack(found)
         points.append(Point(shot, float(shares.mean()), float(shares.std())))
     exponent = _exponent(points, len(labels), accuracy, float(counts.double().mean()))
-    return LearningCurve(tuple(points), exponent, (1 - accuracy.expected) * (1 - 2**-exponent), alone)
+    return LearningCurve(tuple(points), exponent, (1 - accuracy.expected) * (1 - 2**-exponent), alone, accuracy.held)
 
 
 def _subset(labels: Tensor, counts: Tensor, shot: int, seed: int, draw: int) -> Tensor:

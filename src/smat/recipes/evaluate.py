@@ -100,8 +100,8 @@ def evaluate(
             `pretrained+logistic` and `pretrained+knn`.
         against: method that paired differences are to; by default `pretrained`, where it is evaluated.
         head: classifier of features, where the method names none: `auto`, which fits itself to the task; `prototype`
-            (class means, the paper's), `ridge`, `logistic`, `lda`, `knn`, `average`, each with `:1`, `:2` or `:4` after
-            it for so many views of each image; or a class of your own by its import path.
+            (class means, the paper's), `ridge`, `logistic`, `lda`, `knn`, `average`, `linear`, each with `:1`, `:2` or
+            `:4` after it for so many views of each image; or a class of your own by its import path.
         adapt: fine-tuning on each support set: `none`; `full`, all parameters; `lora`, small adapters; `weights`, the
             weights that experts are merged by, block by block; `gates`, the parameters behind open gates of experts;
             or a fine-tuner of your own by its import path.

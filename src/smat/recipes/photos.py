@@ -37,8 +37,8 @@ class FitOptions:
         margin: side of the square that images are cut to over the image size, of which the network sees the centre;
             by default that of the checkpoint's training.
         head: classifier of features: `auto`, which fits itself to the images, by default; `prototype` (class means),
-            `ridge`, `logistic`, `lda`, `knn`, `average`, each with `:1`, `:2` or `:4` after it for so many views of
-            each image; or a class of your own by its import path.
+            `ridge`, `logistic`, `lda`, `knn`, `average`, `linear`, each with `:1`, `:2` or `:4` after it for so many
+            views of each image; or a class of your own by its import path.
         strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
             one that the experts make (1); `[1]` by default.
         adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), of

@@ -86,8 +86,8 @@ def reproduce(
         checkpoint: pools that are trained already, METHOD=PATH, one for each seed.
         seeds: training seeds.
         head: classifier of features, where a method names none: `prototype` (class means, the paper's), `ridge`,
-            `logistic`, `lda`, `knn`, `average`, `auto`, each with `:1`, `:2` or `:4` after it for so many views of each
-            image; or a class of your own by its import path.
+            `logistic`, `lda`, `knn`, `average`, `linear`, `auto`, each with `:1`, `:2` or `:4` after it for so many
+            views of each image; or a class of your own by its import path.
         adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, `weights`, `gates`, and
             fine-tuners of your own; one table each. `weights` and `gates` need experts: `pretrained` is not in their
             tables.
