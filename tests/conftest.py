@@ -16,8 +16,8 @@ install_import_hook("smat", "beartype.beartype")
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # in processes that tests start: these share the cores with other tests
 
-# Examples of each property: `make test-all` looks at ten times as many.
-hypothesis.settings.register_profile("ci", max_examples=60, deadline=None)
+# Examples of each property: `make test-all` looks at 15 times as many.
+hypothesis.settings.register_profile("ci", max_examples=40, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=600, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -260,6 +260,7 @@ def _effects(folder: Path, data: Path, precision: str, episodes: int) -> dict[st
     return {name: torch.cat(parts).flatten() for name, parts in effects.items()}
 
 
+@pytest.mark.slow
 def test_both_steps_move_the_logits_as_far_in_bfloat16_as_in_float32() -> None:
     """On weights stored in float16: rounding those to the nearest makes the inner step 5 to 9 times too large."""
     folder, data = SHARED / "backbone" / "vit_tiny_8_64", SHARED / "data" / "quickdraw.parquet"

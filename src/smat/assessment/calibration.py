@@ -65,7 +65,7 @@ class Accuracy:
     alone: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.expected:.0%} (95 % interval {self.low:.0%} to {self.high:.0%})"
+        return f"{100 * self.expected:.0f} % (95 % interval {100 * self.low:.0f} to {100 * self.high:.0f} %)"
 
 
 def accuracy(held: HeldOut, degree: float) -> Accuracy | None:
