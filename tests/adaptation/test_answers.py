@@ -55,9 +55,11 @@ def test_a_class_called_unknown_needs_another_word() -> None:
 
 
 def test_rates_that_so_few_images_do_not_support_are_refused() -> None:
-    classifier = fitted(reject=0.01)
-    with pytest.raises(ConfigError, match=r"reject is 0\.01, but 24 labelled images say nothing of so small a share"):
-        classifier.predict(QUERIES)
+    message = r"reject is 0\.01, but 24 labelled images say nothing of so small a share"
+    with pytest.raises(ConfigError, match=message):
+        fitted(reject=0.01)
+    with pytest.raises(ConfigError, match=message):
+        fitted().set_params(reject=0.01).predict(QUERIES)
     with pytest.raises(ConfigError, match=r"reject is 1\.5; expected"):
         fitted(reject=1.5)
 

@@ -173,7 +173,7 @@ class FewShotClassifier(FittedClassifier):
 
         Raises:
             DataError: no images, fewer than two classes, not a label for each image, or an image that cannot be used.
-            ConfigError: a setting that cannot work.
+            ConfigError: a setting that cannot work, or `reject` where the images are too few for it.
             CheckpointError: no such model, or one that does not fit.
             NonFiniteError: the learning rate was so large that the network broke.
         """
@@ -237,6 +237,8 @@ class FewShotClassifier(FittedClassifier):
         self._tuned_without = without
         self._keep(squares)
         self._routing = pool.without_experts() if pool.config.experts else None
+        if self.reject is not None:
+            self._assessed("reject").threshold(self.reject)  # raises where so few images say nothing of the rate
         return self
 
     @property
