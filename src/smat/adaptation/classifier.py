@@ -20,6 +20,7 @@ from smat.adaptation.growing import Change, add, remove, rename
 from smat.adaptation.inputs import as_labels, as_list, as_weights, names_of
 from smat.adaptation.learning_rate import cross_validated_lr, why_untuned
 from smat.adaptation.models import Device, Model, evaluating, open_model, pick_device
+from smat.adaptation.progress import followed
 from smat.adaptation.saved import read_classifier, write_classifier
 from smat.adaptation.settings import FineTuneConfig, LearningRate, Rate, check_learning_rate, default_grid
 from smat.adaptation.support import Support, digest_of
@@ -254,10 +255,7 @@ class FewShotClassifier(FittedClassifier):
         with Progress(transient=True, disable=follow is not True) as progress:
 
             def bar(text: str) -> Callable[[int, int], None]:
-                if callable(follow):
-                    return partial(follow, text)
-                task = progress.add_task(text, total=None)
-                return lambda done, total: progress.update(task, completed=done, total=total)
+                return partial(follow, text) if callable(follow) else followed(progress, text)
 
             if rate == "average":
                 tuned = averaged(tuning, model, bar("fine-tuning at several learning rates"))
