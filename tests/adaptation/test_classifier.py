@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from passes import count_passes
 from small_pools import vit_pool
 from smat.adaptation import FewShotClassifier, FineTuneConfig, Kind, TaskModels
+from smat.backbones import Backbone
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.experts import FeatureCache
@@ -410,3 +411,16 @@ def test_a_function_follows_the_fine_tuning_and_may_end_it() -> None:
         classifier.fit(images, labels)
     assert seen == [("fine-tuning at learning rate 0.0001", done, 4) for done in (1, 2)]
     assert not hasattr(classifier, "classes_")
+
+
+def test_labelled_images_pass_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    forward = Backbone.forward
+    monkeypatch.setattr(Backbone, "forward", lambda self, images: sizes.append(len(images)) or forward(self, images))
+    images, names = labelled(5)
+    whole, parts = (classifier(batch_size=size, head="lda").fit(images, names) for size in (64, 4))
+    assert max(sizes[-8:]) == 4
+    queries = labelled(2, start=50)[0]
+    np.testing.assert_allclose(parts.decision_function(queries), whole.decision_function(queries), atol=1e-3)
+    parts.add(*labelled(3, start=70))
+    assert max(sizes[-4:]) <= 4

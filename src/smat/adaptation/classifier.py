@@ -222,6 +222,7 @@ class FewShotClassifier(FittedClassifier):
                 precision=precision,
                 cache=FeatureCache.of(self.feature_cache),
                 weights=None if weights is None else weights.to(device),
+                batch_size=self.batch_size,
             ).eval()
         tuning = FineTuning(images, codes, make_tuner(self.adapt), self._tuning_config, self.seed, precision, pool)
         task_model, rate, without = model, 0.0, None

@@ -16,7 +16,7 @@ from smat.adaptation.support import Support, digest_of, thumbnail_of
 from smat.episodes import plain_transform
 from smat.errors import ConfigError, DataError
 from smat.experts import class_prototypes
-from smat.heads import support_features
+from smat.heads import in_batches, support_features
 from smat.precision import resolve_precision
 
 
@@ -81,11 +81,13 @@ def add(classifier: FittedClassifier, X: Any, y: Any, sample_weight: Any = None)
     features, frozen = [], None
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
         for each in models_of(model):
-            new = support_features(each.networks, inputs, each.head.views.support)
+            networks = [in_batches(network, classifier.batch_size) for network in each.networks]
+            new = support_features(networks, inputs, each.head.views.support)
             features.append(_with_more(_kept(each.features), new.to(each.merge_weights.dtype), len(old)))
         routing = classifier._routing
         if routing is not None:
             network = routing.network(routing.pretrained, resolve_precision(classifier.precision, device))
+            network = in_batches(network, classifier.batch_size)
             frozen = torch.cat([_kept(models_of(model)[0].frozen), network(inputs).float()])
     kept = None if classifier._squares is None else torch.cat([classifier._squares, squares])
     return _become(classifier, classes, support, features, frozen, kept)

@@ -1,7 +1,7 @@
 """Heads: support features and labels in, a classifier of features out; with a network, a classifier of images."""
 
 from smat.heads.auto import MANY, Auto, folds
-from smat.heads.features import TaskFeatures, averaged, query_features, support_features
+from smat.heads.features import TaskFeatures, averaged, in_batches, query_features, support_features
 from smat.heads.head import Classifier, Head
 from smat.heads.linear import LDA, LinearClassifier, Logistic, Ridge
 from smat.heads.linear_layer import LinearLayer
@@ -43,6 +43,7 @@ __all__ = [
     "fit_task",
     "folds",
     "head_of",
+    "in_batches",
     "make_head",
     "query_features",
     "specialise",

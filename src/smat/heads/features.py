@@ -16,6 +16,13 @@ FeatureNetwork = Callable[[Tensor], Tensor]
 """Images to features: a backbone, plain or with parameters of its own."""
 
 
+def in_batches(network: FeatureNetwork, size: int | None) -> FeatureNetwork:
+    """The network for so many images at a time, whose memory does not grow with their number; None: for all at once."""
+    if size is None:
+        return network
+    return lambda images: torch.cat([network(batch) for batch in images.split(size)])
+
+
 def side_by_side(features: Sequence[Float[Tensor, "n dim"]]) -> Float[Tensor, "n networks_dim"]:
     """The features of several networks as one long feature, each of length 1; those of one network as they are."""
     return features[0] if len(features) == 1 else torch.cat([normalize(f, dim=1) for f in features], dim=1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from smat.backbones import Backbone
 from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached, count_classes
-from smat.heads.features import FeatureNetwork, TaskFeatures, query_features, support_features
+from smat.heads.features import FeatureNetwork, TaskFeatures, in_batches, query_features, support_features
 from smat.heads.head import Classifier, Head, Weights
 from smat.heads.mixtures import Mixture
 from smat.heads.prototype import Prototype
@@ -144,6 +144,7 @@ def specialise(
     precision: NetworkPrecision = "32-true",
     cache: FeatureCache | None = None,
     weights: Weights = None,
+    batch_size: int | None = None,
 ) -> TaskModel:
     """Plain networks and a head for one task: the experts merged for its support set, the head fitted to it.
 
@@ -159,20 +160,21 @@ def specialise(
         precision: of the passes over the support set; the weights of the result are float32.
         cache: features of earlier calls, on disk.
         weights: how much each image counts for the head; the router sees each once.
+        batch_size: number of images that pass through a network at a time; None for all.
 
     Raises:
         DataError: labels that are not 0..way-1, or a class without an image.
         ConfigError: weights where the head has no use for them.
     """
     way, head = count_classes(labels), head_of(pool, head)
-    frozen = cached(pool.network(pool.pretrained, precision), cache)
+    frozen = in_batches(cached(pool.network(pool.pretrained, precision), cache), batch_size)
     known = frozen(images)
     merged, merge_weights = pool.merged_for(images, labels, precision, known)
     vectors = vectors_at(pool, merged, strengths)
     networks: list[FeatureNetwork] = [
         (lambda x: known if x is images else frozen(x))
         if vector is pool.pretrained
-        else pool.network(vector, precision)
+        else in_batches(pool.network(vector, precision), batch_size)
         for vector in vectors
     ]
     features = support_features(networks, images, head.views.support)
