@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+import smat
 from smat.errors import ConfigError, SmatError, one_line
 from smat.yaml_files import Unreadable, load_yaml, read_content
 
@@ -117,6 +118,29 @@ def read_json(path: Path, schema: type[T], error: Error, advice: str, *, extra: 
     except Unreadable as found:
         raise error(f"'{path}' cannot be read: {found}. {advice}") from found
     return parse_json(content, schema, f"'{path}'", error, advice, extra=extra)
+
+
+def read_versioned(path: Path, newest: int, name: str, error: Error, advice: str) -> dict[str, Any]:
+    """The keys of a JSON file that has `format` and `smat_version`.
+
+    Args:
+        path: the file.
+        newest: the newest format that is known.
+        name: what an error calls what the file belongs to.
+        error: class of the error where the file cannot be used.
+        advice: what to do where it is damaged.
+
+    Raises:
+        SmatError: of the class `error`: the file cannot be read, is no JSON, or has a newer format.
+    """
+    said = read_json(path, dict, error, advice)
+    form = said.get("format")
+    if type(form) is int and form > newest:
+        raise error(
+            f"{name} has format {form} (smat {shortened(said.get('smat_version'))}), but this is smat "
+            f"{smat.__version__}, which reads up to format {newest}: upgrade smat"
+        )
+    return said
 
 
 def parse_json(

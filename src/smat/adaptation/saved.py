@@ -30,7 +30,7 @@ from smat.errors import CheckpointError, ConfigError, SmatError
 from smat.files import write_folder
 from smat.heads import Head, TaskModel, fit_head
 from smat.plugins import describe, plain, restore
-from smat.schema import Count, Finite, NotNegative, Number, Seed, Share, from_plain, parse_json, read_json, shortened
+from smat.schema import Count, Finite, NotNegative, Number, Seed, Share, from_plain, read_versioned
 from smat.weights import Header, read_header, read_weights
 
 CLASSIFIER, WEIGHTS, CARD, THUMBNAILS, FORMAT = "classifier.json", "model.safetensors", "README.md", "thumbnails", 1
@@ -160,15 +160,9 @@ def read_classifier(
             f"'{folder}' holds no classifier: it has no {CLASSIFIER}. Give a folder that `smat fit` or "
             "FewShotClassifier.save made"
         )
-    said = read_json(folder / CLASSIFIER, dict, CheckpointError, _AGAIN)
-    form = said.get("format")
-    if type(form) is int and form > FORMAT:
-        raise CheckpointError(
-            f"'{folder}' has format {form} (smat {shortened(said.get('smat_version'))}), but this is smat "
-            f"{smat.__version__}, which reads up to format {FORMAT}: upgrade smat"
-        )
+    said = read_versioned(folder / CLASSIFIER, FORMAT, f"'{folder}'", CheckpointError, _AGAIN)
     try:
-        saved = parse_json(json.dumps(said), _Saved, f"'{folder / CLASSIFIER}'", CheckpointError, _AGAIN)
+        saved = from_plain(said, _Saved, "", CheckpointError)
         header = read_header(folder / WEIGHTS, CheckpointError, _AGAIN)
         _check(saved, header)
         stored = read_weights(folder / WEIGHTS, CheckpointError, _AGAIN)

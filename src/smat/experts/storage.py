@@ -23,7 +23,7 @@ from smat.errors import CheckpointError, SmatError
 from smat.experts.settings import PoolConfig
 from smat.files import write_whole
 from smat.flat import Layout
-from smat.schema import from_plain, read_json, shortened
+from smat.schema import from_plain, read_versioned
 from smat.weights import Header, bounded, misfits, read_header, read_weights
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
@@ -175,13 +175,7 @@ def describe_pool(
             f"{name} is no smat checkpoint: it has no {' and no '.join(missing)}. Give a folder that save_pretrained "
             "or `smat train` made (its `best` or `last` folder)"
         )
-    said = read_json(folder / CONFIG, dict, CheckpointError, _AGAIN)
-    form = said.get("format")
-    if type(form) is int and form > FORMAT:
-        raise CheckpointError(
-            f"{name} has format {form} (smat {shortened(said.get('smat_version'))}), but this is smat "
-            f"{smat.__version__}, which reads up to format {FORMAT}: upgrade smat"
-        )
+    said = read_versioned(folder / CONFIG, FORMAT, name, CheckpointError, _AGAIN)
     try:
         config = from_plain(said, _Config, "", CheckpointError)
         spec, settings = BackboneSpec.from_dict(config.backbone), PoolConfig.from_dict(config.pool, allow_imports)
