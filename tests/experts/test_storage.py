@@ -33,7 +33,7 @@ def folder_of(pool: SparseInterpolatedExperts, folder: Path) -> Path:
         {"router": RouterConfig(tokens=2, readout="first-class"), "count_head": True, "evaluation_beta": 1.0},
         {"gating": "open", "separate_deltas": True},
         {"gating": "random", "experts": 3, "density": 0.3},
-        {"gating": "magnitude", "learned_head": True},
+        {"gating": "magnitude", "experts": 1, "learned_head": True},
         {"temperature": TemperatureSchedule(2.0, 1.0, 7), "logit_range": (-2.0, 3.0), "method": "another"},
     ],
 )

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from small_pools import vit_pool
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import (
-    FixedGates,
     LearnedGates,
     Merged,
     NoUpdate,
@@ -17,6 +16,7 @@ from smat.experts import (
     PoolConfig,
     Router,
     SeparateUpdates,
+    SharedUpdate,
     SparseInterpolatedExperts,
     TransformerRouter,
     Update,
@@ -66,7 +66,8 @@ def own_pool(strength: float = 0.5) -> SparseInterpolatedExperts:
         ({"experts": 0}, NoUpdate),
         ({"experts": 0, "update": Scales()}, NoUpdate),
         ({"separate_deltas": True, "gating": "open"}, SeparateUpdates),
-        ({"gating": "bias"}, FixedGates),
+        ({"gating": "random"}, SharedUpdate),
+        ({"gating": "bias", "separate_deltas": True}, SeparateUpdates),
         ({"count_head": True}, OfficialGates),
         ({"evaluation_beta": 1.0}, OfficialGates),
         ({"update": Scales()}, Scales),
@@ -141,7 +142,7 @@ def test_a_constraint_needs_gates(tmp_path: Path) -> None:
 
 def test_merged_gates_are_the_sum_of_the_experts_gates_where_gates_can_be_closed() -> None:
     weights = torch.tensor([0.5, 0.0, 0.2], dtype=torch.float64)
-    for settings in ({}, {"structure": "output"}, {"gating": "attention"}, {"evaluation_beta": 1.0}):
+    for settings in ({}, {"structure": "output"}, {"gating": "attention", "separate_deltas": True}, {"evaluation_beta": 1.0}):
         pool = vit_pool(**settings).eval()
         gates, found = pool.gates(), pool.update.merged_gates(weights)
         assert gates is not None

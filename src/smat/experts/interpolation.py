@@ -5,7 +5,7 @@ The autograd function saves nothing but its inputs: the gates, M numbers per par
 time, small enough for the cache of the processor, and are computed again in backward.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smat.experts.gates import HardConcrete, concrete, gate, nonzero_probability
+from smat.experts.gates import GateMode, HardConcrete, concrete, gate, nonzero_probability
 
 aten = torch.ops.aten
 
@@ -33,11 +33,13 @@ class Merged:
         vector: θ, the merged parameters, `[params]`.
         expected_density: P(z ≠ 0) of each expert averaged over its parameters, `[experts]`, differentiable.
         sparsity: share of each expert's parameters whose gate is exactly 0, `[experts]`.
+        by_segment: the same two of each segment of the parameters, where there are several, `[experts, segments]`.
     """
 
     vector: Float[Tensor, " params"]
     expected_density: Float[Tensor, " experts"]
     sparsity: Float[Tensor, " experts"]
+    by_segment: tuple[Float[Tensor, "experts segments"], Float[Tensor, "experts segments"]] | None = None
 
     @classmethod
     def dense(cls, vector: Float[Tensor, " params"], weights: Float[Tensor, " experts"]) -> "Merged":
@@ -56,6 +58,8 @@ def interpolate(
     index: Tensor | None = ...,
     uniform: Uniform | None = ...,
     density_hc: HardConcrete | None = ...,
+    mode: GateMode = ...,
+    segments: Sequence[int] = ...,
     measure: Literal[True] = ...,
 ) -> Merged: ...
 
@@ -69,6 +73,7 @@ def interpolate(
     hc: HardConcrete,
     *,
     index: Tensor | None = ...,
+    mode: GateMode = ...,
     measure: Literal[False],
 ) -> Tensor: ...
 
@@ -83,6 +88,8 @@ def interpolate(
     index: Int[Tensor, " params"] | None = None,
     uniform: Uniform | None = None,
     density_hc: HardConcrete | None = None,
+    mode: GateMode = "soft",
+    segments: Sequence[int] = (),
     measure: bool = True,
 ) -> Merged | Tensor:
     """Merge the experts into one network (paper, eq. 4) and measure their gates on the way.
@@ -96,34 +103,55 @@ def interpolate(
         index: the gate of each parameter (see `smat.experts.structure`), None where G = P.
         uniform: noise of random gates; deterministic gates without.
         density_hc: distribution for the expected density where it is not `hc` (the authors' evaluation).
+        mode: `soft` gates, or those of 0 or 1, with or without a slope.
+        segments: lengths of consecutive parts of the parameters, P in all, that are measured apart; only for G = P.
         measure: whether to measure the gates; if not, θ alone is returned, for use without training.
 
     Gradients reach delta, gate_logits and merge_weights; θ_pre is frozen.
     """
     if not measure:
-        return _merged_vector(pretrained, delta, gate_logits, merge_weights, hc, index)
+        return _merged_vector(pretrained, delta, gate_logits, merge_weights, hc, index, mode)
     counts = None if index is None else torch.bincount(index, minlength=gate_logits.shape[1]).to(delta.dtype)
+    lengths = tuple(segments) or (gate_logits.shape[1],)
     vector, density, sparsity = _Interpolate.apply(
-        pretrained, delta, gate_logits, merge_weights, index, counts, hc, density_hc or hc, uniform
+        pretrained, delta, gate_logits, merge_weights, index, counts, hc, density_hc or hc, uniform, mode, lengths
     )  # pyright: ignore[reportGeneralTypeIssues]
-    return Merged(vector, density, sparsity)
+    if len(lengths) == 1:
+        return Merged(vector, density[:, 0], sparsity[:, 0])
+    shares = density.new_tensor(lengths) / delta.numel()
+    return Merged(vector, density @ shares, sparsity @ shares, (density, sparsity))
 
 
 @torch.no_grad()
 def _merged_vector(
-    pretrained: Tensor, delta: Tensor, logits: Tensor, weights: Tensor, hc: HardConcrete, index: Tensor | None
+    pretrained: Tensor,
+    delta: Tensor,
+    logits: Tensor,
+    weights: Tensor,
+    hc: HardConcrete,
+    index: Tensor | None,
+    mode: GateMode,
 ) -> Tensor:
     coefficients = torch.empty_like(logits[0])
-    for part in _chunks(logits):
-        coefficients[part] = weights @ gate(logits[:, part], hc)
+    for part in chunks(logits):
+        coefficients[part] = weights @ gate(logits[:, part], hc, mode=mode)
     return torch.addcmul(pretrained, coefficients if index is None else coefficients[index], delta)
 
 
-def _chunks(logits: Tensor) -> Iterator[slice]:
-    experts, gates = logits.shape
-    step = max(1, _CHUNK_ELEMENTS.get(logits.device.type, _CHUNK_ELEMENTS_DEVICE) // max(1, experts))
-    for start in range(0, gates, step):
-        yield slice(start, min(start + step, gates))
+def chunks(gates: Tensor, begin: int = 0, end: int | None = None) -> Iterator[slice]:
+    """Parts of `[experts, gates]`, or of its columns from `begin` to `end`, whose temporaries stay in the cache."""
+    end = gates.shape[1] if end is None else end
+    step = max(1, _CHUNK_ELEMENTS.get(gates.device.type, _CHUNK_ELEMENTS_DEVICE) // max(1, len(gates)))
+    for start in range(begin, end, step):
+        yield slice(start, min(start + step, end))
+
+
+def _segments(gates: Tensor, lengths: Sequence[int]) -> Iterator[tuple[int, slice]]:
+    """The chunks of every segment, with its number."""
+    begin = 0
+    for number, length in enumerate(lengths):
+        yield from ((number, part) for part in chunks(gates, begin, begin + length))
+        begin += length
 
 
 class _Interpolate(torch.autograd.Function):
@@ -139,52 +167,58 @@ class _Interpolate(torch.autograd.Function):
         hc: HardConcrete,
         density_hc: HardConcrete,
         uniform: Uniform | None,
+        mode: GateMode,
+        lengths: tuple[int, ...],
     ) -> tuple[Tensor, Tensor, Tensor]:
         coefficients = torch.empty_like(logits[0]) if index is not None else None
         vector = torch.empty_like(pretrained)
-        nonzero, opened = logits.new_zeros(2, logits.shape[0])
-        for part in _chunks(logits):
+        nonzero, opened = logits.new_zeros(2, logits.shape[0], len(lengths))
+        for segment, part in _segments(logits, lengths):
             phi = logits[:, part]
-            z = gate(phi, hc, uniform(part.start, part.stop) if uniform else None)
+            z = gate(phi, hc, uniform(part.start, part.stop) if uniform else None, mode)
             coefficient = weights @ z
-            probability = nonzero_probability(phi, density_hc)
+            probability = nonzero_probability(phi, density_hc, mode)
             is_open = z.sign_()  # as numbers: cheaper to count than booleans
             if coefficients is None or counts is None:
                 torch.addcmul(pretrained[part], coefficient, delta[part], out=vector[part])
-                nonzero += probability.sum(1)
-                opened += is_open.sum(1)
+                nonzero[:, segment] += probability.sum(1)
+                opened[:, segment] += is_open.sum(1)
             else:
                 coefficients[part] = coefficient
-                nonzero += probability @ counts[part]
-                opened += is_open @ counts[part]
+                nonzero[:, segment] += probability @ counts[part]
+                opened[:, segment] += is_open @ counts[part]
         if coefficients is not None and index is not None:
             torch.addcmul(pretrained, coefficients[index], delta, out=vector)
-        sparsity = (delta.numel() - opened) / delta.numel()
+        sizes = delta.new_tensor(lengths if index is None else [delta.numel()])
+        sparsity = (sizes - opened) / sizes
         ctx.save_for_backward(delta, logits, weights, index, counts)
-        ctx.hc, ctx.density_hc, ctx.uniform = hc, density_hc, uniform
+        ctx.hc, ctx.density_hc, ctx.uniform, ctx.mode = hc, density_hc, uniform, mode
+        ctx.lengths, ctx.sizes = lengths, sizes
         ctx.mark_non_differentiable(sparsity)
-        return vector, nonzero / delta.numel(), sparsity
+        return vector, nonzero / sizes, sparsity
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad_vector, grad_density, _ = grads
         delta, logits, weights, index, counts = ctx.saved_tensors
         hc: HardConcrete = ctx.hc
+        mode: GateMode = ctx.mode
         grad_delta = torch.empty_like(delta)
-        grad_logits = torch.empty_like(logits) if ctx.needs_input_grad[2] else None
+        grad_logits = torch.empty_like(logits) if ctx.needs_input_grad[2] and mode != "hard" else None
         grad_weights = torch.zeros_like(weights)
-        density_scale = (grad_density / delta.numel())[:, None]
+        density_scales = grad_density / ctx.sizes
         slopes = (weights * ((hc.zeta - hc.gamma) / hc.beta))[:, None]
         grad_shared = coefficients = None
         if index is not None:
             # the gradient of a shared gate's coefficient is the sum over the parameters that follow it
             grad_shared = torch.zeros_like(logits[0]).index_add_(0, index, grad_vector * delta)
             coefficients = torch.empty_like(logits[0])
-        for part in _chunks(logits):
+        for segment, part in _segments(logits, ctx.lengths):
             phi = logits[:, part]
-            s = concrete(phi, hc, ctx.uniform(part.start, part.stop) if ctx.uniform else None)
+            uniform = ctx.uniform(part.start, part.stop) if ctx.uniform else None
+            s = concrete(phi, hc, uniform)
             stretched = s * (hc.zeta - hc.gamma) + hc.gamma
-            z = stretched.clamp(0, 1)
+            z = stretched.clamp(0, 1) if mode == "soft" else gate(phi, hc, uniform, mode)
             if grad_shared is not None and coefficients is not None:
                 grad_coefficient = grad_shared[part]
                 coefficients[part] = weights @ z
@@ -197,10 +231,11 @@ class _Interpolate(torch.autograd.Function):
             # each is one pass: the slope of the clip, and those of the two sigmoids
             clipped = aten.hardtanh_backward(slopes * grad_coefficient, stretched, 0, 1)
             through_gate = aten.sigmoid_backward(clipped, s)
-            probability = nonzero_probability(phi, ctx.density_hc)
+            probability = nonzero_probability(phi, ctx.density_hc, mode)
+            density_scale = density_scales[:, segment, None]
             scale = density_scale if counts is None else density_scale * counts[part]
             through_density = aten.sigmoid_backward(scale, probability)
             torch.add(through_gate, through_density, out=grad_logits[:, part])
         if coefficients is not None:
             torch.mul(grad_vector, coefficients[index], out=grad_delta)
-        return None, grad_delta, grad_logits, grad_weights, None, None, None, None, None
+        return None, grad_delta, grad_logits, grad_weights, *[None] * 7

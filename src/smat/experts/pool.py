@@ -31,6 +31,9 @@ NULL_OFFSET = -2.0
 """What is added to the null expert's logit over the temperature: at any temperature its score starts near σ(-2) = 0.12,
 and those of the experts near 1/2, so that training starts close to the paper's."""
 
+# Settings that pools did not always have, of which their fingerprints depend where they are given.
+_GATE_OPTIONS = ("mask_seed", "init_order", "estimator", "hardening")
+
 # Tensors of updates that checkpoints have known without the update's own name before them.
 _PLAIN = {f"update.{name}": name for name in ("delta", "gate_logits", "head_logits")}
 
@@ -208,7 +211,7 @@ class SparseInterpolatedExperts(
         Raises:
             CheckpointError: names or shapes differ; the message says which.
         """
-        ours = self.tensors()
+        ours, tensors = self.tensors(), self.update.current(dict(tensors))
         wrong = [
             f"{key}: {tuple(tensors[key].shape) if key in tensors else 'missing'} instead of {tuple(value.shape)}"
             for key, value in ours.items()
@@ -236,6 +239,8 @@ class SparseInterpolatedExperts(
                 digest.update(json.dumps(describe(plugin), sort_keys=True).encode())
         if self.config.head_prior:
             digest.update(json.dumps(self.config.head_prior, sort_keys=True).encode())
+        if more := {name: value for name, value in self.config.to_dict().items() if name in _GATE_OPTIONS}:
+            digest.update(json.dumps(more, sort_keys=True).encode())
         for name, value in sorted(self.tensors().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any
 
 from smat.errors import CheckpointError, ConfigError
+from smat.experts.fixed_gates import SeparateUpdates, SharedUpdate
 from smat.experts.gates import HardConcrete
-from smat.experts.masks import Gating
+from smat.experts.learned_gates import Estimator, GateStart, Hardening, LearnedGates, OfficialGates, Start
+from smat.experts.masks import BY_GRADIENT, Gating
 from smat.experts.router import OfficialRouter, Router, RouterConfig, TransformerRouter
 from smat.experts.structure import Structure
-from smat.experts.updates import FixedGates, LearnedGates, NoUpdate, OfficialGates, SeparateUpdates, Update
+from smat.experts.updates import NoUpdate, Update
 from smat.plugins import plain
-from smat.schema import Count, Finite, NotNegative, Number, Positive, Range, checked, from_plain
+from smat.schema import Count, Finite, NotNegative, Number, Positive, Range, Seed, checked, from_plain
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,14 @@ class PoolConfig:
     Attributes:
         experts: number of experts M; 0 leaves the pre-trained network as it is, 1 needs no routing unless there is a
             null expert.
-        gating: `learned` gates, or what takes their place: `open` everywhere, or where a mask set by hand lets the
-            update through (see `smat.experts.masks`).
-        density: share of open gates of the masks `random` and `magnitude`.
+        gating: `learned` gates, or what takes their place: `open` everywhere; a draw for each expert (`random`); or one
+            mask, of the largest or smallest pre-trained weights (`magnitude`, `small-magnitude`), of the largest
+            gradients of a few training tasks, per neuron (`gradient`) or in all, squared (`fisher`), or of layers of
+            one kind (`norm`, `bias`, `attention`, `qkv`, `mlp`, `last`).
+        density: share of the parameters that the masks of draws, weights and gradients open.
         last_blocks: number of blocks that the mask `last` opens.
-        separate_deltas: whether each expert has an update of its own, with open gates (Muqeeth et al. 2023).
+        separate_deltas: whether each expert has an update of its own behind one mask, in place of a shared one (Muqeeth
+            et al. 2023); several experts need it with every gating but `learned`, `open` and `random`.
         learned_head: whether the scale and the bias of the cosine head are learned (Hu et al. 2022).
         structure: groups of parameters that share a learned gate.
         gates: hard-concrete distribution of the gates.
@@ -73,6 +78,11 @@ class PoolConfig:
             the others may sum to less than 1 (beyond the paper).
         head_prior: numbers of the prior of `smat.heads.Auto` that were learned with this pool, in place of the
             package's (`scripts/fit_prior.py --pool`).
+        mask_seed: seed of random masks; by default that of the training.
+        init_order: whether the gate logits start anywhere (`normal`), or such that gates of large pre-trained weights
+            are more open (`magnitude`), or those of small ones (`small-magnitude`).
+        estimator: what learned gates are in training: `soft`, numbers in [0, 1], or `straight-through`, 0 or 1.
+        hardening: how learned gates become exactly 0 or 1 by the end of the training; null: they need not.
     """
 
     experts: Number = 8
@@ -97,16 +107,34 @@ class PoolConfig:
     routing: Router | None = field(default=None, repr=False)
     null_expert: bool = field(default=False, repr=False)
     head_prior: dict[str, Any] | None = field(default=None, repr=False)
+    mask_seed: Seed | None = field(default=None, repr=False)
+    init_order: Start = field(default="normal", repr=False)
+    estimator: Estimator = field(default="soft", repr=False)
+    hardening: Hardening | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.null_expert and not self.experts:
             raise ConfigError("pool.null_expert needs experts to choose from: set pool.experts to 1 or more")
         if not self.logit_range[0] < self.logit_range[1]:
             raise ConfigError(f"pool.logit_range is {self.logit_range}; give a lower bound and a higher one")
-        if self.separate_deltas and self.gating != "open":
-            raise ConfigError(f"pool.separate_deltas needs open gates: set pool.gating to open, not {self.gating}")
-        if self.gating != "learned" and (self.structure != "parameter" or self.count_head):
-            raise ConfigError("pool.structure and pool.count_head are of learned gates: leave them with other gating")
+        alike = self.gating not in ("learned", "open", "random")
+        if self.separate_deltas and self.gating == "learned":
+            raise ConfigError("pool.separate_deltas needs gates that are not learned: set pool.gating to open or a mask")
+        if alike and not self.separate_deltas and (self.experts > 1 or self.gating in BY_GRADIENT):
+            raise ConfigError(
+                f"pool.gating is {self.gating}, one mask for all experts: set pool.separate_deltas to true, so that each "
+                f"has an update of its own behind it{'' if self.gating in BY_GRADIENT else ', or pool.experts to 1'}"
+            )
+        changed = [name for name in _OF_LEARNED_GATES if getattr(self, name) != _DEFAULTS[name]]
+        if self.gating != "learned" and changed:
+            raise ConfigError(
+                f"{', '.join(f'pool.{name}' for name in changed)}: of learned gates; leave it with pool.gating "
+                f"{self.gating}"
+            )
+        if self.init_order != "normal" and self.structure != "parameter":
+            raise ConfigError("pool.init_order needs a gate for each parameter: set pool.structure to parameter")
+        if (self.estimator != "soft" or self.hardening) and (self.count_head or self.evaluation_beta is not None):
+            raise ConfigError("pool.estimator and pool.hardening are not of the authors' code: leave compat official")
 
     @property
     def routes(self) -> int:
@@ -120,8 +148,8 @@ class PoolConfig:
         return self.routes > 1 or (self.routes == 1 and not alone_is_one)
 
     def to_dict(self) -> dict[str, Any]:
-        """All settings as plain data; plug-ins, a null expert and a prior only where there are any."""
-        absent = {name for name in ("update", "routing", "null_expert", "head_prior") if not getattr(self, name)}
+        """All settings as plain data, those that pools did not always have only where they are not the default."""
+        absent = {field.name for field in fields(self) if not field.repr and getattr(self, field.name) == field.default}
         return {name: value for name, value in plain(self).items() if name not in absent}
 
     @classmethod
@@ -146,14 +174,14 @@ class PoolConfig:
             return NoUpdate()
         if self.update is not None:
             return copy.deepcopy(self.update)
-        if self.separate_deltas:
-            return SeparateUpdates()
         if self.gating != "learned":
-            return FixedGates(self.gates, self.gating, self.density, self.last_blocks)
-        learned = (self.gates, self.structure, self.init_mean, self.init_std, self.logit_range)
+            kind = SeparateUpdates if self.separate_deltas else SharedUpdate
+            return kind(self.gating, self.density, self.last_blocks, self.mask_seed or 0)
+        start = GateStart(self.init_mean, self.init_std, self.init_order)
+        learned = (self.gates, self.structure, start, self.logit_range)
         if self.count_head or self.evaluation_beta is not None:
             return OfficialGates(*learned, self.evaluation_beta, self.count_head)
-        return LearnedGates(*learned)
+        return LearnedGates(*learned, self.estimator, self.hardening)
 
     def make_router(self) -> Router:
         """The router, not built yet."""
@@ -166,3 +194,7 @@ class PoolConfig:
         """The same pool with everything that the authors' code does otherwise (`compat="official"`)."""
         router = replace(self.router, readout="first-class", normalise_single=False)
         return replace(self, evaluation_beta=1.0, router=router, count_head=True)
+
+
+_OF_LEARNED_GATES = ("structure", "count_head", "init_order", "estimator", "hardening")
+_DEFAULTS = {field.name: field.default for field in fields(PoolConfig)}
