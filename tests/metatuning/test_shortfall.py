@@ -27,7 +27,7 @@ def course(folder: Path, tasks: int, rate: float) -> tuple[Course, Shortfall | N
     done = [report.tasks for report in reports]
     sparsity = [report.sparsity for report in reports]
     multipliers = [[report.values[f"multiplier/{m}"] for m in range(2)] for report in reports]
-    return (done, sparsity, multipliers), shortfall(done, sparsity, multipliers, TARGET)
+    return (done, sparsity, multipliers), shortfall(done, sparsity, multipliers, [TARGET] * 2)
 
 
 def test_what_a_run_advises_reaches_the_sparsity(tmp_path: Path) -> None:
@@ -43,19 +43,19 @@ def test_what_a_run_advises_reaches_the_sparsity(tmp_path: Path) -> None:
     assert none is None
     # nor was it far too much
     cut = round(0.6 * len(done))
-    assert shortfall(done[:cut], sparsity[:cut], multipliers[:cut], TARGET) is not None
+    assert shortfall(done[:cut], sparsity[:cut], multipliers[:cut], [TARGET] * 2) is not None
 
 
 def test_a_sparsity_that_was_reached_lacks_nothing() -> None:
     once = [[0.0, 0.0], [0.95, 0.91], [0.87, 0.89]]  # they swing about the target
-    assert shortfall([2, 4, 6], once, [[1.0, 1.0]] * 3, 0.9) is None
-    assert shortfall([2, 4], [[0.1], [0.885]], [[1.0], [1.0]], 0.9) is None
+    assert shortfall([2, 4, 6], once, [[1.0, 1.0]] * 3, [0.9, 0.9]) is None
+    assert shortfall([2, 4], [[0.1], [0.885]], [[1.0], [1.0]], [0.9]) is None
 
 
 def test_without_movement_there_is_no_estimate() -> None:
-    flat = shortfall([2, 4, 6], [[0.01, 0.5]] * 3, [[0.1, 0.1]] * 3, 0.9)
+    flat = shortfall([2, 4, 6], [[0.01, 0.5]] * 3, [[0.1, 0.1]] * 3, [0.9, 0.9])
     assert flat == Shortfall(0.01, 0.9)
-    closed = shortfall([2, 4, 6], [[0.0]] * 3, [[0.1], [0.2], [0.3]], 0.9)
+    closed = shortfall([2, 4, 6], [[0.0]] * 3, [[0.1], [0.2], [0.3]], [0.9])
     assert closed == Shortfall(0.0, 0.9)
     config = tiny_tuner(Path("unused")).config
     assert "more tasks (tuning.tasks), or a tuning.optimizers.multipliers.lr above 0.002" in closed.text(config)
@@ -66,8 +66,16 @@ def test_the_densest_expert_is_the_one_that_counts() -> None:
     fast = [0.01 * 1.2**n for n in range(20)]
     slow = [0.01 * 1.1**n for n in range(20)]
     rising = [0.1 * n for n in range(1, 21)]
-    both = shortfall(tasks, list(map(list, zip(fast, slow, strict=True))), [[m, m] for m in rising], 0.9)
-    alone = shortfall(tasks, [[s] for s in slow], [[m] for m in rising], 0.9)
+    both = shortfall(tasks, list(map(list, zip(fast, slow, strict=True))), [[m, m] for m in rising], [0.9, 0.9])
+    alone = shortfall(tasks, [[s] for s in slow], [[m] for m in rising], [0.9])
     assert both == alone
     assert both is not None
     assert both.sparsity == pytest.approx(slow[-1])
+
+
+def test_every_expert_has_its_own_target() -> None:
+    sparsity, multipliers = [[0.1, 0.1], [0.4, 0.4], [0.5, 0.7]], [[0.1, 0.1]] * 3
+    lack = shortfall([2, 4, 6], sparsity, multipliers, [0.5, 0.99])
+    assert lack is not None
+    assert (lack.sparsity, lack.target) == (0.7, 0.99)
+    assert shortfall([2, 4, 6], sparsity, multipliers, [0.5, 0.7]) is None

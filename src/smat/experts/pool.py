@@ -239,7 +239,10 @@ class SparseInterpolatedExperts(
                 digest.update(json.dumps(describe(plugin), sort_keys=True).encode())
         if self.config.head_prior:
             digest.update(json.dumps(self.config.head_prior, sort_keys=True).encode())
-        if more := {name: value for name, value in self.config.to_dict().items() if name in _GATE_OPTIONS}:
+        more = {name: value for name, value in self.config.to_dict().items() if name in _GATE_OPTIONS}
+        if (choice := self.config.router.choice) != "all":
+            more |= {"choice": choice, "top": self.config.router.top}
+        if more:
             digest.update(json.dumps(more, sort_keys=True).encode())
         for name, value in sorted(self.tensors().items()):
             digest.update(name.encode())

@@ -4,7 +4,7 @@ An extension point: a router of one's own needs `build` and `forward`.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, logsigmoid, normalize, scaled_dot_product_attention
 
 from smat.errors import ConfigError, DataError
+from smat.experts.gates import noisy
 from smat.plugins import Plugin
 from smat.schema import Count, Number, checked
 
@@ -29,6 +30,9 @@ class RouterConfig:
         readout: `task`, a learned token, so that the result does not depend on how classes are numbered; or
             `first-class`, the output at the prototype of class 0, as the authors' code has it.
         normalise_single: whether the weight of a single expert is 1; in the authors' code it is σ(a/T).
+        choice: which experts get a merge weight: `all`, as in the paper; those of the `top` highest scores; or those
+            that `sparsemax` gives one (Martins & Astudillo 2016).
+        top: number of experts that get a merge weight with the choice `top`.
     """
 
     tokens: Number = 4
@@ -36,6 +40,9 @@ class RouterConfig:
     mlp_ratio: Count = 2
     readout: Literal["task", "first-class"] = "task"
     normalise_single: bool = True
+    # not in the repr, of which fingerprints of pools are made
+    choice: Literal["all", "top", "sparsemax"] = field(default="all", repr=False)
+    top: Count = field(default=2, repr=False)
 
 
 class SpectralLinear(nn.Module):
@@ -66,6 +73,15 @@ class SpectralLinear(nn.Module):
     def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
         """x Wᵀ/σ(W) + b."""
         return linear(x, self.weight / (self.u @ self.weight @ self.v), self.bias)
+
+
+def sparsemax(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The point of the simplex that is closest to the scores (Martins & Astudillo 2016, eq. 2); some are exactly 0."""
+    ordered = scores.sort(descending=True).values
+    excess = ordered.cumsum(0) - 1
+    counts = torch.arange(1, len(scores) + 1, device=scores.device, dtype=scores.dtype)
+    size = int((counts * ordered > excess).sum())
+    return (scores - excess[size - 1] / size).clamp_min(0)
 
 
 def class_prototypes(features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Float[Tensor, "way dim"]:
@@ -126,9 +142,7 @@ class Router(nn.Module, Plugin, ABC):
         return self._log_scores(logits, temperature, uniform).softmax(0)
 
     def _log_scores(self, logits: Tensor, temperature: float, uniform: Tensor | None) -> Tensor:
-        if uniform is not None:
-            logits = logits + torch.logit(uniform)
-        return logsigmoid(logits / temperature)
+        return logsigmoid(noisy(logits, uniform) / temperature)
 
 
 class TransformerRouter(Router):
@@ -185,6 +199,22 @@ class TransformerRouter(Router):
     def forward(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " experts"]:
         """Routing logits from the class prototypes of the pre-trained features."""
         return self.keys @ self.read_out(prototypes)
+
+    def merge_weights(
+        self,
+        logits: Float[Tensor, " experts"],
+        temperature: float,
+        uniform: Float[Tensor, " experts"] | None = None,
+    ) -> Float[Tensor, " experts"]:
+        """α on the simplex; with a choice of experts, that of the others is exactly 0."""
+        config = self.config
+        if config.choice == "sparsemax":
+            return sparsemax(noisy(logits, uniform) / temperature)
+        weights = super().merge_weights(logits, temperature, uniform)
+        if config.choice == "all" or len(weights) <= config.top:
+            return weights
+        chosen = torch.zeros_like(weights).index_fill_(0, weights.topk(config.top).indices, 1.0)
+        return weights * chosen / (weights * chosen).sum()
 
 
 class OfficialRouter(TransformerRouter):

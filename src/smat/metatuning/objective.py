@@ -22,6 +22,7 @@ so the teacher costs one more pass over the query. Gradients with respect to who
 sum goes back through the interpolation, once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ from smat.errors import ConfigError
 from smat.experts import Merged, SparseInterpolatedExperts, class_prototypes
 from smat.experts.interpolation import Uniform
 from smat.heads import Head, Prototype
-from smat.metatuning.constraint import lagrangian
+from smat.metatuning.constraint import Budget, lagrangian
 from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.passes import PassesResult, pass_through_networks
 from smat.precision import NetworkPrecision
@@ -83,11 +84,12 @@ def _spread_over(features: Tensor, frozen: Tensor) -> Tensor:
 
 def train_task(
     pool: SparseInterpolatedExperts,
-    multipliers: Float[Tensor, " experts"],
+    multipliers: Float[Tensor, " budgets"],
     episode: Episode,
     config: ObjectiveConfig,
     *,
-    target_sparsity: float | None,
+    target_sparsity: float | Sequence[float] | None,
+    budget: Budget = "expert",
     head: Head | None = None,
     noise: TaskNoise | None = None,
     precision: NetworkPrecision = "32-true",
@@ -103,7 +105,8 @@ def train_task(
         multipliers: λ, a leaf.
         episode: images normalised and on the pool's device.
         config: the objective.
-        target_sparsity: τ in [0, 1); None leaves the constraint out.
+        target_sparsity: τ in [0, 1), one for all or one per expert; None leaves the constraint out.
+        budget: what the constraint holds for.
         head: nearest prototypes by default, with the pool's learned scale where it has one.
         noise: the task's draws; deterministic without.
         precision: of the passes over networks; everything else is float32.
@@ -132,7 +135,7 @@ def train_task(
         pretrained_logits,
         keep_networks,
     )
-    outer = _outer_terms(merged, merge_weights.detach(), routing_logits, multipliers, target_sparsity, config)
+    outer = _outer_terms(merged, merge_weights.detach(), routing_logits, multipliers, target_sparsity, budget, config)
     passes.terms |= {name: term.detach() for name, term in outer.items()}
     total = torch.stack([*outer.values(), merged.vector.new_zeros(())]).sum()
     roots = [merged.vector, *(parameter for parameter, _ in learned)]
@@ -157,14 +160,15 @@ def _outer_terms(
     merge_weights: Tensor,
     routing_logits: Tensor,
     multipliers: Tensor,
-    target_sparsity: float | None,
+    target_sparsity: float | Sequence[float] | None,
+    budget: Budget,
     config: ObjectiveConfig,
 ) -> dict[str, Tensor]:
     """The terms of the loss that need no network."""
     terms = {}
     if target_sparsity is not None:
         constraint = lagrangian(
-            merged, multipliers, target_sparsity, merge_weights if config.weigh_constraint else None
+            merged, multipliers, target_sparsity, merge_weights if config.weigh_constraint else None, budget
         )
         terms = {"density": constraint.descent, "constraint": constraint.ascent}
     if config.routing_penalty:

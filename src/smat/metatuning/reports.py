@@ -38,7 +38,8 @@ def averaged(
     values = {key: float(value) for key, value in mean.items()}
     values |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
     values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
-    values |= {f"multiplier/{m}": v for m, v in enumerate(multipliers.clamp(min=0).tolist())}
+    by_expert = multipliers.clamp(min=0).view(min(len(sparsity), len(multipliers)), -1).mean(1)
+    values |= {f"multiplier/{m}": v for m, v in enumerate(by_expert.tolist())}
     values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
     if pool.config.null_expert:
         values["merge_weight/null"] = 1 - sum(routing)

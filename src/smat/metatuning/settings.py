@@ -6,11 +6,14 @@ from typing import Annotated
 
 from smat.errors import ConfigError
 from smat.heads import Head
+from smat.metatuning.constraint import Budget
 from smat.metatuning.leave_out import LeaveOut
 from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.optimizers import OptimizerConfig
 from smat.precision import Precision
 from smat.schema import Count, Number, Range, Seed, checked
+
+Sparsity = Annotated[float, Range(0, 1, below=True)]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class TuningConfig:
     Attributes:
         tasks: number of training tasks in all.
         meta_batch: number of tasks per optimizer step, shared among the devices.
-        target_sparsity: share τ of each expert's gates that must be zero; None: no constraint.
+        target_sparsity: share τ of the gates that must be zero, one for all experts or a list of one per expert; None:
+            no constraint.
         objective: loss of a task.
         optimizers: optimizers, learning rates and schedule.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
@@ -33,11 +37,13 @@ class TuningConfig:
         seed: seed of everything random in the run.
         head: head that the tasks are trained and validated through, by import path; nearest prototypes by default.
         leave_out: domains left out in turn, from whose tasks only the router learns.
+        sparsity_budget: whether the target sparsity holds for each `expert`, for each `block` of the network in each
+            expert, or for the whole `pool`, whose experts then share a budget of open gates.
     """
 
     tasks: Count = 100_000
     meta_batch: Count = 4
-    target_sparsity: Annotated[float, Range(0, 1, below=True)] | None = 0.9
+    target_sparsity: Sparsity | list[Sparsity] | None = 0.9
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizers: OptimizerConfig = OptimizerConfig()
     precision: Precision = "auto"
@@ -48,6 +54,7 @@ class TuningConfig:
     seed: Seed = 0
     head: Head | None = None
     leave_out: LeaveOut = LeaveOut()
+    sparsity_budget: Budget = "expert"
 
     def __post_init__(self) -> None:
         if self.tasks % self.meta_batch:

@@ -25,7 +25,7 @@ class Shortfall:
     """A sparsity that was not reached.
 
     Attributes:
-        sparsity: that of the densest expert.
+        sparsity: that of the expert that lacks most, or of the pool.
         target: the one that was asked for, τ.
         tasks: number of tasks that would reach it; None where the course of the run does not say.
         faster: factor of the multipliers' learning rate that would reach it in the run's number of tasks; likewise.
@@ -47,8 +47,10 @@ class Shortfall:
                 f"with tuning.optimizers.multipliers.lr {rate * self.faster:.2g} in place of {rate:g}"
             )
         return (
-            f"The gates are less sparse than was asked for: {100 * self.sparsity:.1f} % of those of the densest expert "
-            f"are zero, and tuning.target_sparsity is {self.target:g}. {advice}"
+            f"The gates are less sparse than was asked for: {100 * self.sparsity:.1f} % of those "
+            f"{'of the pool' if config.sparsity_budget == 'pool' else 'of the densest expert'} are zero, and "
+            f"tuning.target_sparsity is {self.target:g}{' for them' if isinstance(config.target_sparsity, list) else ''}"
+            f". {advice}"
         )
 
 
@@ -56,21 +58,21 @@ def shortfall(
     tasks: Sequence[int],
     sparsity: Sequence[Sequence[float]],
     multipliers: Sequence[Sequence[float]],
-    target: float,
+    targets: Sequence[float],
 ) -> Shortfall | None:
     """What a run lacks of the sparsity that was asked for; None if it was reached.
 
     Args:
         tasks: number of tasks after each optimizer step.
-        sparsity: of each expert, by step, 0..1.
-        multipliers: λ of each expert, by step.
-        target: τ.
+        sparsity: of each expert, by step, 0..1; or of the pool, whose experts share a budget.
+        multipliers: λ of each expert, or of the pool, by step.
+        targets: τ of each expert, or of the pool.
     """
-    last = min(sparsity[-1])
-    courses = list(zip(zip(*sparsity, strict=True), zip(*multipliers, strict=True), strict=True))
-    if last >= target - _TOLERANCE or all(max(course) >= target for course, _ in courses):
+    courses = list(zip(targets, zip(*sparsity, strict=True), zip(*multipliers, strict=True), strict=True))
+    target, last = max(((target, course[-1]) for target, course, _ in courses), key=lambda pair: pair[0] - pair[1])
+    if last >= target - _TOLERANCE or all(max(course) >= target for target, course, _ in courses):
         return None
-    lengths = [_steps_to(target, *course) for course in courses]
+    lengths = [_steps_to(*course) for course in courses]
     if any(length is None for length in lengths):
         return Shortfall(last, target)
     stretch = _MARGIN * max(length for length in lengths if length is not None) / len(tasks)
@@ -81,7 +83,7 @@ def _steps_to(target: float, sparsity: Sequence[float], multipliers: Sequence[fl
     """Number of steps from the beginning at which an expert reaches the target; None if they cannot be told."""
     steps = len(sparsity)
     if max(sparsity) >= target:
-        return steps
+        return float(steps)
     first = next((n for n, s in enumerate(sparsity) if s >= _SEEN), steps)
     push, lack = sum(multipliers[first + 1 :]), sum(target - s for s in sparsity)
     if push <= 0:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError, SmatError, one_line
 from smat.experts import SparseInterpolatedExperts
+from smat.metatuning.budgets import budgets, check_sparsity
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
+from smat.metatuning.masks import choose_mask
 from smat.metatuning.objective import TaskNoise, train_task
 from smat.metatuning.optimizers import MetaOptimizer
 from smat.metatuning.processes import Processes
@@ -63,11 +65,7 @@ class MetaTuner:
     ) -> None:
         if not pool.config.experts:
             raise ConfigError("a pool without experts has nothing to tune: set pool.experts to 1 or more")
-        if config.target_sparsity is not None and not pool.update.trainable().get("gates"):
-            raise ConfigError(
-                f"tuning.target_sparsity is {config.target_sparsity}, but {type(pool.update).__name__} (pool.gating "
-                f"{pool.config.gating!r}) has no gates to learn: set tuning.target_sparsity to null"
-            )
+        check_sparsity(pool, config)
         if config.leave_out.share and not pool.config.routed:
             raise ConfigError(
                 f"tuning.leave_out.share is {config.leave_out.share}, but one expert without a null expert leaves the "
@@ -81,7 +79,7 @@ class MetaTuner:
         self.precision: NetworkPrecision = resolve_precision(config.precision, fabric.device)
         self.train_source, self.validation = train, tuple(validation)
         self.workers, self.on_step, self.on_validation, self.on_warning = workers, on_step, on_validation, on_warning
-        self.multipliers = nn.Parameter(torch.zeros(pool.config.experts, device=fabric.device))
+        self.multipliers = nn.Parameter(torch.zeros(budgets(pool, config), device=fabric.device))
         self.optimizer = MetaOptimizer(pool, self.multipliers, config.optimizers)
         self.progress = Progress()
         self.watch, self.kept = Watch(config.meta_batch), KeptState(folder)
@@ -111,6 +109,8 @@ class MetaTuner:
             step=fabric.world_size,
             workers=self.workers,
         )
+        if not self.progress.tasks:
+            choose_mask(self.pool, self.train_source, config, self.precision)
         with self.signals:
             self._validate_where_due()  # what an interruption cut short
             while self.progress.tasks < config.tasks and not self._out_of_patience():
@@ -165,6 +165,7 @@ class MetaTuner:
         pool, config, start = self.pool, self.config, self.progress.tasks
         pool.train()
         pool.router.before_step()
+        pool.update.before_step(self._share_done(start))
         results = []
         for number, episode in enumerate(batch):
             task = start + self.fabric.global_rank + number * self.fabric.world_size
@@ -174,6 +175,7 @@ class MetaTuner:
                 episode.to(self.fabric.device),
                 config.objective,
                 target_sparsity=config.target_sparsity,
+                budget=config.sparsity_budget,
                 head=config.head,
                 noise=self._noise(task),
                 precision=self.precision,

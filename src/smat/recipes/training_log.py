@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from smat.files import write_whole, writing
 from smat.metatuning import StepReport, TuningConfig
+from smat.metatuning.constraint import targets
 from smat.metatuning.shortfall import shortfall
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,10 @@ class TrainingLog:
             [[value for key, value in row.items() if key.startswith(what)] for row in steps]
             for what in ("sparsity/", "multiplier/")
         )
-        lack = shortfall([row["tasks"] for row in steps], sparsity, multipliers, config.target_sparsity)
+        wanted = targets(config.target_sparsity, config.sparsity_budget, len(sparsity[0]), len(multipliers[0]))
+        if config.sparsity_budget == "pool":
+            sparsity = [[sum(values) / len(values)] for values in sparsity]
+        lack = shortfall([row["tasks"] for row in steps], sparsity, multipliers, wanted)
         if lack and rows[-1].get("warning") != lack.text(config):  # a finished run that is resumed has said it
             self.warning(lack.text(config))
 
