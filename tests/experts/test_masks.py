@@ -68,7 +68,7 @@ def test_random_masks_follow_their_seed() -> None:
     assert 0.15 < (first != other).double().mean() < 0.21, "two draws of a tenth differ in 0.18"
 
 
-@pytest.mark.parametrize(("gating", "large"), [("magnitude", True), ("small-magnitude", False)])
+@pytest.mark.parametrize(("gating", "large"), [("magnitude", True), ("smallest", False)])
 @pytest.mark.parametrize("own", [{"separate_deltas": True}, {"experts": 1}])
 def test_magnitude_masks_open_the_largest_or_the_smallest_weights(gating: str, large: bool, own: dict) -> None:
     pool = vit_pool(gating=gating, density=0.1, **own)
@@ -156,7 +156,7 @@ def test_only_what_a_mask_opens_learns(settings: dict) -> None:
         RANDOM,
         OWN,
         {"gating": "magnitude", "separate_deltas": True},
-        {"gating": "small-magnitude", "experts": 1},
+        {"gating": "smallest", "experts": 1},
         {"gating": "gradient", "separate_deltas": True},
         {"gating": "open"},
     ],
@@ -196,7 +196,7 @@ def test_checkpoints_that_stored_masks_as_gate_logits_are_read(tmp_path: Path, s
         return
     logits[0, 0] = -logits[0, 0]
     save_file(stored | {"gate_logits": logits}, path)
-    with pytest.raises(CheckpointError, match="its gates are not those of pool.gating"):
+    with pytest.raises(CheckpointError, match=r"its gates are not those of pool\.gating"):
         SparseInterpolatedExperts.from_pretrained(tmp_path, backbone=vit_pool(torch.float32).backbone)
 
 

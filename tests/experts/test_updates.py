@@ -142,7 +142,12 @@ def test_a_constraint_needs_gates(tmp_path: Path) -> None:
 
 def test_merged_gates_are_the_sum_of_the_experts_gates_where_gates_can_be_closed() -> None:
     weights = torch.tensor([0.5, 0.0, 0.2], dtype=torch.float64)
-    for settings in ({}, {"structure": "output"}, {"gating": "attention", "separate_deltas": True}, {"evaluation_beta": 1.0}):
+    for settings in (
+        {},
+        {"structure": "output"},
+        {"gating": "attention", "separate_deltas": True},
+        {"evaluation_beta": 1.0},
+    ):
         pool = vit_pool(**settings).eval()
         gates, found = pool.gates(), pool.update.merged_gates(weights)
         assert gates is not None

@@ -58,6 +58,7 @@ class SharedUpdate(_MaskedUpdate):
     """
 
     masks: Tensor | None
+    mask_density: Tensor
 
     def build(self, backbone: Backbone, pretrained: Float[Tensor, " params"], layout: Layout, experts: int) -> None:
         """A zero update behind the masks."""
@@ -93,6 +94,12 @@ class SharedUpdate(_MaskedUpdate):
     def merged_gates(self, weights: Float[Tensor, " experts"]) -> Float[Tensor, " params"] | None:
         """Σ_m α_m z_m; None where the update reaches everything."""
         return None if self.masks is None else _coefficients(self.masks, weights)
+
+    def fingerprinted(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """With gate logits in place of the masks, as they were when the first results were kept."""
+        return {name: value for name, value in tensors.items() if name != "update.masks"} | {
+            "gate_logits": self.gates() * 18 - 9
+        }
 
     def current(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Without the gate logits that stood for the masks once."""

@@ -14,8 +14,8 @@ from torch import Tensor
 from smat.schema import Positive, Range, checked
 
 GateMode = Literal["soft", "straight-through", "hard"]
-"""What a gate is: a hard-concrete number in [0, 1]; 0 or 1 with the slope of that number (Bengio et al. 2013); or 0 or 1
-without a slope."""
+"""What a gate is: a hard-concrete number in [0, 1]; 0 or 1 with the slope of that number (Bengio et al. 2013); or 0 or
+1 without a slope."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class HardConcrete:
         return self.beta * math.log(-self.gamma / self.zeta)
 
 
-def noisy(
-    logits: Float[Tensor, "*shape"], uniform: Float[Tensor, "*shape"] | None
-) -> Float[Tensor, "*shape"]:
+def noisy(logits: Float[Tensor, "*shape"], uniform: Float[Tensor, "*shape"] | None) -> Float[Tensor, "*shape"]:
     """logit(u) + φ; u = 1/2 where none is given."""
     return logits if uniform is None else logits + torch.logit(uniform)
 

@@ -20,7 +20,7 @@ Gating = Literal[
     "open",
     "random",
     "magnitude",
-    "small-magnitude",
+    "smallest",
     "gradient",
     "fisher",
     "norm",
@@ -34,7 +34,7 @@ Gating = Literal[
 BY_GRADIENT = ("gradient", "fisher")
 """Masks that gradients of training tasks choose, before the training begins."""
 
-BY_WEIGHTS = ("magnitude", "small-magnitude")
+BY_WEIGHTS = ("magnitude", "smallest")
 """Masks that the pre-trained weights choose."""
 
 
@@ -56,7 +56,7 @@ def mask_by_hand(
 
     Args:
         gating: `open`, everywhere; `magnitude`, the share `density` of the largest pre-trained weights;
-            `small-magnitude`, that of the smallest; `norm`, normalisation layers; `bias`, all biases; `attention`,
+            `smallest`, that of the smallest; `norm`, normalisation layers; `bias`, all biases; `attention`,
             attention layers; `qkv`, the projections to query, key and value; `mlp`, the blocks' other linear layers;
             `last`, the last `blocks` blocks (stages of a convolutional network) and what follows them.
         module: the backbone, for the types of its layers.

@@ -244,7 +244,7 @@ class SparseInterpolatedExperts(
             more |= {"choice": choice, "top": self.config.router.top}
         if more:
             digest.update(json.dumps(more, sort_keys=True).encode())
-        for name, value in sorted(self.tensors().items()):
+        for name, value in sorted(self.update.fingerprinted(self.tensors()).items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -51,7 +51,7 @@ class PoolConfig:
         experts: number of experts M; 0 leaves the pre-trained network as it is, 1 needs no routing unless there is a
             null expert.
         gating: `learned` gates, or what takes their place: `open` everywhere; a draw for each expert (`random`); or one
-            mask, of the largest or smallest pre-trained weights (`magnitude`, `small-magnitude`), of the largest
+            mask, of the largest or smallest pre-trained weights (`magnitude`, `smallest`), of the largest
             gradients of a few training tasks, per neuron (`gradient`) or in all, squared (`fisher`), or of layers of
             one kind (`norm`, `bias`, `attention`, `qkv`, `mlp`, `last`).
         density: share of the parameters that the masks of draws, weights and gradients open.
@@ -119,11 +119,13 @@ class PoolConfig:
             raise ConfigError(f"pool.logit_range is {self.logit_range}; give a lower bound and a higher one")
         alike = self.gating not in ("learned", "open", "random")
         if self.separate_deltas and self.gating == "learned":
-            raise ConfigError("pool.separate_deltas needs gates that are not learned: set pool.gating to open or a mask")
+            raise ConfigError(
+                "pool.separate_deltas needs gates that are not learned: set pool.gating to open or a mask"
+            )
         if alike and not self.separate_deltas and (self.experts > 1 or self.gating in BY_GRADIENT):
             raise ConfigError(
-                f"pool.gating is {self.gating}, one mask for all experts: set pool.separate_deltas to true, so that each "
-                f"has an update of its own behind it{'' if self.gating in BY_GRADIENT else ', or pool.experts to 1'}"
+                f"pool.gating is {self.gating}, one mask for all experts: set pool.separate_deltas to true, so that "
+                f"each has an update of its own behind it{'' if self.gating in BY_GRADIENT else ', or pool.experts to 1'}"
             )
         changed = [name for name in _OF_LEARNED_GATES if getattr(self, name) != _DEFAULTS[name]]
         if self.gating != "learned" and changed:

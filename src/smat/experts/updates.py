@@ -85,6 +85,10 @@ class Update(nn.Module, Plugin, ABC):
     def after_step(self) -> None:
         """Called after every optimizer step, to bring parameters back into their range."""
 
+    def fingerprinted(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the pool's fingerprint is made of: its tensors by name, unless results would not be found again then."""
+        return tensors
+
     def current(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a checkpoint, by the pool's names for them, in today's form where an earlier one differs.
 

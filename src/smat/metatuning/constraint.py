@@ -13,7 +13,6 @@ from torch import Tensor
 
 from smat.experts.interpolation import Merged
 
-
 Budget = Literal["expert", "block", "pool"]
 """What may be open in all: a budget for each expert, for each block of the network in each expert, or for the pool."""
 

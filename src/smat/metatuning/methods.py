@@ -38,13 +38,19 @@ METHODS = {
     "smat-null": Method("SMAT with a null expert, whose router also learns on domains left out in turn", "smat"),
     "smat-dense": Method("SMAT with gates that no constraint closes", _SMAT),
     "mask-random": Method("SMAT with a random tenth of the gates open, others for each expert", _SMAT),
-    "mask-magnitude": Method("SMAT with gates open at the tenth of largest pre-trained weights", _SMAT),
-    "mask-norm": Method("SMAT with gates open in normalisation layers", _SMAT),
-    "mask-bias": Method("SMAT with gates open at biases", "Ben Zaken et al. 2022"),
-    "mask-attention": Method("SMAT with gates open in attention layers", _SMAT),
-    "mask-qkv": Method("SMAT with gates open at query, key and value", _SMAT),
-    "mask-mlp": Method("SMAT with gates open in the blocks' MLPs", _SMAT),
-    "mask-last": Method("SMAT with gates open in the last two blocks", _SMAT),
+    "mask-random-own": Method("experts with updates of their own behind one random mask of a tenth", _SMAT),
+    "mask-magnitude": Method("experts with updates of their own at the tenth of largest pre-trained weights", _SMAT),
+    "mask-smallest": Method("experts with updates of their own at the tenth of smallest pre-trained weights", _SMAT),
+    "mask-gradient": Method(
+        "experts with updates of their own at each neuron's largest gradients", "Zhang et al. 2024"
+    ),
+    "mask-fisher": Method("experts with updates of their own at the largest squared gradients", "Sung et al. 2021"),
+    "mask-norm": Method("experts with updates of their own in normalisation layers", _SMAT),
+    "mask-bias": Method("experts with updates of their own at biases", "Ben Zaken et al. 2022"),
+    "mask-attention": Method("experts with updates of their own in attention layers", _SMAT),
+    "mask-qkv": Method("experts with updates of their own at query, key and value", _SMAT),
+    "mask-mlp": Method("experts with updates of their own in the blocks' MLPs", _SMAT),
+    "mask-last": Method("experts with updates of their own in the last two blocks", _SMAT),
 }
 
 

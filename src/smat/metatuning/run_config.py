@@ -75,7 +75,9 @@ class TrainConfig(DataOptions):
         return load(self.backbone, image_size=self.image_size, mean=self.mean, std=self.std)
 
     def resolved(self) -> "TrainConfig":
-        """With `compat` carried out in the settings that it stands for."""
+        """With what other settings stand for: those of `compat`, and the seed of random masks."""
+        if self.pool.gating == "random" and self.pool.mask_seed is None:
+            return replace(self, pool=replace(self.pool, mask_seed=self.tuning.seed)).resolved()
         if self.compat == "none":
             return self
         tuning = replace(self.tuning, objective=self.tuning.objective.official())

@@ -46,11 +46,10 @@ class Shortfall:
                 f"By the course of this run, about {self.tasks} tasks (tuning.tasks) would reach it, or as many as now "
                 f"with tuning.optimizers.multipliers.lr {rate * self.faster:.2g} in place of {rate:g}"
             )
+        who = "of the pool" if config.sparsity_budget == "pool" else "of the densest expert"
         return (
-            f"The gates are less sparse than was asked for: {100 * self.sparsity:.1f} % of those "
-            f"{'of the pool' if config.sparsity_budget == 'pool' else 'of the densest expert'} are zero, and "
-            f"tuning.target_sparsity is {self.target:g}{' for them' if isinstance(config.target_sparsity, list) else ''}"
-            f". {advice}"
+            f"The gates are less sparse than was asked for: {100 * self.sparsity:.1f} % of those {who} are zero, and "
+            f"tuning.target_sparsity is {self.target:g}. {advice}"
         )
 
 
