@@ -122,10 +122,11 @@ class PoolConfig:
             raise ConfigError(
                 "pool.separate_deltas needs gates that are not learned: set pool.gating to open or a mask"
             )
+        or_one = "" if self.gating in BY_GRADIENT else ", or pool.experts to 1"
         if alike and not self.separate_deltas and (self.experts > 1 or self.gating in BY_GRADIENT):
             raise ConfigError(
                 f"pool.gating is {self.gating}, one mask for all experts: set pool.separate_deltas to true, so that "
-                f"each has an update of its own behind it{'' if self.gating in BY_GRADIENT else ', or pool.experts to 1'}"
+                f"each has an update of its own behind it{or_one}"
             )
         changed = [name for name in _OF_LEARNED_GATES if getattr(self, name) != _DEFAULTS[name]]
         if self.gating != "learned" and changed:

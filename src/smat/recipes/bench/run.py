@@ -18,7 +18,7 @@ from smat.files import check_writable, write_whole
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory
 from smat.recipes.bench.machine import machine, peak_memory
-from smat.recipes.bench.workload import BACKBONES, EAGER, WORK, Problem, Workload
+from smat.recipes.bench.workload import BACKBONES, EAGER, SEEDED, WORK, Problem, Workload
 from smat.schema import Count, Range, checked_arguments
 
 _CPU = torch.device("cpu")
@@ -42,8 +42,8 @@ def bench(
     """Measure a training task, an evaluation episode and the interpolation on this machine's processor.
 
     Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
-    no sharing of passes), once losses and gradients of both were compared. Peak memory is that of a fresh process.
-    Weights and images are random.
+    no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place of
+    learned gates. Peak memory is that of a fresh process. Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
@@ -82,7 +82,11 @@ def bench(
             "largest relative differences from the eager code (float32): "
             + ", ".join(f"{name} {value:.1e}" for name, value in agreement.items())
         )
-        seconds = {w: _by_turns({c: workload.run(w, c) for c in contenders[w]}, repeats) for w in what}
+        seeded = Workload(problem, seeded=True)
+        seconds = {
+            w: _by_turns({c: (seeded if SEEDED in c else workload).run(w, c) for c in contenders[w]}, repeats)
+            for w in what
+        }
     finally:
         torch.set_num_threads(before)
     results = {w: {c: _summary(seconds[w], memory[w], c) for c in contenders[w]} for w in what}
@@ -121,7 +125,8 @@ def _check(problem: Problem, what: Sequence[str], precision: Sequence[str], repe
 
 def _contenders(what: str, precision: Sequence[str]) -> list[str]:
     """The interpolation is float32 in both precisions, so there is one of it."""
-    return [EAGER, "32-true"] if what == "interpolation" else [EAGER, *precision]
+    ours = ["32-true"] if what == "interpolation" else list(precision)
+    return [EAGER, *ours, *(f"{name}{SEEDED}" for name in ours)]
 
 
 def _by_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
@@ -145,7 +150,7 @@ def _peak_memory(problem: Problem, what: str, contender: str) -> float:
 def _do_once(problem: Problem, what: str, contender: str) -> float:
     keep_freed_memory()
     torch.set_num_threads(problem.threads)
-    workload = Workload(problem)
+    workload = Workload(problem, seeded=SEEDED in contender)
     if contender == EAGER:
         workload.keep_eager_alone()
     workload.run(what, contender)()

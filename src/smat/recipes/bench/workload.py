@@ -20,6 +20,9 @@ from smat.recipes.bench.eager_reference import EagerExperts
 from smat.rng import seeded_torch
 
 EAGER = "eager"
+SEEDED = ", seeded masks"
+"""What is added to a precision where random masks from a seed stand in place of learned gates."""
+
 WORK: tuple[str, ...] = ("train", "evaluate", "interpolation")
 TARGET_SPARSITY = 0.9
 
@@ -41,9 +44,14 @@ class Problem:
 
 
 class Workload:
-    """A pool, its eager counterpart (made when it is first needed) and an episode, from fixed seeds."""
+    """A pool, its eager counterpart (made when it is first needed) and an episode, from fixed seeds.
 
-    def __init__(self, problem: Problem) -> None:
+    Args:
+        problem: sizes.
+        seeded: whether the pool has random masks in place of learned gates; the eager code has none of these.
+    """
+
+    def __init__(self, problem: Problem, *, seeded: bool = False) -> None:
         width, heads = BACKBONES[problem.backbone]
         config = {
             "model_type": "vit",
@@ -58,13 +66,15 @@ class Workload:
             "transformers", problem.backbone, config, problem.image_size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "cls"
         )
         with seeded_torch(0, "bench"):
-            self.pool = SparseInterpolatedExperts(backbones.build(spec), PoolConfig(experts=problem.experts))
+            pool = PoolConfig(experts=problem.experts, gating="random" if seeded else "learned")
+            self.pool = SparseInterpolatedExperts(backbones.build(spec), pool)
             (delta,) = self.pool.update.parameter_vectors()
             nn.init.normal_(delta, std=1e-3)
             self.episode = _random_episode(problem)
         self.pool.train()
         self.multipliers = nn.Parameter(torch.ones(problem.experts))
         self.objective = ObjectiveConfig()
+        self.target_sparsity = None if seeded else TARGET_SPARSITY
         self._eager: EagerExperts | None = None
 
     @property
@@ -90,12 +100,12 @@ class Workload:
 
         Args:
             what: one of `WORK`.
-            contender: `EAGER`, or the precision in which the package does it.
+            contender: `EAGER`, or the precision in which the package does it, with `SEEDED` or without.
         """
         if contender == EAGER:
             steps = self.eager_task, self.eager_evaluate, self.eager_interpolation
         else:
-            precision = cast(NetworkPrecision, contender)
+            precision = cast(NetworkPrecision, contender.removesuffix(SEEDED))
             steps = partial(self.task, precision), partial(self.evaluate, precision), self.interpolation
         step = dict(zip(WORK, steps, strict=True))[what]
 
@@ -119,7 +129,7 @@ class Workload:
             self.multipliers,
             self.episode,
             self.objective,
-            target_sparsity=TARGET_SPARSITY,
+            target_sparsity=self.target_sparsity,
             precision=precision,
         ).loss
 
@@ -142,7 +152,11 @@ class Workload:
     def interpolation(self) -> None:
         """The package's interpolation, forward and backward, with the expected density."""
         merged = self.pool.merge(self._uniform_weights())
-        torch.autograd.backward([merged.vector, merged.expected_density.sum()], [self.cotangent, torch.tensor(1.0)])
+        roots, cotangents = [merged.vector], [self.cotangent]
+        if merged.expected_density.requires_grad:
+            roots.append(merged.expected_density.sum())
+            cotangents.append(torch.tensor(1.0))
+        torch.autograd.backward(roots, cotangents)
 
     def eager_interpolation(self) -> None:
         """The same, parameter by parameter."""
