@@ -42,8 +42,8 @@ def bench(
     """Measure a training task, an evaluation episode and the interpolation on this machine's processor.
 
     Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
-    no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place of
-    learned gates. Peak memory is that of a fresh process. Weights and images are random.
+    no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
+    of learned gates. Peak memory is that of a fresh process. Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
