@@ -1,0 +1,1 @@
+"""What the experts of a pool learned: numbers from checkpoints and runs."""
