@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from smat.recipes.reproduce.figures import shared_labels
+from smat.recipes.reproduce.trade_offs import shared_labels
 
 
 def test_points_on_one_another_share_a_label() -> None:

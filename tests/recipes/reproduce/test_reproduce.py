@@ -22,8 +22,9 @@ from smat.experts import SparseInterpolatedExperts
 from smat.heads import Logistic
 from smat.plugins import describe
 from smat.recipes.evaluate import evaluate
-from smat.recipes.reproduce.plan import Setting
 from smat.recipes.reproduce.run import reproduce
+from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.sweeps import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_a_yaml_file_of_ones_own_is_a_column(base: str, out: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match=r"pool.experts was 1, is 2.*another --out"):
         reproduce("table1", base, **arguments)
     (found,) = reproduce(
-        "wise-ft", base, **arguments | {"methods": [str(own)]}, scales=[1.0], checkpoint=[f"My_Way={run / 'best'}"]
+        "wise-ft", base, **arguments | {"methods": [str(own)]}, sweep=Sweep(scales=[1.0]), checkpoint=[f"My_Way={run / 'best'}"]
     )
     assert found.methods == ["pretrained", "My_Way scale 1", "My_Way keep 1"]
 
@@ -233,20 +234,20 @@ def test_given_checkpoints_are_not_trained(base: str, finished: Path, tmp_path: 
 
 
 def test_wise_ft_goes_from_the_untouched_network_to_the_tuned_one(base: str, out: Path) -> None:
-    (found,) = reproduce("wise-ft", base, out=str(out), scales=[0.0, 0.5, 1.0], **SMALL)
+    (found,) = reproduce("wise-ft", base, out=str(out), sweep=Sweep(scales=[0.0, 0.5, 1.0]), **SMALL)
     (tuned,) = reproduce("table1", base, out=str(out), methods=["pretrained", "pmf"], **SMALL)
     for line, whole in zip(found.lines, tuned.lines, strict=True):
         for change in ("scale", "keep"):
             assert line.entries[f"pmf {change} 0"].accuracy == whole.entries["pretrained"].accuracy
             assert line.entries[f"pmf {change} 1"].accuracy == whole.entries["pmf"].accuracy
     with Image.open(out / "wise-ft.png") as figure:
-        assert figure.size == (960, 720)
+        assert figure.size == (660, 620)
 
 
 def test_changes_of_the_update(finished: Path) -> None:
     def changed(change: Any, amount: float) -> torch.Tensor:
         pool = SparseInterpolatedExperts.from_pretrained(finished / "training" / "pmf-seed0" / "best")
-        return Setting("", "pmf", (), change, amount).carry_out(pool).update.delta.detach()
+        return Setting("", "pmf", change=change, amount=amount).carry_out(pool).update.delta.detach()
 
     whole = changed("", 1.0)
     torch.testing.assert_close(changed("scale", 0.25), whole / 4)
@@ -258,7 +259,7 @@ def test_changes_of_the_update(finished: Path) -> None:
 
 
 def test_the_sparsity_sweep_trains_each_setting(base: str, out: Path) -> None:
-    (found,) = reproduce("sparsity", base, out=str(out), tau=[0.0, 0.5], experts=[1, 2], **SMALL)
+    (found,) = reproduce("sparsity", base, out=str(out), sweep=Sweep(tau=[0.0, 0.5], experts=[1, 2]), **SMALL)
     assert found.methods == ["pretrained", *(f"smat-tau{t}-m{m}" for m in (1, 2) for t in ("0", "0.5"))]
     config = yaml.safe_load((out / "training" / "smat-tau0.5-m1-seed0" / "config.yaml").read_text())
     assert (config["tuning"]["target_sparsity"], config["pool"]["experts"]) == (0.5, 1)
@@ -267,7 +268,7 @@ def test_the_sparsity_sweep_trains_each_setting(base: str, out: Path) -> None:
 
 def test_the_sparsity_sweep_takes_the_method_as_it_is_from_its_own_training(base: str, out: Path) -> None:
     trained = sorted(path.name for path in (out / "training").iterdir())
-    (found,) = reproduce("sparsity", base, out=str(out), tau=[0.9], experts=[2], **SMALL)
+    (found,) = reproduce("sparsity", base, out=str(out), sweep=Sweep(tau=[0.9], experts=[2]), **SMALL)
     assert sorted(path.name for path in (out / "training").iterdir()) == trained  # smat-seed0 among them
     accuracy = {
         (k["method"], k["domain"]): c["accuracies"]

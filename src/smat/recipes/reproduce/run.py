@@ -2,42 +2,30 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, default_grid, pick_device
-from smat.domains import open_domains
-from smat.errors import ConfigError, Interrupted
-from smat.evaluation import (
-    Comparison,
-    EvaluationSettings,
-    Rule,
-    Store,
-    compare,
-    domain_sources,
-    paper_averages,
-    validation_sources,
-    write_tables,
-)
+from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind, default_grid, pick_device
+from smat.errors import ConfigError
+from smat.evaluation import Comparison, EvaluationSettings, Rule, Store, paper_averages, write_tables
 from smat.experts import FeatureCache
 from smat.files import locked
 from smat.heads import Head, make_head
 from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
-from smat.process import keep_freed_memory, leave_cores_to
+from smat.process import keep_freed_memory
 from smat.recipes.reproduce.episodes import EpisodeOverrides
-from smat.recipes.reproduce.evaluator import Evaluator, batches
-from smat.recipes.reproduce.figures import check_roles, draw_curves
-from smat.recipes.reproduce.plan import What, given_checkpoints, make_tuners, plan
+from smat.recipes.reproduce.figures import check_sources, draw
+from smat.recipes.reproduce.plan import GAINS, What, given_checkpoints, make_tuners, places_of, plan
+from smat.recipes.reproduce.prepared import Prepared, prepare
+from smat.recipes.reproduce.sweeps import Sweep
 from smat.recipes.reproduce.training import Workshop
-from smat.recipes.result_tables import result_title, show_results
-from smat.schema import Count, Finite, NotNegative, Number, Processes, Seed, Share, checked_arguments
+from smat.recipes.result_tables import show_results
+from smat.schema import Count, NotNegative, Number, Processes, Seed, checked_arguments
 
 _log = logging.getLogger(__name__)
-
-_FIGURES = ("sparsity", "wise-ft")
 
 
 @checked_arguments
@@ -58,9 +46,7 @@ def reproduce(
     methods: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
     against: str | None = None,
-    tau: Sequence[Share] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99),
-    experts: Sequence[Count] = (4, 8, 16),
-    scales: Sequence[Finite] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    sweep: Sweep = Sweep(),
     paper: str | None = None,
     options: EpisodeOverrides = EpisodeOverrides(),
     precision: Precision = "auto",
@@ -72,13 +58,14 @@ def reproduce(
     """Train what a comparison of the paper lacks, evaluate all of it on the same episodes, and make its tables.
 
     Writes trained pools to `out/training`, every finished result to `out/cells.jsonl`, tables (.md, .csv, .tex) and
-    figures (.png) beside it. The same command goes on after an interruption, with nothing computed again.
+    figures (.png, .svg, .pdf) beside it. The same command goes on after an interruption, with nothing computed again.
 
     Example: smat reproduce table1 src/smat/configs/real_small.yaml --seeds [0,1,2] --out runs/table1
 
     Args:
-        what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts) or
-            `wise-ft` (a trained update, scaled or kept in part).
+        what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts), `wise-ft`
+            (a trained update, scaled or kept in part), `scale` (number of training domains), `backbones` (size of the
+            backbone) or `overfitting` (number of training tasks).
         base: YAML file of the base configuration: backbone, domains to tune on, episodes, length. What a method needs
             otherwise over BASE.yaml, such as a learning rate, is in BASE/METHOD.yaml, where it is there.
         out: folder of all results; several comparisons can share it, and then the trained pools.
@@ -107,9 +94,7 @@ def reproduce(
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
         against: method that paired differences are to; by default `pretrained`, or else the first of the columns.
-        tau: target sparsities (sparsity).
-        experts: numbers of experts (sparsity).
-        scales: factors of the update, and shares of it that are kept, 0..1 (wise-ft).
+        sweep: what a figure varies.
         paper: JSON file of the numbers of the paper, to show its averages beside ours.
         options: what differs from the episodes of the base configuration.
         precision: precision of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`,
@@ -128,9 +113,8 @@ def reproduce(
         Interrupted: after an interruption; what is finished is in the files.
     """
     console, folder = Console(), Path(out)
-    columns = plan(what, base, methods, tau, experts, scales, make_head(head))
+    columns = plan(what, base, methods, sweep, make_head(head))
     tuners = make_tuners(adapt, columns)
-    given = given_checkpoints(checkpoint, columns, seeds)
     order = [column.name for column in columns]
     against = against or ("pretrained" if "pretrained" in order else order[0])
     if against not in order:
@@ -139,60 +123,59 @@ def reproduce(
         raise ConfigError(
             f"seeds are {list(seeds)} and episodes {episodes}; give one seed or more, each once, and 1 or more"
         )
+    _check_gains(what, against, tuners)
     published = {tuner: paper_averages(paper, what, tuner.name) if paper else {} for tuner in tuners}
     rates = default_grid(learning_rate_from) if grid is None else tuple(grid)
-    with locked(folder):
-        tuning, store = FineTuneConfig(steps=steps, grid=rates), Store(folder / "cells.jsonl")
-        settings = EvaluationSettings(tuning, learning_rate_from, _precision(precision, store, device), workers)
-        keep_freed_memory()
-        config = load_config([base])
-        workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
-        drawn = options.options(config)
-        opened = open_domains(domains or config.domains, **drawn.opening())
-        every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
-        if what in _FIGURES:
-            check_roles([domain.role for domain in opened])
-        backbone = workshop.open_backbone()
-        image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
-        sampler = drawn.build_sampler()
-        sources = domain_sources(
-            image_format, opened, drawn.split, sampler, transforms, drawn.seed, tracks=drawn.tracks
-        )
-        cache = FeatureCache.of(feature_cache)
-        settings = replace(settings, validation=validation_sources(every, sources[0]), cache=cache)
-        workshop.check(columns, backbone)
-        workshop.check_tuners(tuners, columns, backbone)
-        missing = workshop.trainings(columns, backbone)
-
-        try:
-            workshop.train(missing)
-            leave_cores_to(workers)
-            evaluator = Evaluator(workshop, backbone, sources, episodes, settings, store)
-            cells = [cell for batch in batches(columns, seeds, tuners) for cell in evaluator.cells(batch)]
-        except KeyboardInterrupt as interruption:
-            raise Interrupted(
-                f"{len(store)} results are kept in {store.path}, trainings beside it: the same command goes on from "
-                "there"
-            ) from interruption
-        trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
-        comparisons = [
-            compare(
-                sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
-                against=against,
-                title=f"{result_title(name or what, head, tuner, settings, sources, episodes)}, {trained}",
-                paper=published[tuner],
+    given = given_checkpoints(checkpoint, columns, seeds)
+    with ExitStack() as held:
+        ready: list[Prepared] = []
+        for file, place in places_of(what, base, sweep.bases, folder, checkpoint):
+            held.enter_context(locked(place))
+            store, training = Store(place / "cells.jsonl"), place / "training"
+            settings = EvaluationSettings(
+                FineTuneConfig(steps=steps, grid=rates),
+                learning_rate_from,
+                _precision(precision, store, device),
+                workers,
+                cache=FeatureCache.of(feature_cache),
             )
-            for tuner in tuners
+            keep_freed_memory()
+            config = load_config([file])
+            workshop = Workshop(file, config, training, given, seeds, device, workers, console, allow_imports)
+            ready.append(prepare(workshop, columns, tuners, domains, options, episodes, settings, store))
+        check_sources(what, [(each.workshop.config, each.sources) for each in ready])
+        subjects = [name or what] if len(ready) == 1 else [f"{name or what}, {each.size.name}" for each in ready]
+        found = [
+            each.compared(subject, head, against, published) for each, subject in zip(ready, subjects, strict=True)
         ]
         try:
-            show_results(comparisons, tuners, settings, console)
+            for each, comparisons in zip(ready, found, strict=True):
+                show_results(comparisons, tuners, each.settings, console)
         finally:  # whatever becomes of the screen
-            paths = write_tables(comparisons, folder / (name or what))
-            for comparison, tuner in zip(comparisons, tuners, strict=True) if what in _FIGURES else ():
-                paths.append(folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}.png")
-                draw_curves(comparison, columns, paths[-1])
-        console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
-        return comparisons
+            paths = [
+                path
+                for each, comparisons in zip(ready, found, strict=True)
+                for path in [*write_tables(comparisons, each.folder / (name or what)), each.store.path]
+            ]
+            for number, tuner in enumerate(tuners):
+                parts = [(each.size, comparisons[number]) for each, comparisons in zip(ready, found, strict=True)]
+                stem = folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}"
+                paths += draw(what, parts, columns, stem)
+        console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
+    return [comparison for comparisons in found for comparison in comparisons]
+
+
+def _check_gains(what: What, against: str, tuners: Sequence[FineTuner]) -> None:
+    """Raise a `ConfigError` where gains over the frozen network are to be shown, and cannot be."""
+    if what not in GAINS:
+        return
+    if against != "pretrained":
+        raise ConfigError(f"against is {against!r}: {what} shows gains over pretrained; leave it out")
+    if without := [tuner.name for tuner in tuners if isinstance(tuner, ExpertTuner)]:
+        raise ConfigError(
+            f"{what} shows gains over pretrained, which has no experts that {' and '.join(without)} could tune: leave "
+            f"{' and '.join(without)} out of adapt"
+        )
 
 
 def _precision(precision: Precision, store: Store, device: Device) -> NetworkPrecision:
