@@ -148,8 +148,9 @@ def _panels(groups: Sequence[str], *, upright: bool) -> tuple[Figure, dict[str, 
 def _labelled(figure: Figure, panels: dict[str, Axes], x: str, y: str) -> None:
     """Titles, labels at the outer axes, and one legend for all panels."""
     for group, axes in panels.items():
-        axes.set(title=group, xlabel=x, ylabel=y)
-        axes.label_outer()
+        grid = axes.get_subplotspec()
+        assert grid, "it was made by subplots"
+        axes.set(title=group, xlabel=x if grid.is_last_row() else "", ylabel=y if grid.is_first_col() else "")
     handles, labels = next(iter(panels.values())).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
 

@@ -129,9 +129,9 @@ def draw_curves(points: Sequence[Point]) -> Figure:
         figure.legend(loc="outside upper center", ncols=1)
         figure.draw_without_rendering()  # only now is known where on the picture a point lies
         for number, (labels, positions, colour) in enumerate(labelled):
-            side = (4, -8) if number % 2 else (4, 3)
+            side = {"xytext": (-4, -2), "ha": "right", "va": "top"} if number % 2 else {"xytext": (4, 2)}
             for label, position in shared_labels(labels, positions, axes.transData.transform(positions)):
-                axes.annotate(label, tuple(position), textcoords="offset points", xytext=side, fontsize=6, color=colour)
+                axes.annotate(label, tuple(position), textcoords="offset points", fontsize=6, color=colour, **side)
     return figure
 
 
