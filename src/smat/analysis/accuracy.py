@@ -9,7 +9,7 @@ from smat.episodes import EpisodeSource, FixedSampler
 from smat.errors import DataError
 from smat.evaluation import Contender, Experts, FixedFeatures, Frozen, domain_sources, evaluate_domain
 from smat.experts import SparseInterpolatedExperts
-from smat.heads import Head, Prototype
+from smat.heads import Head, head_of
 from smat.left_out import leave_out
 from smat.precision import NetworkPrecision
 from smat.statistics import Interval, interval, paired_difference
@@ -57,7 +57,8 @@ class GridCell:
 def contenders(pool: SparseInterpolatedExperts, head: Head | None, precision: NetworkPrecision) -> dict[str, Contender]:
     """The `frozen` network and the `merged` one with the same head; raises a `ConfigError` without experts."""
     require_experts(pool)
-    return {"frozen": Frozen(head or Prototype()), "merged": Experts(pool, precision, head)}
+    same = head_of(pool, head)  # with the scale that the pool learned for both, so that probabilities compare
+    return {"frozen": Frozen(same), "merged": Experts(pool, precision, same)}
 
 
 def accuracy_grid(
@@ -77,7 +78,8 @@ def accuracy_grid(
     """Accuracy of the frozen and the merged network against ways and shots.
 
     The episodes are those of `smat evaluate` with the same way, shot, query and seed. What the domain has too few
-    classes or images for is left out, with a word.
+    classes or images for is left out, with a word. In each episode way × (shot + query) images pass through a network
+    of their own: a grid takes far longer than its episodes at one way and shot.
 
     Args:
         pool: experts around the frozen network; it is left as it was.

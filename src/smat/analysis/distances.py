@@ -49,11 +49,11 @@ def mask_distances(
         weights: merge weights α of each task, 0 or more.
 
     Returns:
-        The distances, of two masks that are 0 everywhere 0; None where the pool has no gates.
+        The distances, 0 for two masks that are 0 everywhere; None where the pool has no gates, or all are open.
     """
     with evaluating(pool):
         gates = pool.gates()
-    if gates is None:
+    if gates is None or bool((gates == 1).all()):
         return None
     n = len(weights)
     first, second = np.triu_indices(n, 1)
