@@ -124,7 +124,7 @@ def _save(figure: Figure, to: Path | io.BytesIO, kind: str) -> None:
 
 def heat_map(
     axes: Axes,
-    values: Sequence[Sequence[float]],
+    values: Sequence[Sequence[float]] | np.ndarray,
     rows: Sequence[str],
     columns: Sequence[str],
     *,
@@ -132,6 +132,7 @@ def heat_map(
     form: str = "{:.2f}",
     top: float | None = None,
     bottom: float = 0.0,
+    numbers: bool = True,
 ) -> None:
     """Draw a table of amounts as colours, with the numbers in the cells where there is room for them.
 
@@ -140,14 +141,15 @@ def heat_map(
         values: `[rows, columns]`; NaN is left empty.
         rows: names of the rows.
         columns: names of the columns; long ones stand upright.
-        label: what the amounts are.
+        label: what the amounts are, beside their scale; empty: no scale, where a figure has it elsewhere.
         form: how a number is written.
         top: the amount of the darkest colour; by default the largest.
         bottom: the amount of the lightest.
+        numbers: whether the cells have their numbers, where there are at most 12 columns.
     """
-    numbers = np.asarray(values, dtype=float)
-    top = float(np.nanmax(numbers, initial=bottom)) if top is None else top
-    image = axes.pcolormesh(numbers, cmap=HEAT, vmin=bottom, vmax=top, edgecolors="white", linewidth=0.4)
+    amounts = np.asarray(values, dtype=float)
+    top = float(np.nanmax(amounts, initial=bottom)) if top is None else top
+    image = axes.pcolormesh(amounts, cmap=HEAT, vmin=bottom, vmax=top, edgecolors="white", linewidth=0.4)
     axes.set_xticks([x + 0.5 for x in range(len(columns))], columns)
     axes.set_yticks([y + 0.5 for y in range(len(rows))], rows)
     axes.invert_yaxis()
@@ -156,11 +158,13 @@ def heat_map(
     axes.spines[:].set_visible(False)
     if max(map(len, columns), default=0) * len(columns) > 34:
         axes.tick_params("x", labelrotation=90)
-    if len(columns) <= 12:
-        for y, x in np.argwhere(np.isfinite(numbers)):
-            ink = "white" if numbers[y, x] - bottom > 0.55 * (top - bottom) else INK
-            text = form.format(numbers[y, x])
+    if numbers and len(columns) <= 12:
+        for y, x in np.argwhere(np.isfinite(amounts)):
+            ink = "white" if amounts[y, x] - bottom > 0.55 * (top - bottom) else INK
+            text = form.format(amounts[y, x])
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=6, color=ink)
+    if not label:
+        return
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.06, pad=0.02)
     bar.set_label(label)
     bar.outline.set_visible(False)
