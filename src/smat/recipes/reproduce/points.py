@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,34 +94,42 @@ def points_of(
     return points
 
 
-def write_points(points: Iterable[Point], path: Path) -> Path:
+def write_points(points: Sequence[Point], path: Path) -> Path:
     """Write points as a CSV file; accuracies are shares, not per cent.
 
     Raises:
         ConfigError: if it cannot be written.
     """
-    found = list(points)
-    places = list(dict.fromkeys(name for point in found for name in point.place))
-    numbers = ("accuracy", "half_width", "gain", "gain_half_width")
+    rows = [
+        {
+            "setting": point.setting,
+            **point.place,
+            "group": point.group,
+            "accuracy": point.accuracy.mean,
+            "half_width": point.accuracy.half_width,
+            "gain": point.gain and point.gain.mean,
+            "gain_half_width": point.gain and point.gain.half_width,
+            "averaged_over": point.domains,
+        }
+        for point in points
+    ]
+    return write_rows(rows, path)
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Write rows as a CSV file with a column for each name in any of them; what a row lacks is left empty.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["setting", *places, "group", *numbers, "domains"])
-    for point in found:
-        gain = (point.gain.mean, point.gain.half_width) if point.gain else ("", "")
-        writer.writerow(
-            [
-                point.setting,
-                *(_text(point.place.get(name)) for name in places),
-                point.group,
-                point.accuracy.mean,
-                point.accuracy.half_width,
-                *gain,
-                _text(point.domains),
-            ]
-        )
+    names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _text(value) for name, value in row.items()} for row in rows)
     write_whole(path, text.getvalue(), keep=True)
     return path
 
 
-def _text(value: Any) -> str:
-    return "; ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+def _text(value: Any) -> Any:
+    return "; ".join(value) if isinstance(value, tuple) else value

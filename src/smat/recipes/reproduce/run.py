@@ -20,6 +20,7 @@ from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.figures import check_sources, draw
 from smat.recipes.reproduce.plan import GAINS, What, given_checkpoints, make_tuners, places_of, plan
 from smat.recipes.reproduce.prepared import Prepared, prepare
+from smat.recipes.reproduce.specialisation import write_specialisation
 from smat.recipes.reproduce.sweeps import Sweep
 from smat.recipes.reproduce.training import Workshop
 from smat.recipes.result_tables import show_results
@@ -161,6 +162,8 @@ def reproduce(
                 parts = [(each.size, comparisons[number]) for each, comparisons in zip(ready, found, strict=True)]
                 stem = folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}"
                 paths += draw(what, parts, columns, stem)
+        if what == "sparsity":
+            paths += write_specialisation(ready[0], folder / f"{name or what}-specialisation")
         console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
     return [comparison for comparisons in found for comparison in comparisons]
 

@@ -10,6 +10,7 @@ import torch
 from smat.domains import DomainConfig
 from smat.experts import SparseInterpolatedExperts, Strength
 from smat.heads import FULL, Head
+from smat.metatuning.kept import kept_folder
 from smat.metatuning.methods import METHODS, is_file, method_name
 
 
@@ -56,7 +57,7 @@ class Setting:
     @property
     def pool(self) -> str:
         """The pool within the folder of its training."""
-        return "best" if self.kept is None else f"kept/task-{self.kept:06d}"
+        return "best" if self.kept is None else kept_folder(self.kept)
 
     @torch.no_grad()
     def carry_out(self, pool: SparseInterpolatedExperts) -> SparseInterpolatedExperts:

@@ -129,9 +129,18 @@ def draw_curves(points: Sequence[Point]) -> Figure:
         figure.legend(loc="outside upper center", ncols=1)
         figure.draw_without_rendering()  # only now is known where on the picture a point lies
         for number, (labels, positions, colour) in enumerate(labelled):
-            side = {"xytext": (-4, -2), "ha": "right", "va": "top"} if number % 2 else {"xytext": (4, 2)}
+            x, y, ha, va = (-4, -2, "right", "top") if number % 2 else (4, 2, "left", "baseline")
             for label, position in shared_labels(labels, positions, axes.transData.transform(positions)):
-                axes.annotate(label, tuple(position), textcoords="offset points", fontsize=6, color=colour, **side)
+                axes.annotate(
+                    label,
+                    (position[0], position[1]),
+                    xytext=(x, y),
+                    textcoords="offset points",
+                    ha=ha,
+                    va=va,
+                    fontsize=6,
+                    color=colour,
+                )
     return figure
 
 
