@@ -18,7 +18,17 @@ What = Literal["table1", "table2", "sparsity", "wise-ft"]
 
 _DEFAULT_METHODS = {
     "table1": ["pretrained", "logistic", "knn", "pmf", "softmerge", "smat"],
-    "table2": ["pretrained", "smat", "smat-no-teacher", "smat-one-expert", "smat-no-episodes", "smat-dense"],
+    "table2": [
+        "pretrained",
+        "smat",
+        "smat-no-teacher",
+        "smat-one-expert",
+        "smat-no-episodes",
+        "dense-teacher",
+        "pmf-no-episodes",
+        "pmf",
+        "smat-dense",
+    ],
     "sparsity": ["smat"],
     "wise-ft": ["pmf"],
 }
