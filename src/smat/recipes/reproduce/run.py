@@ -17,8 +17,9 @@ from smat.evaluation import (
     Store,
     compare,
     domain_sources,
-    paper_averages,
+    paper_numbers,
     validation_sources,
+    with_tuning,
     write_tables,
 )
 from smat.experts import FeatureCache
@@ -30,7 +31,7 @@ from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.evaluator import Evaluator, batches
 from smat.recipes.reproduce.figures import check_roles, draw_curves
-from smat.recipes.reproduce.plan import What, given_checkpoints, make_tuners, plan
+from smat.recipes.reproduce.plan import What, given_checkpoints, make_tuners, plan, tunes
 from smat.recipes.reproduce.training import Workshop
 from smat.recipes.result_tables import result_title, show_results
 from smat.schema import Count, Finite, NotNegative, Number, Processes, Seed, Share, checked_arguments
@@ -61,7 +62,7 @@ def reproduce(
     tau: Sequence[Share] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99),
     experts: Sequence[Count] = (4, 8, 16),
     scales: Sequence[Finite] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-    paper: str | None = None,
+    paper: bool = False,
     options: EpisodeOverrides = EpisodeOverrides(),
     precision: Precision = "auto",
     workers: Processes = 1,
@@ -74,7 +75,7 @@ def reproduce(
     Writes trained pools to `out/training`, every finished result to `out/cells.jsonl`, tables (.md, .csv, .tex) and
     figures (.png) beside it. The same command goes on after an interruption, with nothing computed again.
 
-    Example: smat reproduce table1 src/smat/configs/real_small.yaml --seeds [0,1,2] --out runs/table1
+    Example: smat reproduce table1 src/smat/configs/real_small.yaml --adapt [none,full,lora] --paper --out runs/table1
 
     Args:
         what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts) or
@@ -89,8 +90,8 @@ def reproduce(
             `logistic`, `lda`, `knn`, `average`, `linear`, `auto`, each with `:1`, `:2` or `:4` after it for so many
             views of each image; or a class of your own by its import path.
         adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, `weights`, `gates`, and
-            fine-tuners of your own; one table each. `weights` and `gates` need experts: `pretrained` is not in their
-            tables.
+            fine-tuners of your own, each with its columns of the table, or a figure of its own. `none,full,lora` gives
+            the whole table 1 of the paper. `weights` and `gates` need experts: they have no column for `pretrained`.
         learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
             domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
             cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
@@ -106,11 +107,13 @@ def reproduce(
             `smat@0@1+auto`: 0 is the frozen network and 1 the merged one.
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
-        against: method that paired differences are to; by default `pretrained`, or else the first of the columns.
+        against: method that paired differences are to, with the fine-tuning of the column; by default `pretrained`, or
+            else the first of the columns.
         tau: target sparsities (sparsity).
         experts: numbers of experts (sparsity).
         scales: factors of the update, and shares of it that are kept, 0..1 (wise-ft).
-        paper: JSON file of the numbers of the paper, to show its averages beside ours.
+        paper: show the numbers of the paper beside ours (table1, table2): those of each domain that it has too, by name,
+            and its averages.
         options: what differs from the episodes of the base configuration.
         precision: precision of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`,
             or else the second where the device computes fast in bfloat16 and the first elsewhere.
@@ -121,7 +124,7 @@ def reproduce(
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
-        One comparison per kind of fine-tuning.
+        A table's comparison, or one for the figure of each kind of fine-tuning.
 
     Raises:
         SmatError: if a method, checkpoint, domain or setting does not fit; all are checked before the work starts.
@@ -139,7 +142,6 @@ def reproduce(
         raise ConfigError(
             f"seeds are {list(seeds)} and episodes {episodes}; give one seed or more, each once, and 1 or more"
         )
-    published = {tuner: paper_averages(paper, what, tuner.name) if paper else {} for tuner in tuners}
     rates = default_grid(learning_rate_from) if grid is None else tuple(grid)
     with locked(folder):
         tuning, store = FineTuneConfig(steps=steps, grid=rates), Store(folder / "cells.jsonl")
@@ -152,6 +154,8 @@ def reproduce(
         every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
         if what in _FIGURES:
             check_roles([domain.role for domain in opened])
+        shown = [with_tuning(column.name, tuner.name) for tuner in tuners for column in columns if tunes(tuner, column)]
+        published = paper_numbers(what, shown, [domain.name for domain in opened]) if paper else {}
         backbone = workshop.open_backbone()
         image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
         sampler = drawn.build_sampler()
@@ -175,14 +179,15 @@ def reproduce(
                 "there"
             ) from interruption
         trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
+        cells.sort(key=lambda cell: order.index(cell.key.method))
         comparisons = [
             compare(
-                sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
+                [cell for tuner in together for cell in cells if cell.key.adapt == tuner.name],
                 against=against,
-                title=f"{result_title(name or what, head, tuner, settings, sources, episodes)}, {trained}",
-                paper=published[tuner],
+                title=f"{result_title(name or what, head, together, settings, sources, episodes)}, {trained}",
+                paper=published,
             )
-            for tuner in tuners
+            for together in ([[tuner] for tuner in tuners] if what in _FIGURES else [tuners])
         ]
         try:
             show_results(comparisons, tuners, settings, console)
