@@ -59,7 +59,8 @@ from tiny_checkpoint import save_checkpoint
         ("sparsity", {"methods": ["smat+lda"]}, r"\['smat\+lda'\] have heads or strengths .* takes methods alone"),
         ("wise-ft", {"methods": ["pmf@0.5"]}, "have heads or strengths of their own"),
         ("sparsity", {"domains": ["pocket:polygons"]}, "no OOD domains"),
-        ("table1", {"paper": "absent.json"}, "paper_tables.json"),
+        ("wise-ft", {"paper": True}, "the paper has no numbers for wise-ft, only for table1 and table2"),
+        ("table1", {"paper": True, "methods": ["knn"]}, "no numbers for knn in table1"),
     ],
 )
 def test_settings_that_cannot_work(

@@ -70,7 +70,7 @@ def test_tables_of_all_forms(finished: Path) -> None:
     assert "| domain | role | pretrained | knn | pmf | smat |" in page
     assert r"\toprule" in (finished / "table1.tex").read_text()
     rows = list(csv.DictReader((finished / "table1.csv").open()))
-    assert [row["seeds"] for row in rows] == ["1", "1", "2", "2"] * 2
+    assert [row["seeds"] for row in rows] == ["1", "1", "2", "2"] * 3  # two domains and the average
 
 
 def test_a_finished_comparison_computes_nothing_again(
@@ -192,9 +192,9 @@ def test_a_yaml_file_of_ones_own_is_a_column(base: str, out: Path, tmp_path: Pat
     own.write_text("pool: {experts: 2}\ntuning: {target_sparsity: 0.5}\n")
     with pytest.raises(ConfigError, match=r"pool.experts was 1, is 2.*another --out"):
         reproduce("table1", base, **arguments)
-    (found,) = reproduce(
-        "wise-ft", base, **arguments | {"methods": [str(own)]}, sweep=Sweep(scales=[1.0]), checkpoint=[f"My_Way={run / 'best'}"]
-    )
+    arguments["methods"] = [str(own)]
+    given = [f"My_Way={run / 'best'}"]
+    (found,) = reproduce("wise-ft", base, **arguments, sweep=Sweep(scales=[1.0]), checkpoint=given)
     assert found.methods == ["pretrained", "My_Way scale 1", "My_Way keep 1"]
 
 
@@ -281,21 +281,37 @@ def test_the_sparsity_sweep_takes_the_method_as_it_is_from_its_own_training(base
 
 
 @pytest.mark.parametrize("rule", ["validation", "published"])
-def test_fine_tuning_has_tables_of_its_own(base: str, out: Path, rule: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fine_tuning_has_columns_of_its_own(
+    base: str, out: Path, rule: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     small: dict[str, Any] = SMALL | {"episodes": 2}
-    methods = ["pretrained", "knn"]
-    reproduce(
-        "table1", base, out=str(out), methods=methods, adapt=["none", "lora"], learning_rate_from=rule, steps=1, **small
-    )
+    adapt: dict[str, Any] = {"adapt": ["none", "lora"], "learning_rate_from": rule, "steps": 1}
+    (found,) = reproduce("table1", base, out=str(out), methods=["smat", "knn", "pretrained"], **adapt, **small)
+    assert found.methods == ["smat", "knn", "pretrained", "smat + lora", "pretrained + lora"]
+    assert found.baselines == {"smat": "pretrained", "knn": "pretrained", "smat + lora": "pretrained + lora"}
     new = [json.loads(k) | c for k, c in cells(out).items() if json.loads(k)["adapt"] == "lora"]
-    assert {cell["method"] for cell in new} == {"pretrained"}  # nothing to tune in knn
+    assert {cell["method"] for cell in new} == {"smat", "pretrained"}  # nothing to tune in knn
     rules = {cell["domain"]: (cell["learning_rate"], len(cell["rates"]), len(set(cell["rates"]))) for cell in new}
     assert rules["polygons"] == (rule, 2, 1)
     assert rules["molecules"][0] == ("support" if rule == "validation" else "published")
     screen = " ".join(capsys.readouterr().out.split())
     assert ("Warning: the learning rates were chosen by the query labels" in screen) == (rule == "published")
     page = (out / "table1.md").read_text()
+    assert page.count("### ") == 1
+    assert "table1, no fine-tuning, LoRA (learning rate by " in page
     assert ("learning rate by query labels of test episodes" in page) == (rule == "published")
+
+
+def test_the_papers_numbers_stand_below_ours(base: str, out: Path) -> None:
+    reproduce("table1", base, out=str(out), methods=["pretrained", "knn", "smat"], paper=True, **SMALL)
+    page = (out / "table1.md").read_text()
+    assert "the numbers of the paper are of its own network" in page
+    for average in (
+        "ID average (paper) |  | 71.3",
+        "OOD average (paper) |  | 64.1",
+        "ID+OOD average (paper) |  | 67.3",
+    ):
+        assert f"| {average} |  | " in page
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, images: int) -> list[int]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from smat.evaluation import percent
 from smat.recipes.figure_style import COLUMN, INK, PAGE, SOFT, Look, look, styled
 from smat.recipes.reproduce.points import LEFT_OUT, ROLES, TRAINED_ON, Point
 from smat.statistics import interval
@@ -44,6 +45,22 @@ def over_orders(points: Sequence[Point]) -> list[Point]:
         )
         for (method, count, group), members in groups.items()
     ]
+
+
+def gains_table(points: Sequence[Point]) -> str:
+    """A table in Markdown of gains over the frozen network by method and number of training domains, in points.
+
+    Args:
+        points: means over orders.
+    """
+    groups = _groups(points, (TRAINED_ON, LEFT_OUT, ROLES["ood"]))
+    found = {(p.place["method"], p.place["domains"], p.group): p.gain for p in points if p.gain}
+    rows = [["method", "training domains", *groups], ["---", "---:", *["---:"] * len(groups)]]
+    for method, count in dict.fromkeys((method, count) for method, count, _ in found):
+        gains = [found.get((method, count, group)) for group in groups]
+        rows.append([method, str(count), *(percent(gain, signed=True) if gain else "" for gain in gains)])
+    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return f"Gain over the frozen network, points; 95 % intervals over the orders in which domains are added:\n\n{text}"
 
 
 def draw_scale(points: Sequence[Point]) -> Figure:

@@ -7,8 +7,9 @@ from pathlib import Path
 from smat.episodes import EpisodeSource, sampler_settings
 from smat.errors import ConfigError
 from smat.evaluation import Comparison
+from smat.files import write_whole
 from smat.recipes.figure_style import write_figure
-from smat.recipes.reproduce.courses import draw_backbones, draw_overfitting, draw_scale, over_orders
+from smat.recipes.reproduce.courses import draw_backbones, draw_overfitting, draw_scale, gains_table, over_orders
 from smat.recipes.reproduce.points import by_role, by_training, points_of, write_points
 from smat.recipes.reproduce.prepared import Size
 from smat.recipes.reproduce.setting import Setting
@@ -60,10 +61,14 @@ def draw(what: str, parts: Sequence[tuple[Size, Comparison]], settings: Sequence
         ConfigError: if a file cannot be written.
     """
     (_, comparison), numbers = parts[0], stem.with_name(f"{stem.name}-points.csv")
+    written: list[Path] = []
     if what == "scale":
         points = points_of(comparison, settings, by_training(settings))
-        points += over_orders(points)
+        means = over_orders(points)
+        points += means
         figure = draw_scale(points)
+        write_whole(more := stem.with_name(f"{stem.name}-gains.md"), gains_table(means), keep=True)
+        written.append(more)
     elif what == "backbones":
         points = [
             point
@@ -80,4 +85,4 @@ def draw(what: str, parts: Sequence[tuple[Size, Comparison]], settings: Sequence
         figure = _TRADE_OFFS[what](points)
     else:
         return []
-    return [*write_figure(figure, stem), write_points(points, numbers)]
+    return [*written, *write_figure(figure, stem), write_points(points, numbers)]

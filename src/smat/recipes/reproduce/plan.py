@@ -17,7 +17,17 @@ What = Literal["table1", "table2", "sparsity", "wise-ft", "scale", "backbones", 
 
 _DEFAULT_METHODS = {
     "table1": ["pretrained", "logistic", "knn", "pmf", "softmerge", "smat"],
-    "table2": ["pretrained", "smat", "smat-no-teacher", "smat-one-expert", "smat-no-episodes", "smat-dense"],
+    "table2": [
+        "pretrained",
+        "smat",
+        "smat-no-teacher",
+        "smat-one-expert",
+        "smat-no-episodes",
+        "dense-teacher",
+        "pmf-no-episodes",
+        "pmf",
+        "smat-dense",
+    ],
     "sparsity": ["smat"],
     "wise-ft": ["pmf"],
     "scale": ["pmf", "softmerge", "smat"],
@@ -26,6 +36,8 @@ _DEFAULT_METHODS = {
 }
 SWEPT = ("sparsity", "wise-ft", "scale", "overfitting")
 """What is made of points that lie on curves, with the frozen network beside them."""
+FIGURES = (*SWEPT, "backbones")
+"""What has a figure, for each kind of fine-tuning."""
 GAINS = ("scale", "overfitting")
 """What shows gains over the frozen network."""
 

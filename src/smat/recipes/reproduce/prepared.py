@@ -77,34 +77,37 @@ class Prepared:
         subject: str,
         head: Head | str,
         against: str,
-        paper: Mapping[FineTuner, Mapping[str, dict[str, float]]],
+        paper: Mapping[str, dict[str, float]],
+        tables: Sequence[Sequence[FineTuner]],
     ) -> list[Comparison]:
-        """Train and evaluate what is missing, and compare all of it, one comparison per kind of fine-tuning.
+        """Train and evaluate what is missing, and compare all of it.
 
         Args:
             subject: what is compared, for the title.
             head: head of the columns that name none, for the title.
             against: name of the column that paired differences are to.
-            paper: averages of the paper by role and method, for each kind of fine-tuning.
+            paper: numbers of the paper (`paper_numbers`).
+            tables: kinds of fine-tuning that are compared with each other, for each comparison.
 
         Raises:
             SmatError: if a training breaks its network.
             Interrupted: after an interruption; what is finished is in the files.
         """
-        cells, order = self._cells(), [column.name for column in self.columns]
+        order = [column.name for column in self.columns]
+        cells = sorted(self._cells(), key=lambda cell: order.index(cell.key.method))
         seeds = len(self.workshop.seeds)
         trained = "1 training seed" if seeds == 1 else f"{seeds} training seeds"
 
-        def comparison(tuner: FineTuner) -> Comparison:
-            title = result_title(subject, head, tuner, self.settings, self.sources, self.episodes)
+        def comparison(together: Sequence[FineTuner]) -> Comparison:
+            title = result_title(subject, head, together, self.settings, self.sources, self.episodes)
             return compare(
-                sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
+                [cell for tuner in together for cell in cells if cell.key.adapt == tuner.name],
                 against=against,
                 title=f"{title}, {trained}",
-                paper=paper[tuner],
+                paper=paper,
             )
 
-        return [comparison(tuner) for tuner in self.tuners]
+        return [comparison(together) for together in tables]
 
     def _cells(self) -> list[Cell]:
         try:

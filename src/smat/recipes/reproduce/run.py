@@ -9,7 +9,7 @@ from rich.console import Console
 
 from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind, default_grid, pick_device
 from smat.errors import ConfigError
-from smat.evaluation import Comparison, EvaluationSettings, Rule, Store, paper_averages, write_tables
+from smat.evaluation import Comparison, EvaluationSettings, Rule, Store, paper_numbers, with_tuning, write_tables
 from smat.experts import FeatureCache
 from smat.files import locked
 from smat.heads import Head, make_head
@@ -18,7 +18,7 @@ from smat.precision import NetworkPrecision, Precision, resolve_precision
 from smat.process import keep_freed_memory
 from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.figures import check_sources, draw
-from smat.recipes.reproduce.plan import GAINS, What, given_checkpoints, make_tuners, places_of, plan
+from smat.recipes.reproduce.plan import FIGURES, GAINS, What, given_checkpoints, make_tuners, places_of, plan, tunes
 from smat.recipes.reproduce.prepared import Prepared, prepare
 from smat.recipes.reproduce.specialisation import write_specialisation
 from smat.recipes.reproduce.sweeps import Sweep
@@ -48,7 +48,7 @@ def reproduce(
     domains: Sequence[str] | None = None,
     against: str | None = None,
     sweep: Sweep = Sweep(),
-    paper: str | None = None,
+    paper: bool = False,
     options: EpisodeOverrides = EpisodeOverrides(),
     precision: Precision = "auto",
     workers: Processes = 1,
@@ -61,7 +61,7 @@ def reproduce(
     Writes trained pools to `out/training`, every finished result to `out/cells.jsonl`, tables (.md, .csv, .tex) and
     figures (.png, .svg, .pdf) beside it. The same command goes on after an interruption, with nothing computed again.
 
-    Example: smat reproduce table1 src/smat/configs/real_small.yaml --seeds [0,1,2] --out runs/table1
+    Example: smat reproduce table1 src/smat/configs/real_small.yaml --adapt [none,full,lora] --paper --out runs/table1
 
     Args:
         what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts), `wise-ft`
@@ -77,8 +77,8 @@ def reproduce(
             `logistic`, `lda`, `knn`, `average`, `linear`, `auto`, each with `:1`, `:2` or `:4` after it for so many
             views of each image; or a class of your own by its import path.
         adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, `weights`, `gates`, and
-            fine-tuners of your own; one table each. `weights` and `gates` need experts: `pretrained` is not in their
-            tables.
+            fine-tuners of your own, each with its columns of the table, or a figure of its own. `none,full,lora` gives
+            the whole table 1 of the paper. `weights` and `gates` need experts: they have no column for `pretrained`.
         learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
             domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
             cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
@@ -94,9 +94,11 @@ def reproduce(
             `smat@0@1+auto`: 0 is the frozen network and 1 the merged one.
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
-        against: method that paired differences are to; by default `pretrained`, or else the first of the columns.
+        against: method that paired differences are to, with the fine-tuning of the column; by default `pretrained`, or
+            else the first of the columns.
         sweep: what a figure varies.
-        paper: JSON file of the numbers of the paper, to show its averages beside ours.
+        paper: show the numbers of the paper beside ours (table1, table2): those of each domain that it has too, by
+            name, and its averages.
         options: what differs from the episodes of the base configuration.
         precision: precision of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`,
             or else the second where the device computes fast in bfloat16 and the first elsewhere.
@@ -107,7 +109,7 @@ def reproduce(
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
-        One comparison per kind of fine-tuning.
+        A table's comparison, or one for the figure of each kind of fine-tuning.
 
     Raises:
         SmatError: if a method, checkpoint, domain or setting does not fit; all are checked before the work starts.
@@ -125,7 +127,6 @@ def reproduce(
             f"seeds are {list(seeds)} and episodes {episodes}; give one seed or more, each once, and 1 or more"
         )
     _check_gains(what, against, tuners)
-    published = {tuner: paper_averages(paper, what, tuner.name) if paper else {} for tuner in tuners}
     rates = default_grid(learning_rate_from) if grid is None else tuple(grid)
     given = given_checkpoints(checkpoint, columns, seeds)
     with ExitStack() as held:
@@ -145,27 +146,37 @@ def reproduce(
             workshop = Workshop(file, config, training, given, seeds, device, workers, console, allow_imports)
             ready.append(prepare(workshop, columns, tuners, domains, options, episodes, settings, store))
         check_sources(what, [(each.workshop.config, each.sources) for each in ready])
+        shown = [with_tuning(column.name, tuner.name) for tuner in tuners for column in columns if tunes(tuner, column)]
+        tested = [source.domains[0].name for source in ready[0].sources]
+        published = paper_numbers(what, shown, tested) if paper else {}
+        tables = [[tuner] for tuner in tuners] if what in FIGURES else [tuners]
         subjects = [name or what] if len(ready) == 1 else [f"{name or what}, {each.size.name}" for each in ready]
         found = [
-            each.compared(subject, head, against, published) for each, subject in zip(ready, subjects, strict=True)
+            each.compared(subject, head, against, published, tables)
+            for each, subject in zip(ready, subjects, strict=True)
         ]
-        try:
-            for each, comparisons in zip(ready, found, strict=True):
-                show_results(comparisons, tuners, each.settings, console)
-        finally:  # whatever becomes of the screen
-            paths = [
-                path
-                for each, comparisons in zip(ready, found, strict=True)
-                for path in [*write_tables(comparisons, each.folder / (name or what)), each.store.path]
-            ]
-            for number, tuner in enumerate(tuners):
-                parts = [(each.size, comparisons[number]) for each, comparisons in zip(ready, found, strict=True)]
-                stem = folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}"
-                paths += draw(what, parts, columns, stem)
+        paths = _results(what, name or what, folder, ready, found)
         if what == "sparsity":
             paths += write_specialisation(ready[0], folder / f"{name or what}-specialisation")
         console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
     return [comparison for comparisons in found for comparison in comparisons]
+
+
+def _results(
+    what: What, name: str, folder: Path, ready: Sequence[Prepared], found: Sequence[Sequence[Comparison]]
+) -> list[Path]:
+    """Show comparisons, write their tables and figures, and give the files."""
+    columns, tuners, paths = ready[0].columns, ready[0].tuners, []
+    try:
+        for each, comparisons in zip(ready, found, strict=True):
+            show_results(comparisons, tuners, each.settings, each.workshop.console)
+    finally:  # whatever becomes of the screen
+        for each, comparisons in zip(ready, found, strict=True):
+            paths += [*write_tables(comparisons, each.folder / name), each.store.path]
+        for number, tuner in enumerate(tuners if what in FIGURES else ()):
+            parts = [(each.size, comparisons[number]) for each, comparisons in zip(ready, found, strict=True)]
+            paths += draw(what, parts, columns, folder / f"{name}{f'-{tuner.name}' if tuner.trains else ''}")
+    return paths
 
 
 def _check_gains(what: What, against: str, tuners: Sequence[FineTuner]) -> None:
