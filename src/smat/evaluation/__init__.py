@@ -24,6 +24,7 @@ from smat.evaluation.protocol import (
     evaluate_domain,
 )
 from smat.evaluation.screen import comparison_table
+from smat.evaluation.sheet import percent
 from smat.evaluation.store import Store
 from smat.evaluation.tables import comparison_csv, comparison_latex, comparison_markdown, table_paths, write_tables
 from smat.evaluation.variants import BASELINES, Variant
@@ -59,6 +60,7 @@ __all__ = [
     "evaluate_domain",
     "fine_tuned",
     "paper_numbers",
+    "percent",
     "published_warning",
     "role_lines",
     "rule_for",
