@@ -258,12 +258,24 @@ def test_changes_of_the_update(finished: Path) -> None:
     assert whole[kept == 0].abs().max() <= kept[kept != 0].abs().min()
 
 
-def test_the_sparsity_sweep_trains_each_setting(base: str, out: Path) -> None:
+def test_the_sparsity_sweep_trains_and_measures_each_setting(
+    base: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (found,) = reproduce("sparsity", base, out=str(out), sweep=Sweep(tau=[0.0, 0.5], experts=[1, 2]), **SMALL)
     assert found.methods == ["pretrained", *(f"smat-tau{t}-m{m}" for m in (1, 2) for t in ("0", "0.5"))]
     config = yaml.safe_load((out / "training" / "smat-tau0.5-m1-seed0" / "config.yaml").read_text())
     assert (config["tuning"]["target_sparsity"], config["pool"]["experts"]) == (0.5, 1)
-    assert (out / "sparsity.png").stat().st_size > 5000
+    for name in ("sparsity", "sparsity-specialisation"):
+        assert all((out / f"{name}.{kind}").stat().st_size > 5000 for kind in ("png", "svg", "pdf"))
+    with (out / "sparsity-specialisation.csv").open() as file:
+        rows = {(float(row["tau"]), int(row["experts"])): row for row in csv.DictReader(file)}
+    assert set(rows) == {(tau, m) for m in (1, 2) for tau in (0.0, 0.5)}
+    assert rows[0.5, 1]["overlap"] == rows[0.5, 1]["entropy"] == "", "there is no other expert"
+    assert 0 <= float(rows[0.5, 2]["entropy"]) <= 1
+    assert -1 <= float(rows[0.5, 2]["alignment"]) <= 1
+    monkeypatch.setattr("smat.recipes.reproduce.specialisation._measured", None)  # what is there is not measured again
+    sweep = Sweep(tau=[0.0, 0.5], experts=[1, 2])
+    reproduce("sparsity", base, out=str(out), sweep=sweep, **SMALL)
 
 
 def test_the_sparsity_sweep_takes_the_method_as_it_is_from_its_own_training(base: str, out: Path) -> None:
@@ -340,3 +352,65 @@ def test_another_comparison_takes_features_from_the_cache(
         found.append(cells(tmp_path / out))
     assert found[0] == found[1]
     assert seen == [2]  # images of noise, which tell what the network is
+
+
+def test_scale_trains_on_subsets_and_shares_the_training_on_all(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = Path(base).with_name("three.yaml")
+    domains = {"domains": ["pocket:polygons", "pocket:glyphs"]}
+    several.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | domains))
+    arguments: dict[str, Any] = {"out": str(tmp_path), "methods": ["smat"], **SMALL}
+    (found,) = reproduce("scale", str(several), **arguments)
+    assert {*found.methods} == {"pretrained", "smat-on-polygons", "smat-on-glyphs", "smat"}
+    config = yaml.safe_load((tmp_path / "training" / "smat-on-glyphs-seed0" / "config.yaml").read_text())
+    assert (config["domains"], config["tuning"]["tasks"]) == (["pocket:glyphs"], 4)
+    with (tmp_path / "scale-points.csv").open() as file:
+        groups = {(row["setting"], row["averaged_over"]): row["group"] for row in csv.DictReader(file)}
+    assert groups["smat-on-polygons", "polygons"] == groups["smat", "polygons"] == "trained on"
+    assert groups["smat-on-glyphs", "polygons"] == "left out"
+    assert groups["smat-on-glyphs", "molecules"] == "OOD"
+    assert all((tmp_path / f"scale.{kind}").stat().st_size > 5000 for kind in ("png", "svg", "pdf"))
+    assert "| smat | 2 |" in (tmp_path / "scale-gains.md").read_text()
+
+    stop_at(monkeypatch, KeyboardInterrupt(), images=0)
+    before = cells(tmp_path)
+    reproduce("scale", str(several), **arguments)
+    reproduce("table1", str(several), **arguments | {"methods": ["pretrained", "smat"]})
+    assert cells(tmp_path) == before, "a domain's result is the same whatever it is called"
+
+
+def test_overfitting_follows_one_training(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments: dict[str, Any] = {"out": str(tmp_path), "methods": ["pmf"], "sweep": Sweep(keep_every=2), **SMALL}
+    (found,) = reproduce("overfitting", base, **arguments)
+    assert found.methods == ["pretrained", "pmf after 0", "pmf after 2", "pmf after 4"]
+    assert [path.name for path in (tmp_path / "training").iterdir()] == ["pmf-kept2-seed0"]
+    for line in found.lines:
+        assert line.entries["pmf after 0"].accuracy == line.entries["pretrained"].accuracy
+    stored = {json.loads(key)["method"]: json.loads(key)["checkpoint"] for key in cells(tmp_path)}
+    assert len(set(stored.values())) == 4
+    stop_at(monkeypatch, KeyboardInterrupt(), images=0)
+    reproduce("overfitting", base, **arguments)
+
+
+def test_backbones_take_a_finished_comparison_and_make_the_other(base: str, out: Path, tmp_path: Path) -> None:
+    other = Path(base).with_name("larger.yaml")
+    other.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"image_size": 32}))
+    before, new = cells(out), tmp_path / "new"
+    methods: dict[str, Any] = {"methods": ["pretrained", "pmf"], **SMALL}
+    found = reproduce("backbones", str(other), out=str(new), sweep=Sweep(bases=[f"{base}={out}"]), **methods)
+    assert len(found) == 2
+    assert cells(out) == before
+    assert (new / "larger" / "cells.jsonl").exists()
+    with (new / "backbones-points.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["name"], row["method"], row["group"]) for row in rows} == {
+        (name, method, group)
+        for name in ("larger", "base")
+        for method in ("pretrained", "pmf")
+        for group in ("ID", "OOD")
+    }
+    assert len({row["parameters"] for row in rows}) == 2
+    domains = methods | {"domains": None, "options": EpisodeOverrides(way=2, query=3)}
+    with pytest.raises(ConfigError, match="backbones shows ID and OOD accuracy, and there are no OOD domains"):
+        reproduce("backbones", str(other), out=str(new), sweep=Sweep(bases=[f"{base}={out}"]), **domains)
