@@ -52,15 +52,16 @@ def check_writable(path: str | Path, what: str = "output") -> Path:
     return path
 
 
-def check_folder(folder: str | Path, what: str = "folder") -> Path:
+def check_folder(folder: str | Path, what: str = "folder", mark: str = "") -> Path:
     """Make sure, before long work, that files can be written to a folder; where it is not there, it is not made.
 
     Args:
         folder: the folder.
         what: what an error calls it.
+        mark: file by which a folder is known that `write_folder` will replace; without, other files may be in it.
 
     Raises:
-        ConfigError: it is a file, its name is too long, or it cannot be made or written to.
+        ConfigError: it is a file, its name is too long, it cannot be made or written to, or has other files.
     """
     folder = Path(folder)
     try:
@@ -69,8 +70,11 @@ def check_folder(folder: str | Path, what: str = "folder") -> Path:
             raise NotADirectoryError(errno.ENOTDIR, f"'{nearest}' is a file")
         with tempfile.TemporaryFile(dir=nearest):
             pass
+        foreign = mark and folder.exists() and not (folder / mark).is_file() and any(folder.iterdir())
     except OSError as error:
         raise ConfigError(f"{what} '{folder}' cannot be written to: {_why(error)}; {_advice(error)}") from error
+    if foreign:
+        raise ConfigError(f"{what} '{folder}' has other files in it; give an empty or a new folder")
     return folder
 
 
@@ -155,10 +159,8 @@ def write_folder(folder: str | Path, fill: Callable[[Path], object], mark: str, 
     Raises:
         ConfigError: there is something else in its place, or it cannot be written.
     """
-    folder = check_folder(folder, what)
+    folder = check_folder(folder, what, mark)
     target = _target(folder)
-    if folder.exists() and not (folder / mark).is_file() and any(folder.iterdir()):
-        raise ConfigError(f"{what} '{folder}' has other files in it; give an empty or a new folder")
     beside = target.parent / f".{secrets.token_hex(8)}"
     with writing(folder):
         try:

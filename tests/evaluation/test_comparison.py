@@ -1,13 +1,12 @@
 """Comparisons, against closed forms."""
 
-import json
 import math
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
-from smat.errors import ConfigError, DataError
-from smat.evaluation import Comparison, compare, paper_averages, role_lines
+from smat.errors import DataError
+from smat.evaluation import Cell, Comparison, compare, role_lines
 from smat.evaluation.tables import comparison_markdown
 from smat.statistics import average, interval, paired_difference
 from tiny_cells import BASE, make_cell, two_methods
@@ -20,7 +19,7 @@ def comparison(**more: object) -> Comparison:
 def test_a_domain_is_averaged_over_seeds_episode_by_episode() -> None:
     found = comparison()
     assert [line.name for line in found.lines] == ["cars", "birds", "fashion_mnist"]  # ID first
-    assert [line.episodes for line in [*found.lines, *found.averages]] == [3, 3, 3, 6]
+    assert [line.episodes for line in [*found.lines, *found.averages]] == [3, 3, 3, 6, 9]
     birds = found.lines[1].entries
     episodes = [0.3, 0.5, 0.8]
     assert birds["smat"].accuracy.mean == pytest.approx(interval(episodes).mean)
@@ -35,7 +34,7 @@ def test_a_domain_is_averaged_over_seeds_episode_by_episode() -> None:
 
 def test_averages_count_domains_alike_and_spread_is_that_of_the_seeds_averages() -> None:
     found = comparison()
-    (mean,) = found.averages
+    mean = found.averages[0]
     assert (mean.name, mean.role) == ("ID average", "id")
     smat = mean.entries["smat"]
     parts = [line.entries["smat"].accuracy for line in found.lines[:2]]
@@ -43,7 +42,8 @@ def test_averages_count_domains_alike_and_spread_is_that_of_the_seeds_averages()
     seeds = [(0.6 + 0.6) / 2, (1.4 / 3 + 0.8) / 2]
     assert smat.by_seed == pytest.approx(seeds)
     assert smat.spread == pytest.approx(abs(seeds[0] - seeds[1]) / math.sqrt(2))
-    assert {role: line.name for role, line in role_lines(found).items()} == {"id": "ID average", "ood": "fashion_mnist"}
+    names = {"id": "ID average", "ood": "fashion_mnist", "all": "ID+OOD average"}
+    assert {role: line.name for role, line in role_lines(found).items()} == names
 
 
 def test_a_difference_is_sure_once_it_is_for_all_domains_together() -> None:
@@ -78,18 +78,51 @@ def test_results_of_different_episodes_are_not_compared() -> None:
         compare([])
 
 
-def test_the_papers_averages(tmp_path: Path) -> None:
-    path = tmp_path / "tables.json"
-    rows = {"ID Avg": {"smat": 85.0, "smat+full": 86.0}, "OOD Avg": {"smat": 67.0, "smat+full": 75.0}}
-    path.write_text(json.dumps({"table1": rows, "table2": [{"method": "smat", "id": 85.0, "ood": 67.0}]}))
-    assert paper_averages(path, "table1", "none") == {"id": {"smat": 0.85}, "ood": {"smat": 0.67}}
-    assert paper_averages(path, "table1", "full") == {"id": {"smat": 0.86}, "ood": {"smat": 0.75}}
-    assert paper_averages(path, "table2", "none") == {"id": {"smat": 0.85}, "ood": {"smat": 0.67}}
-    assert paper_averages(path, "table2", "lora") == {}
-    assert paper_averages(path, "sparsity", "none") == {}
-    for text in ("{}", "no json", "[]"):
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=r"paper_tables\.json"):
-            paper_averages(path, "table1", "none")
-    with pytest.raises(ConfigError, match="absent"):
-        paper_averages(tmp_path / "absent", "table1", "none")
+def test_the_average_of_id_and_ood_counts_every_domain_alike() -> None:
+    found = comparison()
+    overall = found.averages[-1]
+    assert (overall.name, overall.role, overall.episodes) == ("ID+OOD average", "all", 9)
+    for method, entry in overall.entries.items():
+        parts = [line.entries[method] for line in found.lines]
+        assert entry.accuracy == average([part.accuracy for part in parts])
+        assert entry.by_seed == pytest.approx([sum(seed) / 3 for seed in zip(*(p.by_seed for p in parts), strict=True)])
+    differences = [line.entries["smat"].difference for line in found.lines]
+    assert overall.entries["smat"].difference == average([difference for difference in differences if difference])
+    ids = compare([cell for cell in two_methods() if cell.role == "id"])
+    assert [line.name for line in ids.averages] == ["ID average"], "there is nothing to average ID with"
+
+
+def tuned(method: str, adapt: str, shift: float) -> list[Cell]:
+    cells = [make_cell(method, name, [a / 2 + shift for a in BASE[name]]) for name in BASE]
+    return [replace(cell, key=replace(cell.key, adapt=adapt)) for cell in cells]
+
+
+def test_each_kind_of_fine_tuning_has_columns_with_differences_among_themselves() -> None:
+    plain = tuned("pretrained", "none", 0.0) + tuned("knn", "none", 0.1) + tuned("smat", "none", 0.2)
+    full = tuned("pretrained", "full", 0.3) + tuned("smat", "full", 0.4)
+    found = compare(plain + full, against="pretrained", paper={"birds": {"smat": 0.8, "smat + full": 0.9, "pmf": 0.1}})
+    assert found.methods == ["pretrained", "knn", "smat", "pretrained + full", "smat + full"]
+    assert found.baselines == {"knn": "pretrained", "smat": "pretrained", "smat + full": "pretrained + full"}
+    assert found.baseline == "pretrained with the same fine-tuning"
+    for line in [*found.lines, *found.averages]:
+        means = {m: entry.difference and entry.difference.mean for m, entry in line.entries.items()}
+        assert means == {
+            "pretrained": None,
+            "knn": pytest.approx(0.1),
+            "smat": pytest.approx(0.2),
+            "pretrained + full": None,
+            "smat + full": pytest.approx(0.1),
+        }
+    assert found.paper == {"birds": {"smat": 0.8, "smat + full": 0.9}}
+
+    alone = compare(full, against="pretrained", paper={"birds": {"smat": 0.8, "smat + full": 0.9}})
+    assert (alone.methods, alone.baseline) == (["pretrained", "smat"], "pretrained"), "one kind needs no name"
+    assert alone.paper == {"birds": {"smat": 0.9}}
+
+
+def test_without_the_method_compared_against_a_kind_has_no_differences() -> None:
+    found = compare(
+        tuned("smat", "none", 0.2) + tuned("pretrained", "none", 0.1) + tuned("smat", "gates", 0.3),
+        against="pretrained",
+    )
+    assert found.baselines == {"smat": "pretrained"}

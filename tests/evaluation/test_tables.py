@@ -35,26 +35,29 @@ def test_percentages() -> None:
 
 
 def test_markdown_has_accuracies_differences_and_calibration() -> None:
-    lines = comparison_markdown(comparison(paper={"id": {"smat": 0.8514, "pmf": 0.8}})).splitlines()
+    lines = comparison_markdown(
+        comparison(paper={"ID average": {"smat": 0.8514, "pmf": 0.8}, "birds": {"smat": 0.9}})
+    ).splitlines()
     accuracies = lines.index("| domain | role | pretrained | smat |")
-    assert "over training seeds; the averages of the paper" in lines[accuracies - 2]
-    assert lines[accuracies + 1 : accuracies + 8] == [
+    assert "over training seeds; the numbers of the paper" in lines[accuracies - 2]
+    assert lines[accuracies + 1 : accuracies + 10] == [
         "| --- | --- | ---: | ---: |",
         "| cars | ID | 60.0 ± 43.0 | **70.0 ± 24.8 (14.1)** |",
         "| birds | ID | 40.0 ± 49.7 | **53.3 ± 62.5 (9.4)** |",
+        "| birds (paper) |  |  | 90.0 |",
         "| ID average | ID | 50.0 ± 21.4 | **61.7 ± 27.1 (2.4)** |",
         "| ID average (paper) |  |  | 85.1 |",
         "| fashion_mnist | OOD | **70.0 ± 49.7** | 56.7 ± 37.9 (9.4) |",
+        "| ID+OOD average |  | 56.7 ± 15.7 | **60.0 ± 16.6 (4.7)** |",
         "| rank |  | 1.7 | **1.3** |",
     ]
     differences = lines.index("| domain | role | smat |")
     assert lines[differences - 2] == "Difference to pretrained, paired on the same episodes:"
     assert lines[differences + 2] == "| cars | ID | +10.0 ± 49.7 |"
     assert lines[differences + 5] == "| fashion_mnist | OOD | -13.3 ± 14.3 |"
-    assert lines[-5].startswith("| --- ")
-    assert lines[-4:] == [
-        f"| {name} | 10.0 | 10.0 |" for name in ("cars | ID", "birds | ID", "ID average | ID", "fashion_mnist | OOD")
-    ]
+    assert lines[-6].startswith("| --- ")
+    rows = ("cars | ID", "birds | ID", "ID average | ID", "fashion_mnist | OOD", "ID+OOD average | ")
+    assert lines[-5:] == [f"| {name} | 10.0 | 10.0 |" for name in rows]
     assert "Difference" not in comparison_markdown(comparison(against=None))
 
 
@@ -82,7 +85,7 @@ def test_latex_has_the_same_tables_and_escapes_names() -> None:
 
 def test_csv_has_every_number() -> None:
     rows = list(csv.DictReader(StringIO(comparison_csv([comparison(), comparison(against=None)]))))
-    assert len(rows) == 2 * 4 * 2
+    assert len(rows) == 2 * 5 * 2
     birds = next(row for row in rows if (row["row"], row["method"]) == ("birds", "smat"))
     assert float(birds["accuracy"]) == pytest.approx(1.6 / 3)
     assert float(birds["difference"]) == pytest.approx(0.4 / 3)
@@ -95,7 +98,7 @@ def test_files_of_all_forms(tmp_path: Path) -> None:
     assert [path.name for path in paths] == ["table1.v2.md", "table1.v2.csv", "table1.v2.tex"]
     page, rows, latex = (path.read_text() for path in paths)
     assert re.findall(r"^### (.*)$", page, re.MULTILINE) == ["a_title", "another"]
-    assert rows.count("\n") == 1 + 16
+    assert rows.count("\n") == 1 + 20
     assert latex.count(r"\toprule") == 3 + 2
     (tmp_path / "x.csv").mkdir()
     with pytest.raises(ConfigError, match=r"x\.csv' is a folder"):
@@ -109,6 +112,11 @@ def screen(comparison: Comparison, width: int = 80) -> list[str]:
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     return [" ".join(line.split()) for line in lines]
+
+
+def test_the_papers_average_is_there_for_a_role_with_one_domain() -> None:
+    lines = comparison_markdown(comparison(paper={"OOD average": {"smat": 0.6727}})).splitlines()
+    assert lines[lines.index("| OOD average (paper) |  |  | 67.3 |") - 1].startswith("| fashion_mnist | OOD |")
 
 
 def test_a_screen_of_80_columns_has_two_methods_in_one_table() -> None:
@@ -168,7 +176,7 @@ def test_blocks_of_lines() -> None:
         "knn 20.0 ± 24.8 -40.0 ± 24.8 10.0",
     ]
     assert lines[lines.index("rank") + 1 :][:3] == ["pretrained 1.7", "smat 1.3", "knn 3.0"]
-    ours = screen(compare(cells, paper={"id": {"smat": 0.8514}}), 60)
+    ours = screen(compare(cells, paper={"ID average": {"smat": 0.8514}}), 60)
     assert ours[ours.index("ID average (paper)") + 1] == "smat 85.1"
 
 
@@ -178,9 +186,9 @@ def test_a_very_narrow_screen_still_has_every_number() -> None:
 
 
 def test_on_a_page_many_methods_become_rows_with_averages_only() -> None:
-    cells = [make_cell(f"m{n}", name, [n / 20]) for n in range(13) for name in ROLES]
+    cells = [make_cell(f"m{n}", name, [n / 20]) for n in range(17) for name in ROLES]
     page = comparison_markdown(compare(cells, against="m0")).splitlines()
-    assert page[4] == "| method | ID average | fashion_mnist | rank |"
-    assert "| m12 | **60.0** | **60.0** | **1.0** |" in page
-    assert "| m12 | +60.0 | +60.0 |" in page
-    assert page[-1] == "| m12 | 10.0 | 10.0 |"
+    assert page[4] == "| method | ID average | fashion_mnist | ID+OOD average | rank |"
+    assert "| m16 | **80.0** | **80.0** | **80.0** | **1.0** |" in page
+    assert "| m16 | +80.0 | +80.0 | +80.0 |" in page
+    assert page[-1] == "| m16 | 10.0 | 10.0 | 10.0 |"

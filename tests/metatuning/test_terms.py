@@ -66,6 +66,19 @@ def test_each_target_has_its_weight(teacher: float, pretrained: float) -> None:
     assert (result.teacher_logits is None) == (teacher == 0)
 
 
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"teacher_weight": 0.0}, {"teacher_weight": 0.0, "pretrained_weight": 0.2}),
+        ({"pretrained_weight": 0.0}, {"teacher_weight": 0.2, "pretrained_weight": 0.0}),
+        ({"pretrained_weight": 0.1, "teacher_steps": 0}, {"teacher_weight": 0.0, "pretrained_weight": 0.1}),
+    ],
+)
+def test_a_target_left_out_leaves_the_other_its_share(settings: dict[str, Any], same: dict[str, Any]) -> None:
+    alone, written = task(distillation_weight=0.4, **settings)[0], task(**same)[0]
+    assert torch.equal(alone.loss, written.loss)
+
+
 def test_a_term_of_ones_own_adds_its_weight_times_its_gradient() -> None:
     plain, pool = task()
     found, own = task(terms=[Entropy(0.5)])
@@ -90,7 +103,7 @@ def test_a_term_can_ask_for_the_teacher() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"teacher_weight": 0.2}, "go together"),
+        ({"teacher_weight": 0.9}, "add up to more than 1"),
         ({"teacher_weight": 0.7, "pretrained_weight": 0.7}, "more than 1"),
         ({"teacher_weight": 0.2, "pretrained_weight": 0.2, "teacher_steps": 0}, "needs a teacher"),
         ({"teacher_weight": -0.1, "pretrained_weight": 0.2}, "expected 0 to 1"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_every_file_is_a_method_and_every_method_has_a_file() -> None:
     shipped = {f.name.removesuffix(".yaml") for f in (files("smat") / "configs" / "methods").iterdir()}
     assert shipped == set(TRAINED)
     for name in TRAINED:
-        assert yaml.safe_load(method_files(name)[0].read_text())["pool"]["method"] == name
+        assert yaml.safe_load(method_files(name)[-1].read_text())["pool"]["method"] == name
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -96,6 +97,39 @@ def test_what_a_method_needs_over_a_base_lies_in_the_bases_folder(base: Path, tm
     main(["train", f"--config={base}", "--method", "pmf", "--tuning.optimizers.delta.lr", "0.25", "--out", str(out)])
     tuning = yaml.safe_load((out / "config.yaml").read_text())["tuning"]
     assert (tuning["tasks"], tuning["optimizers"]["delta"]["lr"]) == (3, 0.25)
+
+
+def test_a_method_over_another_has_its_settings_and_its_rate(base: Path) -> None:
+    own = base.with_suffix("") / "pmf.yaml"
+    own.parent.mkdir()
+    own.write_text("tuning: {optimizers: {delta: {lr: 0.125}}}")
+    config, pmf = method_config("pmf-no-episodes", base), method_config("pmf", base)
+    assert config == replace(
+        pmf, pool=replace(pmf.pool, method="pmf-no-episodes"), episodes=replace(pmf.episodes, split=False)
+    )
+    assert config.tuning.optimizers.delta.lr == 0.125
+
+
+def test_ablations_of_the_distillation_change_one_weight(base: Path) -> None:
+    def weights(method: str) -> list[tuple[str, float]]:
+        cross, others = method_config(method, base).tuning.objective.query_terms()
+        return [("cross", cross.weight), *((term.target, term.weight) for term in others)]
+
+    assert weights("smat") == [("cross", 0.75), ("pretrained", 0.125), ("teacher", 0.125)]
+    assert weights("smat-no-teacher") == [("cross", 0.875), ("pretrained", 0.125)]
+    assert weights("smat-teacher-only") == [("cross", 0.875), ("teacher", 0.125)]
+    assert weights("smat-no-distillation") == [("cross", 1.0)]
+
+
+def test_the_dense_network_with_the_teacher_has_smats_objective_and_nothing_closed(base: Path) -> None:
+    config, smat = method_config("dense-teacher", base), method_config("smat", base)
+    assert config.tuning.objective == smat.tuning.objective
+    assert (config.pool.experts, config.pool.gating, config.tuning.target_sparsity) == (1, "open", None)
+    assert not config.pool.routed
+    configs = files("smat") / "configs"
+    bases = [str(configs / name) for name in ("real_small.yaml", "real_mobilenet.yaml")]
+    rates = [method_config("dense-teacher", base).tuning.optimizers.delta.lr for base in bases]
+    assert rates == [1e-3, 1e-4]
 
 
 def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,7 +114,8 @@ COMMANDS = {
         "reproduce.run:reproduce",
         "train and evaluate what a comparison of the paper needs, on the same tasks, and make its tables",
         "smat reproduce table1 src/smat/configs/real_small.yaml --out runs/compare --workers 0\n"
-        "  smat reproduce table2 src/smat/configs/real_small.yaml --checkpoint [smat=runs/first/best]",
+        "  smat reproduce table2 src/smat/configs/real_small.yaml --checkpoint [smat=runs/first/best]\n"
+        "  smat reproduce overfitting src/smat/configs/pocket.yaml --domains [pocket] --episodes 50",
         basic=(
             "out",
             "methods",

@@ -1,6 +1,6 @@
 """Collections of images by class: from files, folders, imports and the hub, or made on the spot."""
 
-from smat.domains.catalogue import DataOptions, DomainConfig, open_domains
+from smat.domains.catalogue import DataOptions, DomainConfig, one_by_one, open_domains
 from smat.domains.domain import SPLITS, Domain, Role, Split
 from smat.domains.folders import list_images
 from smat.domains.grey import GreyRange, RangeOption
@@ -27,6 +27,7 @@ __all__ = [
     "find_range",
     "list_images",
     "load_image",
+    "one_by_one",
     "open_domain",
     "open_domains",
     "read_class_folders",

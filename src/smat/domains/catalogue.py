@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,11 @@ from smat.errors import ConfigError, DataError
 from smat.schema import Count, NotNegative, Share, checked
 
 _POCKET = "pocket"
+_POCKET_GROUPS = {
+    _POCKET: POCKET_ID + POCKET_OOD,
+    f"{_POCKET}-id": POCKET_ID,
+    f"{_POCKET}-ood": POCKET_OOD,
+} | {f"{_POCKET}:{name}": (name,) for name in POCKET_ID + POCKET_OOD}
 
 
 @dataclass(frozen=True)
@@ -150,18 +155,24 @@ def open_domains(
     return domains
 
 
+def one_by_one(sources: Sequence[str | DomainConfig]) -> list[str | DomainConfig]:
+    """The same domains, each by a source of its own: groups of pocket domains are taken apart."""
+    apart: list[str | DomainConfig] = []
+    for source in sources:
+        path = source if isinstance(source, str) else source.source
+        names = _POCKET_GROUPS.get(path) if _is_pocket(path) else None
+        own = [f"{_POCKET}:{name}" for name in names] if names else [path]
+        apart += own if isinstance(source, str) else [replace(source, source=each) for each in own]
+    return apart
+
+
 def _is_pocket(source: str) -> bool:
     """Whether a source is called like the pocket domains, and is no path: `pocket-photos/` may be a folder."""
     return re.split("[:-]", source)[0] == _POCKET and not Path(source).exists()
 
 
 def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
-    groups = {
-        _POCKET: POCKET_ID + POCKET_OOD,
-        f"{_POCKET}-id": POCKET_ID,
-        f"{_POCKET}-ood": POCKET_OOD,
-    } | {f"{_POCKET}:{name}": (name,) for name in POCKET_ID + POCKET_OOD}
-    if entry.source not in groups:
+    if entry.source not in _POCKET_GROUPS:
         raise DataError(
             f"there are no pocket domains {entry.source!r}: choose pocket, pocket-id, pocket-ood, or one as "
             f"pocket:NAME of {', '.join(POCKET_ID + POCKET_OOD)}"
@@ -170,7 +181,8 @@ def _pocket(entry: DomainConfig, image_size: int) -> list[Domain]:
     fixed = [name for name in own if getattr(entry, name) is not None]
     if fixed:
         raise ConfigError(f"{entry.source} has its own {' and '.join(fixed)}: leave out what is said of them")
-    domains = [domain for domain in pocket_domains(image_size=image_size) if domain.name in groups[entry.source]]
+    names = _POCKET_GROUPS[entry.source]
+    domains = [domain for domain in pocket_domains(image_size=image_size) if domain.name in names]
     for domain in domains:
         domain.role = domain.role if entry.role is None else entry.role
     return domains

@@ -1,7 +1,7 @@
 """Evaluation: accuracies over many episodes, their statistics, their store, and tables of them."""
 
-from smat.evaluation.cells import Cell, CellKey, calibration_bins
-from smat.evaluation.comparison import Comparison, Entry, Line, compare, paper_averages, role_lines
+from smat.evaluation.cells import Cell, CellKey, calibration_bins, with_tuning
+from smat.evaluation.comparison import Comparison, Entry, Line, compare, role_lines
 from smat.evaluation.contenders import Experts, FineTuned, Frozen
 from smat.evaluation.entrants import Entrant, EvaluationSettings, same_backbone
 from smat.evaluation.joint import JointEvaluation
@@ -13,6 +13,7 @@ from smat.evaluation.learning_rates import (
     validated_rate,
     validation_sources,
 )
+from smat.evaluation.paper import paper_numbers
 from smat.evaluation.protocol import (
     Contender,
     EpisodeFeatures,
@@ -23,6 +24,7 @@ from smat.evaluation.protocol import (
     evaluate_domain,
 )
 from smat.evaluation.screen import comparison_table
+from smat.evaluation.sheet import percent
 from smat.evaluation.store import Store
 from smat.evaluation.tables import comparison_csv, comparison_latex, comparison_markdown, table_paths, write_tables
 from smat.evaluation.variants import BASELINES, Variant
@@ -57,7 +59,8 @@ __all__ = [
     "domain_sources",
     "evaluate_domain",
     "fine_tuned",
-    "paper_averages",
+    "paper_numbers",
+    "percent",
     "published_warning",
     "role_lines",
     "rule_for",
@@ -65,5 +68,6 @@ __all__ = [
     "table_paths",
     "validated_rate",
     "validation_sources",
+    "with_tuning",
     "write_tables",
 ]

@@ -18,6 +18,11 @@ from smat.schema import NotNegative, Number, Seed, Share
 CALIBRATION_BINS = 15
 
 
+def with_tuning(method: str, adapt: str) -> str:
+    """The name of a method with that of its fine-tuning, if there is one."""
+    return method if adapt == "none" else f"{method} + {adapt}"
+
+
 @dataclass(frozen=True)
 class CellKey:
     """Everything that a result depends on.
@@ -43,6 +48,11 @@ class CellKey:
     protocol: dict[str, Any]
     data: str
     checkpoint: str
+
+    @property
+    def column(self) -> str:
+        """Name of what was evaluated, with its fine-tuning where it has one: `smat + full`."""
+        return with_tuning(self.method, self.adapt)
 
     def text(self) -> str:
         """The key as JSON; equal keys, and keys that were stored and read again, have equal texts."""

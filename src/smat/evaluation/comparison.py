@@ -4,17 +4,22 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
 
-from smat.errors import ConfigError, DataError
-from smat.evaluation.cells import Cell
-from smat.schema import read_json
+from smat.errors import DataError
+from smat.evaluation.cells import Cell, with_tuning
 from smat.statistics import Interval, average, calibration_error, holm, interval, paired_difference
 
-AVERAGES = {"id": "ID average", "ood": "OOD average", "validation": "validation average", "": "average"}
+AVERAGES = {
+    "id": "ID average",
+    "ood": "OOD average",
+    "all": "ID+OOD average",
+    "validation": "validation average",
+    "": "average",
+}
+"""Names of averages by role; `all` is over all domains that are ID or OOD, each counting alike."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Line:
 
     Attributes:
         name: the domain, or what was averaged.
-        role: `id`, `ood`, `validation` or `""`.
+        role: `id`, `ood`, `validation` or `""`; `all` for the average over ID and OOD domains.
         episodes: number of episodes of each method.
         entries: results by method.
     """
@@ -71,13 +76,14 @@ class Comparison:
 
     Attributes:
         title: what is compared.
-        methods: names in the order of the columns.
+        methods: names in the order of the columns; where there are several kinds of fine-tuning, `smat + full`.
         against: method that the differences are to; None where there are no differences.
         lines: one per domain, those of a role together.
-        averages: one per role that two or more domains have.
+        averages: one per role that two or more domains have, and one over all ID and OOD domains where there are both.
         ranks: mean rank of each method over the domains; 1 is the best, and ties share theirs.
-        paper: averages of the paper by role and method, where they are to be shown.
+        paper: numbers of the paper by the name of a line and method, where they are to be shown.
         passes: passes through a network that an image takes to be classified, by method.
+        baselines: what each method's differences are to: `against`, with the fine-tuning of the method.
     """
 
     title: str
@@ -88,6 +94,13 @@ class Comparison:
     ranks: dict[str, float]
     paper: dict[str, dict[str, float]] = field(default_factory=dict)
     passes: dict[str, int] = field(default_factory=dict)
+    baselines: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def baseline(self) -> str:
+        """What the differences are to, in words."""
+        alike = set(self.baselines.values()) <= {self.against}
+        return f"{self.against}{'' if alike else ' with the same fine-tuning'}"
 
 
 def compare(
@@ -97,51 +110,68 @@ def compare(
     title: str = "",
     paper: Mapping[str, dict[str, float]] | None = None,
 ) -> Comparison:
-    """Compare methods by their cells, all of one kind of adaptation.
+    """Compare methods by their cells.
+
+    Where there are several kinds of fine-tuning, each method has a column for each of its kinds, and differences are
+    between columns of one kind.
 
     Training seeds are averaged episode by episode before the interval is taken: they share their episodes, so that
     pooling them as if they were independent would promise too narrow an interval. The interval covers the choice of
     episodes; `Entry.spread` says how much trainings differ.
 
     Args:
-        cells: one per method, training seed and domain; every method on the same domains and episodes.
+        cells: one per method, fine-tuning, training seed and domain; every method on the same domains and episodes.
         against: method that the differences are to, where the cells have it.
         title: what is compared.
-        paper: averages of the paper by role and method (`paper_averages`).
+        paper: numbers of the paper by the name of a line and `CellKey.column` (`paper_numbers`).
 
     Raises:
         DataError: if there are no cells, a method lacks a domain, or the episodes differ.
     """
     if not cells:
         raise DataError("there are no results to compare; evaluate at least one domain")
-    methods = list(dict.fromkeys(cell.key.method for cell in cells))
+    kinds = {cell.key.adapt for cell in cells}
+
+    def column(method: str, adapt: str) -> str:
+        return method if len(kinds) == 1 else with_tuning(method, adapt)
+
+    columns: dict[str, list[Cell]] = {}
+    for cell in cells:
+        columns.setdefault(column(cell.key.method, cell.key.adapt), []).append(cell)
     roles = {cell.key.domain: cell.role for cell in cells}
     seeds = {
-        m: {d: [c.key.seed for c in cells if (c.key.method, c.key.domain) == (m, d)] for d in roles} for m in methods
+        name: {d: [c.key.seed for c in found if c.key.domain == d] for d in roles} for name, found in columns.items()
     }
-    uneven = [method for method, found in seeds.items() if any(s != found[next(iter(roles))] for s in found.values())]
+    uneven = [name for name, found in seeds.items() if any(s != found[next(iter(roles))] for s in found.values())]
     if uneven:
         raise DataError(f"{', '.join(uneven)}: not the same training seeds on every domain; evaluate what is missing")
     domains = sorted(roles, key=lambda domain: list(AVERAGES).index(roles[domain]))
-    baseline = against if against in methods else None
-    lines = _with_p_values([_line(domain, roles[domain], cells, methods, baseline) for domain in domains])
-    groups = {role: [line for line in lines if line.role == role] for role in AVERAGES}
-    means = np.array([[line.entries[method].accuracy.mean for method in methods] for line in lines])
+    to = {name: column(against, found[0].key.adapt) for name, found in columns.items()} if against else {}
+    baselines = {name: baseline for name, baseline in to.items() if baseline in columns and baseline != name}
+    lines = _with_p_values([_line(domain, roles[domain], columns, baselines) for domain in domains])
+    means = np.array([[line.entries[name].accuracy.mean for name in columns] for line in lines])
     ranks = rankdata(-means, axis=1).mean(axis=0).tolist()
     return Comparison(
         title=title,
-        methods=methods,
-        against=baseline,
+        methods=list(columns),
+        against=against if any(cell.key.method == against for cell in cells) else None,
         lines=lines,
-        averages=[_average_line(group, AVERAGES[role]) for role, group in groups.items() if len(group) > 1],
-        ranks=dict(zip(methods, ranks, strict=True)),
-        paper=dict(paper or {}),
-        passes={cell.key.method: cell.passes for cell in cells},
+        averages=_averages(lines),
+        ranks=dict(zip(columns, ranks, strict=True)),
+        paper={line: _renamed(row, columns) for line, row in (paper or {}).items()},
+        passes={name: found[0].passes for name, found in columns.items()},
+        baselines=baselines,
     )
 
 
-def _line(domain: str, role: str, cells: Sequence[Cell], methods: Sequence[str], against: str | None) -> Line:
-    found = {m: [c for c in cells if c.key.method == m and c.key.domain == domain] for m in methods}
+def _renamed(row: Mapping[str, float], columns: Mapping[str, Sequence[Cell]]) -> dict[str, float]:
+    """A row of the paper by the names of our columns, as far as it has them."""
+    theirs = {name: found[0].key.column for name, found in columns.items()}
+    return {name: row[column] for name, column in theirs.items() if column in row}
+
+
+def _line(domain: str, role: str, columns: Mapping[str, Sequence[Cell]], baselines: Mapping[str, str]) -> Line:
+    found = {name: [cell for cell in cells if cell.key.domain == domain] for name, cells in columns.items()}
     lengths = {m: {len(cell.accuracies) for cell in group} for m, group in found.items()}
     if len({frozenset(length) for length in lengths.values()}) > 1 or any(len(n) != 1 for n in lengths.values()):
         raise DataError(
@@ -150,15 +180,15 @@ def _line(domain: str, role: str, cells: Sequence[Cell], methods: Sequence[str],
     episodes = {m: np.mean([cell.accuracies for cell in group], axis=0) for m, group in found.items()}
 
     def entry(method: str) -> Entry:
-        group = found[method]
+        group, baseline = found[method], baselines.get(method)
         return Entry(
             accuracy=interval(episodes[method]),
             by_seed=tuple(statistics.fmean(cell.accuracies) for cell in group),
-            difference=None if against in (None, method) else paired_difference(episodes[method], episodes[against]),
+            difference=paired_difference(episodes[method], episodes[baseline]) if baseline else None,
             calibration_error=statistics.fmean(calibration_error(cell.calibration) for cell in group),
         )
 
-    return Line(domain, role, len(episodes[methods[0]]), {method: entry(method) for method in methods})
+    return Line(domain, role, len(next(iter(episodes.values()))), {method: entry(method) for method in columns})
 
 
 def _with_p_values(lines: Sequence[Line]) -> list[Line]:
@@ -173,7 +203,15 @@ def _with_p_values(lines: Sequence[Line]) -> list[Line]:
     return list(lines)
 
 
-def _average_line(lines: Sequence[Line], name: str) -> Line:
+def _averages(lines: Sequence[Line]) -> list[Line]:
+    """The averages of roles with several domains, and that of ID and OOD domains where there are both."""
+    groups = {role: [line for line in lines if line.role == role] for role in AVERAGES}
+    if groups["id"] and groups["ood"]:
+        groups["all"] = groups["id"] + groups["ood"]
+    return [_average_line(group, role) for role, group in groups.items() if len(group) > 1]
+
+
+def _average_line(lines: Sequence[Line], role: str) -> Line:
     """The average over domains, each counting alike."""
     entries = {}
     for method in lines[0].entries:
@@ -185,44 +223,9 @@ def _average_line(lines: Sequence[Line], name: str) -> Line:
             difference=average(differences) if differences else None,
             calibration_error=statistics.fmean(entry.calibration_error for entry in group),
         )
-    return Line(name, lines[0].role, sum(line.episodes for line in lines), entries)
+    return Line(AVERAGES[role], role, sum(line.episodes for line in lines), entries)
 
 
 def role_lines(comparison: Comparison) -> dict[str, Line]:
-    """The average of each role, or its only domain."""
+    """The average of each role, or its only domain; under `all` that over ID and OOD domains."""
     return {line.role: line for line in [*comparison.lines, *comparison.averages]}
-
-
-def paper_averages(path: str | Path, table: str, adapt: str) -> dict[str, dict[str, float]]:
-    """The ID and OOD averages of the paper as shares, by role and method, from a file of its tables.
-
-    Args:
-        path: JSON file with `table1` (accuracies in per cent by row and method, `+full` and `+lora` for fine-tuned
-            ones; rows `ID Avg`, `OOD Avg`) and `table2` (a list of `method`, `id`, `ood`).
-        table: `table1` or `table2`; the paper has no numbers for others.
-        adapt: `none`, `full` or `lora`.
-
-    Raises:
-        ConfigError: if there is no such file, or it has another form.
-    """
-    try:
-        tables = read_json(Path(path), dict, ConfigError, "Give paper_tables.json")
-        if table == "table2" and adapt == "none":
-            rows = {role: {entry["method"]: entry[role] for entry in tables["table2"]} for role in ("id", "ood")}
-        elif table == "table1":
-            rows = {"id": tables["table1"]["ID Avg"], "ood": tables["table1"]["OOD Avg"]}
-        else:
-            return {}
-        end = "" if adapt == "none" else f"+{adapt}"
-        return {
-            role: {name.removesuffix(end): value / 100 for name, value in row.items() if _kind(name) == adapt}
-            for role, row in rows.items()
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"paper {str(path)!r} does not have the tables of the paper ({error!r}): give paper_tables.json"
-        ) from error
-
-
-def _kind(name: str) -> str:
-    return name.partition("+")[2] or "none"

@@ -8,7 +8,7 @@ import torch
 
 from smat.adaptation import FineTuneConfig, FineTuner, Kind, make_tuner
 from smat.episodes import EpisodeSource, sampler_settings
-from smat.evaluation.cells import CellKey
+from smat.evaluation.cells import CellKey, with_tuning
 from smat.evaluation.contenders import Experts, Frozen
 from smat.evaluation.learning_rates import Rule, fine_tuned, rule_for, validated_rate
 from smat.evaluation.protocol import Contender
@@ -75,8 +75,7 @@ class Entrant:
     @property
     def label(self) -> str:
         """Its name with the fine-tuning and the training seed, different for all that see episodes together."""
-        kind = f" + {self.tuner.name}" if self.tuner.trains else ""
-        return f"{self.name}{kind}" + (f" ({self.seed})" if self.seed else "")
+        return with_tuning(self.name, self.tuner.name) + (f" ({self.seed})" if self.seed else "")
 
     @cached_property
     def fingerprint(self) -> str:

@@ -21,7 +21,7 @@ def comparison_table(comparison: Comparison, console: Console) -> Group:
     """
     sheet = make_sheet(comparison, _MOST)
     if len(comparison.methods) <= _MOST:
-        headings = [_heading(column, comparison.against) for column in sheet.columns]
+        headings = [_heading(column, comparison) for column in sheet.columns]
         whole = [_table(sheet, headings, sheet.titles["accuracy"])]
         parts = [_table(part, [c.method for c in part.columns], *part.titles.values()) for part in sheet.parts()]
         for tables in (whole, parts):
@@ -34,9 +34,9 @@ def _width(table: Table, console: Console) -> int:
     return console.measure(table, options=console.options.update(max_width=10_000)).maximum
 
 
-def _heading(column: Column, against: str | None) -> str:
+def _heading(column: Column, comparison: Comparison) -> str:
     return {"accuracy": "{method}", "difference": "{method} -\n{against}", "ECE": "ECE\n{method}"}[column.kind].format(
-        method=column.method, against=against
+        method=column.method, against=comparison.baselines.get(column.method)
     )
 
 
@@ -58,7 +58,7 @@ def _table(sheet: Sheet, headings: Sequence[str], caption: str) -> Table:
 def _blocks(sheet: Sheet, comparison: Comparison) -> Table:
     """A block for each domain and average, a line for each method, a column for each kind of number."""
     table = _empty(sheet.titles["accuracy"])
-    headings = {"accuracy": "accuracy", "difference": f"- {comparison.against}", "ECE": "ECE"}
+    headings = {"accuracy": "accuracy", "difference": f"- {comparison.baseline}", "ECE": "ECE"}
     table.add_column("method", overflow="fold")
     for kind in sheet.titles:
         table.add_column(Text(headings[kind]), justify="right", overflow="fold")

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from smat.evaluation.comparison import AVERAGES, Comparison, Line, role_lines
 from smat.statistics import Interval
 
-_ROLES = {"id": "ID", "ood": "OOD", "validation": "validation", "": ""}
+_ROLES = {"id": "ID", "ood": "OOD", "all": "", "validation": "validation", "": ""}
 _SPREAD = "; in brackets the standard deviation over training seeds"
 _STARS = "; * not 0, by Holm's test for all domains together at 5 %"
 SURE = 0.05
 """Adjusted p-value below which a difference on a domain is taken as real."""
-_PAPER = "; the averages of the paper are over its own domains, with its own network"
+_PAPER = "; the numbers of the paper are of its own network, tasks and images, its averages over its own domains"
 
 
 class Column(NamedTuple):
@@ -90,14 +90,8 @@ def make_sheet(comparison: Comparison, most: int) -> Sheet:
         comparison: the results.
         most: largest number of methods that are shown on every domain; of more, only the averages are.
     """
-    methods, sections = comparison.methods, []
-    for lines in _by_role(comparison, most):
-        rows = [_row(line, line in comparison.averages) for line in lines]
-        theirs = comparison.paper.get(lines[0].role, {})
-        if shown := {Column("accuracy", m): Field(f"{100 * theirs[m]:.1f}") for m in methods if m in theirs}:
-            rows.append(Row(f"{AVERAGES[lines[0].role]} (paper)", shown))
-        sections.append(rows)
-    last = []
+    methods, last = comparison.methods, []
+    sections = [_section(lines, comparison) for lines in _by_role(comparison, most)]
     if len(methods) > 1:
         best = min(comparison.ranks.values())
         ranks = {Column("accuracy", m): Field(f"{rank:.1f}", rank == best) for m, rank in comparison.ranks.items()}
@@ -114,7 +108,7 @@ def make_sheet(comparison: Comparison, most: int) -> Sheet:
     )
     titles = {
         "accuracy": note(comparison),
-        "difference": f"difference to {comparison.against}, paired on the same episodes{stars}",
+        "difference": f"difference to {comparison.baseline}, paired on the same episodes{stars}",
         "ECE": "expected calibration error (ECE), per cent",
     }
     columns = [column for kind in titles for method in methods if (column := Column(kind, method)) in present]
@@ -127,7 +121,18 @@ def _by_role(comparison: Comparison, most: int) -> list[list[Line]]:
     if len(comparison.methods) > most:
         return [[line] for line in shown.values()]
     groups = {role: [line for line in comparison.lines if line.role == role] for role in shown}
-    return [[*group, shown[role]] if len(group) > 1 else group for role, group in groups.items()]
+    return [group if len(group) == 1 else [*group, shown[role]] for role, group in groups.items()]
+
+
+def _section(lines: list[Line], comparison: Comparison) -> list[Row]:
+    """The rows of a role, each with what the paper has of it below; its average also where we have one domain."""
+    ours = {line.name: _row(line, line in comparison.averages) for line in lines}
+    rows = []
+    for name in dict.fromkeys([*ours, AVERAGES[lines[0].role]]):
+        theirs = {Column("accuracy", m): Field(f"{100 * a:.1f}") for m, a in comparison.paper.get(name, {}).items()}
+        rows += [ours[name]] if name in ours else []
+        rows += [Row(f"{name} (paper)", theirs)] if theirs else []
+    return rows
 
 
 def _row(line: Line, average: bool) -> Row:

@@ -9,7 +9,7 @@ from smat.evaluation.comparison import Comparison
 from smat.evaluation.sheet import Field, make_sheet
 from smat.files import check_writable, write_whole
 
-_MOST = 12  # methods that have columns on a page; more of them become rows, with averages only
+_MOST = 16  # methods that have columns on a page; more of them become rows, with averages only
 _NAMES = ("domain", "role", "method")  # headings of columns of text
 
 
@@ -135,7 +135,7 @@ def comparison_csv(comparisons: Sequence[Comparison]) -> str:
                         entry.accuracy.half_width,
                         len(entry.by_seed),
                         "" if entry.spread is None else entry.spread,
-                        comparison.against if difference else "",
+                        comparison.baselines[method] if difference else "",
                         difference.mean if difference else "",
                         difference.half_width if difference else "",
                         "" if entry.p_value is None else entry.p_value,

@@ -19,7 +19,7 @@ Structure = Literal["parameter", "input", "output", "head", "layer"]
 
 # Names of the attention projections in transformers, timm and DINO. A fused qkv stacks query, key and value rows.
 HEAD_ROWS = re.compile(r"(query|key|value|[qkv]_proj|qkv)$")
-_HEAD_COLUMNS = re.compile(r"(o_proj|out_proj|attn\.proj|attention\.output\.dense)$")
+HEAD_COLUMNS = re.compile(r"(o_proj|out_proj|(attn|attention)\.proj|attention\.output\.dense)$")
 ATTENTION = re.compile(r".*?(attention|attn)(?=\.)")
 BLOCK = re.compile(r".*?\.(\d+)(?=\.)")  # transformer blocks, and stages of convolutional networks, are numbered
 
@@ -101,6 +101,6 @@ def _local_index(
         if HEAD_ROWS.search(owner):
             block = len(rows) // (heads * (3 if owner.endswith("qkv") else 1))
             return heads_of, (rows // block) % heads
-        if _HEAD_COLUMNS.search(owner) and len(shape) == 2:
+        if HEAD_COLUMNS.search(owner) and len(shape) == 2:
             return heads_of, torch.arange(shape[1]) // (shape[1] // heads)
     return (owner, "layer"), torch.zeros([1] * len(shape), dtype=torch.long)

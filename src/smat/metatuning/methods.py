@@ -18,11 +18,13 @@ class Method:
         summary: description in a line.
         paper: authors and year of the proposal.
         trained: whether it is meta-tuned, by `smat train --method NAME`; the others only use the frozen backbone.
+        over: method whose settings its own lie over; `""` for those of the base configuration alone.
     """
 
     summary: str
     paper: str
     trained: bool = True
+    over: str = ""
 
 
 METHODS = {
@@ -32,11 +34,15 @@ METHODS = {
     "pmf": Method("one dense update of the whole backbone, by SGD on the query loss", "Hu et al. 2022"),
     "softmerge": Method("experts with dense updates of their own, merged by the router", "Muqeeth et al. 2023"),
     "smat": Method("sparse experts that share one update, merged by the router", _SMAT),
-    "smat-no-teacher": Method("SMAT without distillation", _SMAT),
+    "smat-no-teacher": Method("SMAT without the dense teacher; the pull to the pre-trained network stays", _SMAT),
+    "smat-teacher-only": Method("SMAT without the pull to the pre-trained network; the teacher stays", "smat"),
+    "smat-no-distillation": Method("SMAT without the dense teacher and the pull to the pre-trained network", "smat"),
     "smat-one-expert": Method("SMAT with one expert, so without routing", _SMAT),
     "smat-no-episodes": Method("SMAT without a support/query split: a task's images are both", _SMAT),
+    "dense-teacher": Method("one dense update of the whole network, with SMAT's dense teacher", _SMAT),
+    "pmf-no-episodes": Method("PMF without a support/query split: a task's images are both", _SMAT, over="pmf"),
     "smat-null": Method("SMAT with a null expert, whose router also learns on domains left out in turn", "smat"),
-    "smat-dense": Method("SMAT with gates that no constraint closes", _SMAT),
+    "smat-dense": Method("SMAT with gates that no constraint closes", "smat"),
     "mask-random": Method("SMAT with a random tenth of the gates open, others for each expert", _SMAT),
     "mask-random-own": Method("experts with updates of their own behind one random mask of a tenth", _SMAT),
     "mask-magnitude": Method("experts with updates of their own at the tenth of largest pre-trained weights", _SMAT),
@@ -77,7 +83,7 @@ def method_files(method: str, *bases: str | Path) -> list[Path]:
     """The YAML files of a trained method's settings over base configurations.
 
     First what makes the method; then what it needs with a base, such as a learning rate for another backbone: for each
-    `BASE.yaml` the file `BASE/NAME.yaml`, where there is one.
+    `BASE.yaml` the file `BASE/NAME.yaml`, where there is one. Both come after those of the method that it lies over.
 
     Args:
         method: name of a trained method, or a YAML file of one's own.
@@ -86,13 +92,15 @@ def method_files(method: str, *bases: str | Path) -> list[Path]:
     Raises:
         ConfigError: if the method is unknown or not trained, or there is no such file.
     """
-    own = Path(method)
+    own = [Path(method)]
     if not is_file(method):
         _check_trained(method)
-        own = Path(str(files("smat") / "configs" / "methods" / f"{method}.yaml"))
-    elif not own.is_file():
-        raise ConfigError(f"there is no file '{own}': give the YAML file of a method's settings, or a method's name")
-    return [own, *(path for base in bases if (path := Path(base).with_suffix("") / own.name).is_file())]
+        shipped = Path(str(files("smat") / "configs" / "methods"))
+        own = [shipped / f"{name}.yaml" for name in (METHODS[method].over, method) if name]
+    elif not own[0].is_file():
+        raise ConfigError(f"there is no file '{method}': give the YAML file of a method's settings, or a method's name")
+    over = [Path(base).with_suffix("") / file.name for base in bases for file in own]
+    return [*own, *(path for path in over if path.is_file())]
 
 
 def _check_trained(name: str) -> None:

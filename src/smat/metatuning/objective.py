@@ -8,13 +8,15 @@ prototypes the class means. One first-order step on the support loss adapts both
 
 The student (θ_i', c') is trained on the query (paper, section 3.4) by
 
-    L = (1 - w) · CE(Q; θ_i', c')
-      + w/2 · T² KL(p_teacher ‖ p_student) + w/2 · T² KL(p_pretrained ‖ p_student)    predictions at temperature T
+    L = (1 - w_teacher - w_pretrained) · CE(Q; θ_i', c')
+      + w_teacher · T² KL(p_teacher ‖ p_student)                                      predictions at temperature T
+      + w_pretrained · T² KL(p_pretrained ‖ p_student)                                each weight w/2 by default
       + Σ_k w_k · term_k                                                              terms of one's own
       + Σ_m λ_m (E[density_m] - (1 - τ)) + Σ_m λ_m (sparsity_m - τ)                   see `constraint`
       + 1e-4 · mean_m a_m²                                  a: routing logits, the null expert's among them
 
-The dense teacher is (θ_i', c') after one or more gradient steps on CE(Q) that no gate restrains.
+The dense teacher is (θ_i', c') after one or more gradient steps on CE(Q) that no gate restrains. A weight of 0 leaves a
+target out, and gives what it had to the cross-entropy; the other target keeps its weight.
 
 The frozen network sees support and query once (routing and distillation share it), the adapted network the support once
 (inner step and head share it), the student the query; the teacher's first gradient comes from the student's own graph,
@@ -38,6 +40,7 @@ from smat.metatuning.constraint import Budget, lagrangian
 from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.passes import PassesResult, pass_through_networks
 from smat.precision import NetworkPrecision
+from smat.rng import torch_generator
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,19 @@ class TaskNoise:
 
     gates: Uniform | None = None
     routing: Tensor | None = None
+
+    @classmethod
+    def of_task(cls, pool: SparseInterpolatedExperts, seed: int, task: int) -> "TaskNoise":
+        """The draws of a training task: functions of the seed and its number alone."""
+        device = pool.pretrained.device
+
+        def gates(start: int, stop: int) -> Tensor:
+            u = torch.rand(pool.config.experts, stop - start, generator=torch_generator(seed, "gates", task, start))
+            return u.clamp_(1e-6, 1 - 1e-6).to(device)
+
+        generator = torch_generator(seed, "routing", task)
+        routing = torch.rand(pool.config.routes, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
+        return cls(gates if pool.config.random_gates else None, routing)
 
 
 @dataclass(kw_only=True)

@@ -15,11 +15,12 @@ class ObjectiveConfig:
     Attributes:
         inner_lr: step size of the gradient step on the support loss, from θ_i; 0 leaves it out.
         teacher_lr: step size of the dense teacher's steps on the query loss.
-        teacher_steps: number of the dense teacher's steps; 0 leaves the teacher out.
-        distillation_weight: w, shared by the targets of the distillation and taken from the cross-entropy;
+        teacher_steps: number of the dense teacher's steps; 0 leaves the teacher out, and its share of w goes to the
+            pre-trained network.
+        distillation_weight: w, shared equally by the targets of the distillation and taken from the cross-entropy;
             0 leaves distillation out.
-        teacher_weight: weight of the dense teacher as a target, where the targets shall not share w equally; the
-            cross-entropy then has what the two weights leave of 1.
+        teacher_weight: weight of the dense teacher as a target, in place of its share of w; 0 leaves this target alone
+            out. The cross-entropy has what the weights of both targets leave of 1.
         pretrained_weight: weight of the pre-trained network as a target, likewise.
         distillation_temperature: temperature T of the distillation.
         distillation: direction of the divergence: `target-student`, KL(target ‖ student), is the usual one;
@@ -42,20 +43,24 @@ class ObjectiveConfig:
     terms: list[Term] | None = None
 
     def __post_init__(self) -> None:
-        if (self.teacher_weight is None) != (self.pretrained_weight is None):
-            raise ConfigError("objective.teacher_weight and objective.pretrained_weight go together: give both")
         if self.teacher_weight and not self.teacher_steps:
             raise ConfigError("objective.teacher_weight needs a teacher: set objective.teacher_steps to 1 or more")
         if sum(self._target_weights().values()) > 1:
-            raise ConfigError("objective.teacher_weight and objective.pretrained_weight add up to more than 1")
+            raise ConfigError(
+                "the weights of the teacher and of the pre-trained network add up to more than 1: lower "
+                "objective.teacher_weight or objective.pretrained_weight (without one of its own, each has half of "
+                "objective.distillation_weight)"
+            )
 
     def _target_weights(self) -> dict[Target, float]:
-        """The weight of each target of the distillation."""
-        if self.teacher_weight is not None and self.pretrained_weight is not None:
-            return {"pretrained": self.pretrained_weight, "teacher": self.teacher_weight}
-        if self.teacher_steps == 0:
-            return {"pretrained": self.distillation_weight, "teacher": 0.0}
-        return {"pretrained": self.distillation_weight / 2, "teacher": self.distillation_weight / 2}
+        """The weight of each target of the distillation: one of its own, or its share of w."""
+        taught = 0.5 if self.teacher_steps else 0.0
+        own: dict[Target, float | None] = {"pretrained": self.pretrained_weight, "teacher": self.teacher_weight}
+        share: dict[Target, float] = {"pretrained": 1 - taught, "teacher": taught}
+        return {
+            target: self.distillation_weight * share[target] if weight is None else weight
+            for target, weight in own.items()
+        }
 
     def query_terms(self) -> tuple[CrossEntropy, list[Term]]:
         """The cross-entropy, whose gradient the dense teacher needs by itself, and the other terms on the query."""

@@ -187,7 +187,7 @@ def evaluate(
         "feature_cache": feature_cache,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
-    title = result_title(subject, head, tuner, settings, sources, most)
+    title = result_title(subject, head, [tuner], settings, sources, most)
     joint = JointEvaluation(entrants, settings)
 
     def deliver(complete: bool) -> Evaluation | None:

@@ -15,6 +15,7 @@ def methods() -> dict[str, Method]:
         Each of them, by name.
     """
     table = Table("method", "what it is", "proposed by", "trained")
+    table.columns[0].no_wrap = True  # names are to be copied
     for name, method in METHODS.items():
         table.add_row(name, method.summary, method.paper, "smat train --method" if method.trained else "-")
     Console().print(table)

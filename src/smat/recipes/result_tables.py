@@ -27,12 +27,12 @@ _TUNINGS = {
 def result_title(
     subject: str,
     head: Head | str,
-    tuner: FineTuner,
+    tuners: Sequence[FineTuner],
     settings: EvaluationSettings,
     sources: Sequence[EpisodeSource],
     episodes: int,
 ) -> str:
-    """What a table shows: of what, with which head, after which fine-tuning, on which episodes."""
+    """What a table shows: of what, with which head, after which kinds of fine-tuning, on which episodes."""
     source, apart = sources[0], ", ".join(name for each in sources for name in each.tracks_apart)
     sampler = source.sampler
     if isinstance(sampler, FixedSampler):
@@ -42,8 +42,9 @@ def result_title(
         task = "variable way and shot" if variable else f"episodes by {sampler_settings(sampler)['name']}"
     name = head if isinstance(head, str) else type(head).__name__
     with_head = "" if name == "prototype" else f", head {name}"
+    tuned = ", ".join(_fine_tuning(tuner, settings) for tuner in tuners)
     return (
-        f"{subject}{with_head}, {_fine_tuning(tuner, settings)}: {task}, {source.image_format.size} px, "
+        f"{subject}{with_head}, {tuned}: {task}, {source.image_format.size} px, "
         f"{episodes} episodes per domain{f', tracks kept apart in {apart}' if apart else ''}"
     )
 
@@ -63,7 +64,7 @@ def _fine_tuning(tuner: FineTuner, settings: EvaluationSettings) -> str:
 def show_results(
     comparisons: Sequence[Comparison], tuners: Sequence[FineTuner], settings: EvaluationSettings, console: Console
 ) -> None:
-    """Print comparisons, one for each kind of fine-tuning, with what must be said of their learning rates."""
+    """Print comparisons, with what must be said of the learning rates of their fine-tuning."""
     for comparison in comparisons:
         console.print(f"\n{comparison.title}", soft_wrap=True, highlight=False, markup=False)
         console.print(comparison_table(comparison, console))

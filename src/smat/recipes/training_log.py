@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from smat.files import write_whole, writing
 from smat.metatuning import StepReport, TuningConfig
 from smat.metatuning.constraint import targets
+from smat.metatuning.run_log import LOG, read_log
 from smat.metatuning.shortfall import shortfall
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, tasks: int, *, active: bool = True) -> None:
         self.folder, self.tasks, self.active = folder, tasks, active
-        self.path = folder / "log.jsonl"
+        self.path = folder / LOG
         self._smooth: dict[str, float] = {}
         self._bar = Progress(
             BarColumn(bar_width=8),
@@ -84,6 +85,10 @@ class TrainingLog:
         self._bar.console.print(f"{tasks:>7} tasks: validation {100 * mean:.1f} %  ({each})")
         self._write(tasks, {"validation": mean} | {f"validation/{k}": v for k, v in accuracies.items()})
 
+    def alignment(self, tasks: int, values: dict[str, float]) -> None:
+        """Log a record of alignment: mean cosines between tasks' gradients."""
+        self._write(tasks, values)
+
     def warning(self, text: str) -> None:
         """Show a warning above the progress bar, and keep it in the log."""
         self._bar.console.print(f"Warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -121,16 +126,9 @@ class TrainingLog:
 
     def _rows(self) -> list[dict[str, Any]]:
         """The lines of the log; what a kill or a loss of power left of a line is dropped, with a word."""
-        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
-        rows = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                float(row["tasks"])
-            except (ValueError, TypeError, KeyError):
-                _log.warning("line %d of %s is not whole: it is dropped", number, self.path)
-            else:
-                rows.append(row)
+        rows, broken = read_log(self.path)
+        for number in broken:
+            _log.warning("line %d of %s is not whole: it is dropped", number, self.path)
         return rows
 
     def __exit__(

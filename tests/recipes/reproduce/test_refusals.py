@@ -12,8 +12,10 @@ from small_comparison import SMALL
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.metatuning.run_config import load_config
 from smat.recipes.reproduce.episodes import EpisodeOverrides
-from smat.recipes.reproduce.plan import Setting, make_tuners, plan
+from smat.recipes.reproduce.plan import make_tuners, plan
 from smat.recipes.reproduce.run import reproduce
+from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.sweeps import Sweep
 from tiny_checkpoint import save_checkpoint
 
 
@@ -52,14 +54,16 @@ from tiny_checkpoint import save_checkpoint
         ("table1", {"checkpoint": ["smat-dense=somewhere"]}, "METHOD=PATH with a method that is compared"),
         ("table1", {"checkpoint": ["smat=a", "smat=b"]}, "2 checkpoints and 1 seeds"),
         ("sparsity", {"checkpoint": ["smat=a"]}, "none, for all are trained anew"),
-        ("sparsity", {"tau": []}, r"tau is \[\]"),
-        ("sparsity", {"tau": [1.5]}, r"tau.0 is 1.5"),
+        ("sparsity", {"sweep": Sweep(tau=[])}, r"tau is \[\]"),
         ("sparsity", {"methods": ["pretrained"]}, "are not trained"),
         ("sparsity", {"methods": ["smat+lda"]}, r"\['smat\+lda'\] have heads or strengths .* takes methods alone"),
         ("wise-ft", {"methods": ["pmf@0.5"]}, "have heads or strengths of their own"),
         ("sparsity", {"domains": ["pocket:polygons"]}, "no OOD domains"),
-        ("wise-ft", {"scales": [0.5, 2.0]}, "outside 0..1"),
-        ("table1", {"paper": "absent.json"}, "paper_tables.json"),
+        ("overfitting", {"domains": ["pocket:molecules"]}, "no ID domains"),
+        ("overfitting", {"against": "smat after 0"}, "overfitting shows gains over pretrained"),
+        ("overfitting", {"adapt": ["none", "weights"]}, "no experts that weights could tune: leave weights out"),
+        ("wise-ft", {"paper": True}, "the paper has no numbers for wise-ft, only for table1 and table2"),
+        ("table1", {"paper": True, "methods": ["knn"]}, "no numbers for knn in table1"),
     ],
 )
 def test_settings_that_cannot_work(
@@ -70,9 +74,16 @@ def test_settings_that_cannot_work(
     assert not (tmp_path / "training").exists()
 
 
+def test_values_out_of_range() -> None:
+    with pytest.raises(ConfigError, match=r"tau.0 is 1.5"):
+        Sweep(tau=[1.5])
+    with pytest.raises(ConfigError, match=r"scales.1 is 2.0"):
+        Sweep(scales=[0.5, 2.0])
+
+
 def test_unknown_names() -> None:
     with pytest.raises(ConfigError, match="nothing to reproduce: choose one of table1"):
-        plan("table3", "base.yaml", None, [], [], [])
+        plan("table3", "base.yaml", None)
     with pytest.raises(ConfigError, match=r"adapt is .* none, full, lora"):
         make_tuners(["some"], [Setting("smat", "smat")])
 

@@ -22,8 +22,9 @@ from smat.experts import SparseInterpolatedExperts
 from smat.heads import Logistic
 from smat.plugins import describe
 from smat.recipes.evaluate import evaluate
-from smat.recipes.reproduce.plan import Setting
 from smat.recipes.reproduce.run import reproduce
+from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.sweeps import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_tables_of_all_forms(finished: Path) -> None:
     assert "| domain | role | pretrained | knn | pmf | smat |" in page
     assert r"\toprule" in (finished / "table1.tex").read_text()
     rows = list(csv.DictReader((finished / "table1.csv").open()))
-    assert [row["seeds"] for row in rows] == ["1", "1", "2", "2"] * 2
+    assert [row["seeds"] for row in rows] == ["1", "1", "2", "2"] * 3  # two domains and the average
 
 
 def test_a_finished_comparison_computes_nothing_again(
@@ -191,9 +192,9 @@ def test_a_yaml_file_of_ones_own_is_a_column(base: str, out: Path, tmp_path: Pat
     own.write_text("pool: {experts: 2}\ntuning: {target_sparsity: 0.5}\n")
     with pytest.raises(ConfigError, match=r"pool.experts was 1, is 2.*another --out"):
         reproduce("table1", base, **arguments)
-    (found,) = reproduce(
-        "wise-ft", base, **arguments | {"methods": [str(own)]}, scales=[1.0], checkpoint=[f"My_Way={run / 'best'}"]
-    )
+    arguments["methods"] = [str(own)]
+    given = [f"My_Way={run / 'best'}"]
+    (found,) = reproduce("wise-ft", base, **arguments, sweep=Sweep(scales=[1.0]), checkpoint=given)
     assert found.methods == ["pretrained", "My_Way scale 1", "My_Way keep 1"]
 
 
@@ -233,20 +234,20 @@ def test_given_checkpoints_are_not_trained(base: str, finished: Path, tmp_path: 
 
 
 def test_wise_ft_goes_from_the_untouched_network_to_the_tuned_one(base: str, out: Path) -> None:
-    (found,) = reproduce("wise-ft", base, out=str(out), scales=[0.0, 0.5, 1.0], **SMALL)
+    (found,) = reproduce("wise-ft", base, out=str(out), sweep=Sweep(scales=[0.0, 0.5, 1.0]), **SMALL)
     (tuned,) = reproduce("table1", base, out=str(out), methods=["pretrained", "pmf"], **SMALL)
     for line, whole in zip(found.lines, tuned.lines, strict=True):
         for change in ("scale", "keep"):
             assert line.entries[f"pmf {change} 0"].accuracy == whole.entries["pretrained"].accuracy
             assert line.entries[f"pmf {change} 1"].accuracy == whole.entries["pmf"].accuracy
     with Image.open(out / "wise-ft.png") as figure:
-        assert figure.size == (960, 720)
+        assert figure.size == (660, 620)
 
 
 def test_changes_of_the_update(finished: Path) -> None:
     def changed(change: Any, amount: float) -> torch.Tensor:
         pool = SparseInterpolatedExperts.from_pretrained(finished / "training" / "pmf-seed0" / "best")
-        return Setting("", "pmf", (), change, amount).carry_out(pool).update.delta.detach()
+        return Setting("", "pmf", change=change, amount=amount).carry_out(pool).update.delta.detach()
 
     whole = changed("", 1.0)
     torch.testing.assert_close(changed("scale", 0.25), whole / 4)
@@ -257,17 +258,29 @@ def test_changes_of_the_update(finished: Path) -> None:
     assert whole[kept == 0].abs().max() <= kept[kept != 0].abs().min()
 
 
-def test_the_sparsity_sweep_trains_each_setting(base: str, out: Path) -> None:
-    (found,) = reproduce("sparsity", base, out=str(out), tau=[0.0, 0.5], experts=[1, 2], **SMALL)
+def test_the_sparsity_sweep_trains_and_measures_each_setting(
+    base: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (found,) = reproduce("sparsity", base, out=str(out), sweep=Sweep(tau=[0.0, 0.5], experts=[1, 2]), **SMALL)
     assert found.methods == ["pretrained", *(f"smat-tau{t}-m{m}" for m in (1, 2) for t in ("0", "0.5"))]
     config = yaml.safe_load((out / "training" / "smat-tau0.5-m1-seed0" / "config.yaml").read_text())
     assert (config["tuning"]["target_sparsity"], config["pool"]["experts"]) == (0.5, 1)
-    assert (out / "sparsity.png").stat().st_size > 5000
+    for name in ("sparsity", "sparsity-specialisation"):
+        assert all((out / f"{name}.{kind}").stat().st_size > 5000 for kind in ("png", "svg", "pdf"))
+    with (out / "sparsity-specialisation.csv").open() as file:
+        rows = {(float(row["tau"]), int(row["experts"])): row for row in csv.DictReader(file)}
+    assert set(rows) == {(tau, m) for m in (1, 2) for tau in (0.0, 0.5)}
+    assert rows[0.5, 1]["overlap"] == rows[0.5, 1]["entropy"] == "", "there is no other expert"
+    assert 0 <= float(rows[0.5, 2]["entropy"]) <= 1
+    assert -1 <= float(rows[0.5, 2]["alignment"]) <= 1
+    monkeypatch.setattr("smat.recipes.reproduce.specialisation._measured", None)  # what is there is not measured again
+    sweep = Sweep(tau=[0.0, 0.5], experts=[1, 2])
+    reproduce("sparsity", base, out=str(out), sweep=sweep, **SMALL)
 
 
 def test_the_sparsity_sweep_takes_the_method_as_it_is_from_its_own_training(base: str, out: Path) -> None:
     trained = sorted(path.name for path in (out / "training").iterdir())
-    (found,) = reproduce("sparsity", base, out=str(out), tau=[0.9], experts=[2], **SMALL)
+    (found,) = reproduce("sparsity", base, out=str(out), sweep=Sweep(tau=[0.9], experts=[2]), **SMALL)
     assert sorted(path.name for path in (out / "training").iterdir()) == trained  # smat-seed0 among them
     accuracy = {
         (k["method"], k["domain"]): c["accuracies"]
@@ -280,21 +293,37 @@ def test_the_sparsity_sweep_takes_the_method_as_it_is_from_its_own_training(base
 
 
 @pytest.mark.parametrize("rule", ["validation", "published"])
-def test_fine_tuning_has_tables_of_its_own(base: str, out: Path, rule: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fine_tuning_has_columns_of_its_own(
+    base: str, out: Path, rule: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     small: dict[str, Any] = SMALL | {"episodes": 2}
-    methods = ["pretrained", "knn"]
-    reproduce(
-        "table1", base, out=str(out), methods=methods, adapt=["none", "lora"], learning_rate_from=rule, steps=1, **small
-    )
+    adapt: dict[str, Any] = {"adapt": ["none", "lora"], "learning_rate_from": rule, "steps": 1}
+    (found,) = reproduce("table1", base, out=str(out), methods=["smat", "knn", "pretrained"], **adapt, **small)
+    assert found.methods == ["smat", "knn", "pretrained", "smat + lora", "pretrained + lora"]
+    assert found.baselines == {"smat": "pretrained", "knn": "pretrained", "smat + lora": "pretrained + lora"}
     new = [json.loads(k) | c for k, c in cells(out).items() if json.loads(k)["adapt"] == "lora"]
-    assert {cell["method"] for cell in new} == {"pretrained"}  # nothing to tune in knn
+    assert {cell["method"] for cell in new} == {"smat", "pretrained"}  # nothing to tune in knn
     rules = {cell["domain"]: (cell["learning_rate"], len(cell["rates"]), len(set(cell["rates"]))) for cell in new}
     assert rules["polygons"] == (rule, 2, 1)
     assert rules["molecules"][0] == ("support" if rule == "validation" else "published")
     screen = " ".join(capsys.readouterr().out.split())
     assert ("Warning: the learning rates were chosen by the query labels" in screen) == (rule == "published")
     page = (out / "table1.md").read_text()
+    assert page.count("### ") == 1
+    assert "table1, no fine-tuning, LoRA (learning rate by " in page
     assert ("learning rate by query labels of test episodes" in page) == (rule == "published")
+
+
+def test_the_papers_numbers_stand_below_ours(base: str, out: Path) -> None:
+    reproduce("table1", base, out=str(out), methods=["pretrained", "knn", "smat"], paper=True, **SMALL)
+    page = (out / "table1.md").read_text()
+    assert "the numbers of the paper are of its own network" in page
+    for average in (
+        "ID average (paper) |  | 71.3",
+        "OOD average (paper) |  | 64.1",
+        "ID+OOD average (paper) |  | 67.3",
+    ):
+        assert f"| {average} |  | " in page
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, images: int) -> list[int]:
@@ -323,3 +352,65 @@ def test_another_comparison_takes_features_from_the_cache(
         found.append(cells(tmp_path / out))
     assert found[0] == found[1]
     assert seen == [2]  # images of noise, which tell what the network is
+
+
+def test_scale_trains_on_subsets_and_shares_the_training_on_all(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = Path(base).with_name("three.yaml")
+    domains = {"domains": ["pocket:polygons", "pocket:glyphs"]}
+    several.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | domains))
+    arguments: dict[str, Any] = {"out": str(tmp_path), "methods": ["smat"], **SMALL}
+    (found,) = reproduce("scale", str(several), **arguments)
+    assert {*found.methods} == {"pretrained", "smat-on-polygons", "smat-on-glyphs", "smat"}
+    config = yaml.safe_load((tmp_path / "training" / "smat-on-glyphs-seed0" / "config.yaml").read_text())
+    assert (config["domains"], config["tuning"]["tasks"]) == (["pocket:glyphs"], 4)
+    with (tmp_path / "scale-points.csv").open() as file:
+        groups = {(row["setting"], row["averaged_over"]): row["group"] for row in csv.DictReader(file)}
+    assert groups["smat-on-polygons", "polygons"] == groups["smat", "polygons"] == "trained on"
+    assert groups["smat-on-glyphs", "polygons"] == "left out"
+    assert groups["smat-on-glyphs", "molecules"] == "OOD"
+    assert all((tmp_path / f"scale.{kind}").stat().st_size > 5000 for kind in ("png", "svg", "pdf"))
+    assert "| smat | 2 |" in (tmp_path / "scale-gains.md").read_text()
+
+    stop_at(monkeypatch, KeyboardInterrupt(), images=0)
+    before = cells(tmp_path)
+    reproduce("scale", str(several), **arguments)
+    reproduce("table1", str(several), **arguments | {"methods": ["pretrained", "smat"]})
+    assert cells(tmp_path) == before, "a domain's result is the same whatever it is called"
+
+
+def test_overfitting_follows_one_training(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments: dict[str, Any] = {"out": str(tmp_path), "methods": ["pmf"], "sweep": Sweep(keep_every=2), **SMALL}
+    (found,) = reproduce("overfitting", base, **arguments)
+    assert found.methods == ["pretrained", "pmf after 0", "pmf after 2", "pmf after 4"]
+    assert [path.name for path in (tmp_path / "training").iterdir()] == ["pmf-kept2-seed0"]
+    for line in found.lines:
+        assert line.entries["pmf after 0"].accuracy == line.entries["pretrained"].accuracy
+    stored = {json.loads(key)["method"]: json.loads(key)["checkpoint"] for key in cells(tmp_path)}
+    assert len(set(stored.values())) == 4
+    stop_at(monkeypatch, KeyboardInterrupt(), images=0)
+    reproduce("overfitting", base, **arguments)
+
+
+def test_backbones_take_a_finished_comparison_and_make_the_other(base: str, out: Path, tmp_path: Path) -> None:
+    other = Path(base).with_name("larger.yaml")
+    other.write_text(yaml.safe_dump(yaml.safe_load(Path(base).read_text()) | {"image_size": 32}))
+    before, new = cells(out), tmp_path / "new"
+    methods: dict[str, Any] = {"methods": ["pretrained", "pmf"], **SMALL}
+    found = reproduce("backbones", str(other), out=str(new), sweep=Sweep(bases=[f"{base}={out}"]), **methods)
+    assert len(found) == 2
+    assert cells(out) == before
+    assert (new / "larger" / "cells.jsonl").exists()
+    with (new / "backbones-points.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["name"], row["method"], row["group"]) for row in rows} == {
+        (name, method, group)
+        for name in ("larger", "base")
+        for method in ("pretrained", "pmf")
+        for group in ("ID", "OOD")
+    }
+    assert len({row["parameters"] for row in rows}) == 2
+    domains = methods | {"domains": None, "options": EpisodeOverrides(way=2, query=3)}
+    with pytest.raises(ConfigError, match="backbones shows ID and OOD accuracy, and there are no OOD domains"):
+        reproduce("backbones", str(other), out=str(new), sweep=Sweep(bases=[f"{base}={out}"]), **domains)

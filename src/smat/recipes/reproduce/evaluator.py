@@ -19,7 +19,8 @@ from smat.evaluation import (
 )
 from smat.experts import SparseInterpolatedExperts
 from smat.recipes.episode_progress import episode_progress, follow
-from smat.recipes.reproduce.plan import Setting, tunes
+from smat.recipes.reproduce.plan import tunes
+from smat.recipes.reproduce.setting import Setting
 from smat.recipes.reproduce.training import Workshop
 
 _AT_ONCE = 8  # pools in memory
@@ -34,10 +35,12 @@ class Planned(NamedTuple):
     tuner: FineTuner
 
     @property
-    def network(self) -> tuple[str, str, float] | None:
+    def network(self) -> tuple[str, str, str, float] | None:
         """What is equal for all that are made of one pool; None: the backbone alone."""
         setting = self.setting
-        return (setting.training(self.seed), setting.change, setting.amount) if setting.trained else None
+        if not setting.trained:
+            return None
+        return setting.training(self.seed), setting.pool, setting.change, setting.amount
 
 
 def batches(settings: Sequence[Setting], seeds: Sequence[int], tuners: Sequence[FineTuner]) -> list[list[Planned]]:

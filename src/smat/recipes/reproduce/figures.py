@@ -1,72 +1,88 @@
-"""Figures of `smat reproduce`."""
+"""The figures of `smat reproduce`, and the numbers beside them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
+from smat.episodes import EpisodeSource, sampler_settings
 from smat.errors import ConfigError
-from smat.evaluation import Comparison, role_lines
+from smat.evaluation import Comparison
 from smat.files import write_whole
-from smat.recipes.reproduce.plan import Setting
+from smat.recipes.figure_style import write_figure
+from smat.recipes.reproduce.courses import draw_backbones, draw_overfitting, draw_scale, gains_table, over_orders
+from smat.recipes.reproduce.points import by_role, by_training, points_of, write_points
+from smat.recipes.reproduce.prepared import Size
+from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.trade_offs import draw_curves, draw_trade_off
 
-_CLOSE = 14  # pixels
-
-
-def check_roles(roles: Sequence[str]) -> None:
-    """Raise a `ConfigError` unless there are domains for both axes of a figure."""
-    if missing := {"id", "ood"} - set(roles):
-        raise ConfigError(
-            f"the figure shows ID against OOD accuracy, and there are no {' or '.join(sorted(missing)).upper()} "
-            "domains: give others with domains, or their role in a splits file"
-        )
+_TRADE_OFFS = {"sparsity": draw_trade_off, "wise-ft": draw_curves}
+_ID_AND_OOD = (*_TRADE_OFFS, "overfitting", "backbones")
 
 
-def draw_curves(comparison: Comparison, settings: Sequence[Setting], path: Path) -> None:
-    """Draw ID accuracy against OOD accuracy, one curve per swept setting, with 95 % intervals over episodes."""
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    axes = figure.subplots()
-    lines = role_lines(comparison)
+def check_sources(what: str, sources: Sequence[tuple[str, Sequence[EpisodeSource]]]) -> None:
+    """Raise a `ConfigError` unless the test episodes are such that a figure can show them.
 
-    def of(names: Sequence[str], role: str) -> tuple[list[float], list[float]]:
-        found = [lines[role].entries[name].accuracy for name in names]
-        return [100 * i.mean for i in found], [100 * i.half_width for i in found]
-
-    curves: list[tuple[list[str], np.ndarray, Any]] = []
-    for curve in dict.fromkeys(setting.curve for setting in settings):
-        points = [setting for setting in settings if setting.curve == curve]
-        (x, dx), (y, dy) = (of([p.name for p in points], role) for role in ("ood", "id"))
-        style = {"marker": "*", "markersize": 12, "color": "black"} if not curve else {"marker": "o", "markersize": 4}
-        drawn = axes.errorbar(x, y, xerr=dx, yerr=dy, label=curve or points[0].name, linewidth=1, **style)
-        for bars in drawn.lines[2]:
-            bars.set(alpha=0.35, linewidth=0.8)
-        if curve:
-            curves.append(([p.label for p in points], np.column_stack([x, y]), drawn.lines[0].get_color()))
-    axes.set_xlabel("accuracy out of distribution, per cent")
-    axes.set_ylabel("accuracy in distribution, per cent")
-    axes.set_title(comparison.title, fontsize=9, wrap=True)
-    axes.legend(fontsize=8, loc="lower right")  # curves lead from the lower left to the upper right
-    axes.grid(alpha=0.3)
-    figure.draw_without_rendering()  # only now is known where on the picture a point lies
-    for number, (labels, positions, color) in enumerate(curves):
-        side = (4, -9) if number % 2 else (4, 4)
-        for label, position in shared_labels(labels, positions, axes.transData.transform(positions)):
-            axes.annotate(
-                label, (position[0], position[1]), textcoords="offset points", xytext=side, fontsize=7, color=color
+    Args:
+        what: table or figure.
+        sources: the base configurations by their files, with the test episodes of each.
+    """
+    if what not in _ID_AND_OOD:
+        return
+    first, expected = sources[0][0], _tasks(sources[0][1])
+    for file, found in sources:
+        if missing := {"id", "ood"} - {source.domains[0].role for source in found}:
+            raise ConfigError(
+                f"{what} shows ID and OOD accuracy, and there are no {' or '.join(sorted(missing)).upper()} domains: "
+                "give others with --domains, or their role in a splits file"
             )
-    write_whole(path, lambda file: figure.savefig(file, dpi=150), keep=True)
+        if _tasks(found) != expected:
+            raise ConfigError(
+                f"{first} and {file} have other test episodes: give the same domains to all by --domains, and the same "
+                "episodes by --way, --shot and --query"
+            )
 
 
-def shared_labels(labels: Sequence[str], positions: np.ndarray, pixels: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Labels and positions: one label for points that are so close to each other that theirs would overlap."""
-    groups: list[list[int]] = []
-    for n in range(len(labels)):
-        near = (group for group in groups if np.abs(pixels[group] - pixels[n]).max(axis=1).min() < _CLOSE)
-        group = next(near, None)
-        if group is None:
-            groups.append([n])
-        else:
-            group.append(n)
-    return [(", ".join(labels[n] for n in group), positions[group[0]]) for group in groups]
+def _tasks(sources: Sequence[EpisodeSource]) -> list[object]:
+    """What makes the tasks of two networks alike, whatever the size of their images."""
+    domains = [(source.domains[0], source) for source in sources]
+    return [(d.name, d.fingerprint, s.split, sampler_settings(s.sampler), s.seed) for d, s in domains]
+
+
+def draw(what: str, parts: Sequence[tuple[Size, Comparison]], settings: Sequence[Setting], stem: Path) -> list[Path]:
+    """Draw what there is to draw of a comparison, write its numbers, and give the files.
+
+    Args:
+        what: table or figure.
+        parts: a comparison for each backbone.
+        settings: what was compared.
+        stem: path of the files without what they end in.
+
+    Raises:
+        ConfigError: if a file cannot be written.
+    """
+    (_, comparison), numbers = parts[0], stem.with_name(f"{stem.name}-points.csv")
+    written: list[Path] = []
+    if what == "scale":
+        points = points_of(comparison, settings, by_training(settings))
+        means = over_orders(points)
+        points += means
+        figure = draw_scale(points)
+        write_whole(more := stem.with_name(f"{stem.name}-gains.md"), gains_table(means), keep=True)
+        written.append(more)
+    elif what == "backbones":
+        points = [
+            point
+            for size, each in parts
+            for setting in settings
+            for point in points_of(each, [replace(setting, point=size._asdict())], by_role)
+        ]
+        figure = draw_backbones(points)
+    elif what == "overfitting":
+        points = points_of(comparison, settings, by_role)
+        figure = draw_overfitting(points)
+    elif what in _TRADE_OFFS:
+        points = points_of(comparison, settings, by_role)
+        figure = _TRADE_OFFS[what](points)
+    else:
+        return []
+    return [*written, *write_figure(figure, stem), write_points(points, numbers)]

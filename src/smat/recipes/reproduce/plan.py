@@ -1,89 +1,52 @@
-"""What `smat reproduce` compares: the columns of a table, or the points of a curve."""
+"""What `smat reproduce` compares: the columns of a table, or the points of a figure."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal, get_args
-
-import torch
 
 from smat.adaptation import ExpertTuner, FineTuner, Kind, make_tuner
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES, Variant
-from smat.experts import SparseInterpolatedExperts, Strength
 from smat.heads import FULL, Head
-from smat.metatuning.methods import METHODS, is_file, method_config, method_name
+from smat.metatuning.methods import METHODS, is_file, method_name
+from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.sweeps import Sweep
 
-What = Literal["table1", "table2", "sparsity", "wise-ft"]
+What = Literal["table1", "table2", "sparsity", "wise-ft", "scale", "backbones", "overfitting"]
 
 _DEFAULT_METHODS = {
     "table1": ["pretrained", "logistic", "knn", "pmf", "softmerge", "smat"],
-    "table2": ["pretrained", "smat", "smat-no-teacher", "smat-one-expert", "smat-no-episodes", "smat-dense"],
+    "table2": [
+        "pretrained",
+        "smat",
+        "smat-no-teacher",
+        "smat-one-expert",
+        "smat-no-episodes",
+        "dense-teacher",
+        "pmf-no-episodes",
+        "pmf",
+        "smat-dense",
+    ],
     "sparsity": ["smat"],
     "wise-ft": ["pmf"],
+    "scale": ["pmf", "softmerge", "smat"],
+    "backbones": ["pretrained", "pmf", "softmerge", "smat"],
+    "overfitting": ["pmf", "softmerge", "smat"],
 }
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A method, or a variation of one.
-
-    Attributes:
-        name: name of its column.
-        method: one of `METHODS`, or a YAML file of one's own.
-        overrides: settings of its training, as on the command line.
-        change: what is done to the update of a trained pool: `scale` it, or `keep` its largest numbers.
-        amount: the factor, or the share of numbers that are kept.
-        curve: curve of a figure that it is a point of.
-        label: name of the point there.
-        head: what classifies its features; nearest prototypes by default.
-        strengths: networks that the head gets the features of.
-    """
-
-    name: str
-    method: str
-    overrides: tuple[str, ...] = ()
-    change: Literal["", "scale", "keep"] = ""
-    amount: float = 1.0
-    curve: str = ""
-    label: str = ""
-    head: Head | None = None
-    strengths: tuple[Strength, ...] = FULL
-
-    @property
-    def trained(self) -> bool:
-        """Whether there is a pool to train."""
-        return is_file(self.method) or METHODS[self.method].trained
-
-    def training(self, seed: int) -> str:
-        """Name of the folder of its training, which all settings that are trained alike share."""
-        name = self.name if self.overrides else method_name(self.method)
-        return f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}-seed{seed}"
-
-    @torch.no_grad()
-    def carry_out(self, pool: SparseInterpolatedExperts) -> SparseInterpolatedExperts:
-        """Change the update of a pool in place.
-
-        `scale`: θ_pre + c·θ_δ (Wortsman et al. 2022); `keep`: the numbers of θ_δ that are largest in size stay, the
-        others become 0.
-        """
-        for delta in pool.update.parameter_vectors():
-            if self.change == "scale":
-                delta.mul_(self.amount)
-            elif self.change == "keep":
-                size = delta.abs().flatten()
-                dropped = size.argsort()[: round((1 - self.amount) * len(size))]
-                delta.view(-1)[dropped] = 0
-        return pool
+SWEPT = ("sparsity", "wise-ft", "scale", "overfitting")
+"""What is made of points that lie on curves, with the frozen network beside them."""
+FIGURES = (*SWEPT, "backbones")
+"""What has a figure, for each kind of fine-tuning."""
+GAINS = ("scale", "overfitting")
+"""What shows gains over the frozen network."""
 
 
 def plan(
     what: str,
     base: str,
     methods: Sequence[str] | None,
-    tau: Sequence[float],
-    experts: Sequence[int],
-    scales: Sequence[float],
+    sweep: Sweep = Sweep(),
     head: Head | None = None,
 ) -> list[Setting]:
     """The settings to compare.
@@ -92,9 +55,7 @@ def plan(
         what: table or figure, one of `What`.
         base: YAML file of the base configuration.
         methods: names of methods, or YAML files of one's own; None for those of the paper.
-        tau: target sparsities to sweep.
-        experts: numbers of experts to sweep.
-        scales: factors of the update to sweep.
+        sweep: what a figure varies.
         head: head of the settings that name none.
 
     Raises:
@@ -112,7 +73,7 @@ def plan(
     named = [_setting(variant, head) for variant in variants]
     if len({setting.name for setting in named}) < len(chosen):
         raise ConfigError(f"methods are {chosen}; give each name once")
-    if what in ("table1", "table2"):
+    if what not in SWEPT:
         return named
     varied = [variant.text for variant in variants if variant.headed or variant.strengths != FULL]
     if varied:
@@ -122,19 +83,40 @@ def plan(
     untrained = [setting.name for setting in named if not setting.trained]
     if untrained:
         raise ConfigError(f"methods {untrained} are not trained: {what} needs ones that are, such as smat or pmf")
-    ranges = {"sparsity": {"tau": tau, "experts": experts}, "wise-ft": {"scales": scales}}[what]
-    for name, values in ranges.items():
-        if not values or len(set(values)) < len(values):
-            raise ConfigError(f"{name} is {list(values)}; give one or more values, each once")
-    reference = Setting("pretrained", "pretrained")
-    if what == "sparsity":
-        swept = [_sparsity(method, base, t, m) for method in chosen for m in experts for t in tau]
-        return [replace(setting, head=head) for setting in [reference, *swept]]
-    outside = [c for c in scales if not 0 <= c <= 1]
-    if outside:
-        raise ConfigError(f"scales are {list(scales)}; {outside} lie outside 0..1")
-    points = [setting for method in chosen for setting in _wise_ft(method, scales)]
-    return [replace(setting, head=head) for setting in [reference, *points]]
+    points = sweep.settings(what, chosen, base)
+    return [replace(setting, head=head) for setting in [Setting("pretrained", "pretrained"), *points]]
+
+
+def places_of(
+    what: str, base: str, bases: Sequence[str], out: Path, checkpoint: Sequence[str] = ()
+) -> list[tuple[str, Path]]:
+    """The YAML file of each base configuration, with the folder of its results.
+
+    Args:
+        what: table or figure, one of `What`.
+        base: the first base configuration.
+        bases: further ones, of `backbones`.
+        out: folder of all results.
+        checkpoint: pools that are trained already.
+
+    Raises:
+        ConfigError: if there are too few or too many of them, or two of a name or folder.
+    """
+    if what != "backbones":
+        if bases:
+            raise ConfigError(f"bases are for backbones; {what} has one base configuration: leave --bases out")
+        return [(base, out)]
+    if checkpoint:
+        raise ConfigError("checkpoint is of one backbone: leave it out, and give the folder of its comparison in bases")
+    pairs = [(given, "") if Path(given).exists() else given.partition("=")[::2] for given in [base, *bases]]
+    places = [(file, Path(folder) if folder else out / Path(file).stem) for file, folder in pairs]
+    names, folders = {Path(file).stem for file, _ in places}, {folder.resolve() for _, folder in places}
+    if len(places) < 2 or len(names) < len(places) or len(folders) < len(places):
+        raise ConfigError(
+            f"base configurations are {', '.join([base, *bases])}; give two or more, each with a name and a folder of "
+            "its own: BASE.yaml --bases [OTHER.yaml,THIRD.yaml=FOLDER]"
+        )
+    return places
 
 
 def _setting(variant: Variant, head: Head | None) -> Setting:
@@ -152,25 +134,6 @@ def _setting(variant: Variant, head: Head | None) -> Setting:
     return setting
 
 
-def _sparsity(method: str, base: str, tau: float, experts: int) -> Setting:
-    name, own = method_name(method), method_config(method, base)
-    overrides = (f"--tuning.target_sparsity={tau}", f"--pool.experts={experts}")
-    if (own.tuning.target_sparsity, own.pool.experts) == (tau, experts):
-        overrides = ()  # the method as it is: its training may be there already
-    curve = f"{name}, {experts} experts"
-    return Setting(f"{name}-tau{tau:g}-m{experts}", method, overrides, curve=curve, label=f"τ = {tau:g}")
-
-
-def _wise_ft(method: str, scales: Sequence[float]) -> list[Setting]:
-    name = method_name(method)
-
-    def point(change: Literal["scale", "keep"], c: float, curve: str) -> Setting:
-        return Setting(f"{name} {change} {c:g}", method, (), change, c, f"{name}, {curve}", f"{c:g}")
-
-    scaled = [point("scale", c, "update times c") for c in scales]
-    return scaled + [point("keep", c, "largest share c of the update") for c in scales]
-
-
 def given_checkpoints(given: Sequence[str], settings: Sequence[Setting], seeds: Sequence[int]) -> dict[str, str]:
     """The folders of trained pools, by the name of the training that they stand for.
 
@@ -182,7 +145,7 @@ def given_checkpoints(given: Sequence[str], settings: Sequence[Setting], seeds: 
     Raises:
         ConfigError: if one has another form or a method that is not compared, or there is not one path per seed.
     """
-    plain = {method_name(s.method): s for s in settings if s.trained and not s.overrides}
+    plain = {method_name(s.method): s for s in settings if s.trained and not s.variation}
     paths: dict[str, list[str]] = {}
     for entry in given:
         method, _, path = entry.partition("=")

@@ -2,42 +2,31 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-from smat.adaptation import Device, FineTuneConfig, FineTuner, Kind, default_grid, pick_device
-from smat.domains import open_domains
-from smat.errors import ConfigError, Interrupted
-from smat.evaluation import (
-    Comparison,
-    EvaluationSettings,
-    Rule,
-    Store,
-    compare,
-    domain_sources,
-    paper_averages,
-    validation_sources,
-    write_tables,
-)
+from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind, default_grid, pick_device
+from smat.errors import ConfigError
+from smat.evaluation import Comparison, EvaluationSettings, Rule, Store, paper_numbers, with_tuning, write_tables
 from smat.experts import FeatureCache
 from smat.files import locked
 from smat.heads import Head, make_head
 from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
-from smat.process import keep_freed_memory, leave_cores_to
+from smat.process import keep_freed_memory
 from smat.recipes.reproduce.episodes import EpisodeOverrides
-from smat.recipes.reproduce.evaluator import Evaluator, batches
-from smat.recipes.reproduce.figures import check_roles, draw_curves
-from smat.recipes.reproduce.plan import What, given_checkpoints, make_tuners, plan
+from smat.recipes.reproduce.figures import check_sources, draw
+from smat.recipes.reproduce.plan import FIGURES, GAINS, What, given_checkpoints, make_tuners, places_of, plan, tunes
+from smat.recipes.reproduce.prepared import Prepared, prepare
+from smat.recipes.reproduce.specialisation import write_specialisation
+from smat.recipes.reproduce.sweeps import Sweep
 from smat.recipes.reproduce.training import Workshop
-from smat.recipes.result_tables import result_title, show_results
-from smat.schema import Count, Finite, NotNegative, Number, Processes, Seed, Share, checked_arguments
+from smat.recipes.result_tables import show_results
+from smat.schema import Count, NotNegative, Number, Processes, Seed, checked_arguments
 
 _log = logging.getLogger(__name__)
-
-_FIGURES = ("sparsity", "wise-ft")
 
 
 @checked_arguments
@@ -58,10 +47,8 @@ def reproduce(
     methods: Sequence[str] | None = None,
     domains: Sequence[str] | None = None,
     against: str | None = None,
-    tau: Sequence[Share] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99),
-    experts: Sequence[Count] = (4, 8, 16),
-    scales: Sequence[Finite] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
-    paper: str | None = None,
+    sweep: Sweep = Sweep(),
+    paper: bool = False,
     options: EpisodeOverrides = EpisodeOverrides(),
     precision: Precision = "auto",
     workers: Processes = 1,
@@ -72,13 +59,14 @@ def reproduce(
     """Train what a comparison of the paper lacks, evaluate all of it on the same episodes, and make its tables.
 
     Writes trained pools to `out/training`, every finished result to `out/cells.jsonl`, tables (.md, .csv, .tex) and
-    figures (.png) beside it. The same command goes on after an interruption, with nothing computed again.
+    figures (.png, .svg, .pdf) beside it. The same command goes on after an interruption, with nothing computed again.
 
-    Example: smat reproduce table1 src/smat/configs/real_small.yaml --seeds [0,1,2] --out runs/table1
+    Example: smat reproduce table1 src/smat/configs/real_small.yaml --adapt [none,full,lora] --paper --out runs/table1
 
     Args:
-        what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts) or
-            `wise-ft` (a trained update, scaled or kept in part).
+        what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts), `wise-ft`
+            (a trained update, scaled or kept in part), `scale` (number of training domains), `backbones` (size of the
+            backbone) or `overfitting` (number of training tasks).
         base: YAML file of the base configuration: backbone, domains to tune on, episodes, length. What a method needs
             otherwise over BASE.yaml, such as a learning rate, is in BASE/METHOD.yaml, where it is there.
         out: folder of all results; several comparisons can share it, and then the trained pools.
@@ -89,8 +77,8 @@ def reproduce(
             `logistic`, `lda`, `knn`, `average`, `linear`, `auto`, each with `:1`, `:2` or `:4` after it for so many
             views of each image; or a class of your own by its import path.
         adapt: kinds of fine-tuning on each support set: any of `none`, `full`, `lora`, `weights`, `gates`, and
-            fine-tuners of your own; one table each. `weights` and `gates` need experts: `pretrained` is not in their
-            tables.
+            fine-tuners of your own, each with its columns of the table, or a figure of its own. `none,full,lora` gives
+            the whole table 1 of the paper. `weights` and `gates` need experts: they have no column for `pretrained`.
         learning_rate_from: where the learning rate of the fine-tuning comes from: the `validation` classes of the
             domain (in domains without, `support`; where there are domains with the role `validation`, these for all),
             cross-validation inside each `support` set, what that gives in 5 of them (`support-median`), or, to compare
@@ -106,11 +94,11 @@ def reproduce(
             `smat@0@1+auto`: 0 is the frozen network and 1 the merged one.
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
-        against: method that paired differences are to; by default `pretrained`, or else the first of the columns.
-        tau: target sparsities (sparsity).
-        experts: numbers of experts (sparsity).
-        scales: factors of the update, and shares of it that are kept, 0..1 (wise-ft).
-        paper: JSON file of the numbers of the paper, to show its averages beside ours.
+        against: method that paired differences are to, with the fine-tuning of the column; by default `pretrained`, or
+            else the first of the columns.
+        sweep: what a figure varies.
+        paper: show the numbers of the paper beside ours (table1, table2): those of each domain that it has too, by
+            name, and its averages.
         options: what differs from the episodes of the base configuration.
         precision: precision of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`,
             or else the second where the device computes fast in bfloat16 and the first elsewhere.
@@ -121,16 +109,15 @@ def reproduce(
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
-        One comparison per kind of fine-tuning.
+        A table's comparison, or one for the figure of each kind of fine-tuning.
 
     Raises:
         SmatError: if a method, checkpoint, domain or setting does not fit; all are checked before the work starts.
         Interrupted: after an interruption; what is finished is in the files.
     """
     console, folder = Console(), Path(out)
-    columns = plan(what, base, methods, tau, experts, scales, make_head(head))
+    columns = plan(what, base, methods, sweep, make_head(head))
     tuners = make_tuners(adapt, columns)
-    given = given_checkpoints(checkpoint, columns, seeds)
     order = [column.name for column in columns]
     against = against or ("pretrained" if "pretrained" in order else order[0])
     if against not in order:
@@ -139,60 +126,70 @@ def reproduce(
         raise ConfigError(
             f"seeds are {list(seeds)} and episodes {episodes}; give one seed or more, each once, and 1 or more"
         )
-    published = {tuner: paper_averages(paper, what, tuner.name) if paper else {} for tuner in tuners}
+    _check_gains(what, against, tuners)
     rates = default_grid(learning_rate_from) if grid is None else tuple(grid)
-    with locked(folder):
-        tuning, store = FineTuneConfig(steps=steps, grid=rates), Store(folder / "cells.jsonl")
-        settings = EvaluationSettings(tuning, learning_rate_from, _precision(precision, store, device), workers)
-        keep_freed_memory()
-        config = load_config([base])
-        workshop = Workshop(base, config, folder / "training", given, seeds, device, workers, console, allow_imports)
-        drawn = options.options(config)
-        opened = open_domains(domains or config.domains, **drawn.opening())
-        every, opened = opened, [domain for domain in opened if domains or domain.role != "validation"]
-        if what in _FIGURES:
-            check_roles([domain.role for domain in opened])
-        backbone = workshop.open_backbone()
-        image_format, transforms = backbone.backbone.spec.image_format, drawn.transforms()
-        sampler = drawn.build_sampler()
-        sources = domain_sources(
-            image_format, opened, drawn.split, sampler, transforms, drawn.seed, tracks=drawn.tracks
-        )
-        cache = FeatureCache.of(feature_cache)
-        settings = replace(settings, validation=validation_sources(every, sources[0]), cache=cache)
-        workshop.check(columns, backbone)
-        workshop.check_tuners(tuners, columns, backbone)
-        missing = workshop.trainings(columns, backbone)
-
-        try:
-            workshop.train(missing)
-            leave_cores_to(workers)
-            evaluator = Evaluator(workshop, backbone, sources, episodes, settings, store)
-            cells = [cell for batch in batches(columns, seeds, tuners) for cell in evaluator.cells(batch)]
-        except KeyboardInterrupt as interruption:
-            raise Interrupted(
-                f"{len(store)} results are kept in {store.path}, trainings beside it: the same command goes on from "
-                "there"
-            ) from interruption
-        trained = "1 training seed" if len(seeds) == 1 else f"{len(seeds)} training seeds"
-        comparisons = [
-            compare(
-                sorted((c for c in cells if c.key.adapt == tuner.name), key=lambda c: order.index(c.key.method)),
-                against=against,
-                title=f"{result_title(name or what, head, tuner, settings, sources, episodes)}, {trained}",
-                paper=published[tuner],
+    given = given_checkpoints(checkpoint, columns, seeds)
+    with ExitStack() as held:
+        ready: list[Prepared] = []
+        for file, place in places_of(what, base, sweep.bases, folder, checkpoint):
+            held.enter_context(locked(place))
+            store, training = Store(place / "cells.jsonl"), place / "training"
+            settings = EvaluationSettings(
+                FineTuneConfig(steps=steps, grid=rates),
+                learning_rate_from,
+                _precision(precision, store, device),
+                workers,
+                cache=FeatureCache.of(feature_cache),
             )
-            for tuner in tuners
+            keep_freed_memory()
+            config = load_config([file])
+            workshop = Workshop(file, config, training, given, seeds, device, workers, console, allow_imports)
+            ready.append(prepare(workshop, columns, tuners, domains, options, episodes, settings, store))
+        check_sources(what, [(each.workshop.config, each.sources) for each in ready])
+        shown = [with_tuning(column.name, tuner.name) for tuner in tuners for column in columns if tunes(tuner, column)]
+        tested = [source.domains[0].name for source in ready[0].sources]
+        published = paper_numbers(what, shown, tested) if paper else {}
+        tables = [[tuner] for tuner in tuners] if what in FIGURES else [tuners]
+        subjects = [name or what] if len(ready) == 1 else [f"{name or what}, {each.size.name}" for each in ready]
+        found = [
+            each.compared(subject, head, against, published, tables)
+            for each, subject in zip(ready, subjects, strict=True)
         ]
-        try:
-            show_results(comparisons, tuners, settings, console)
-        finally:  # whatever becomes of the screen
-            paths = write_tables(comparisons, folder / (name or what))
-            for comparison, tuner in zip(comparisons, tuners, strict=True) if what in _FIGURES else ():
-                paths.append(folder / f"{name or what}{f'-{tuner.name}' if tuner.trains else ''}.png")
-                draw_curves(comparison, columns, paths[-1])
-        console.print(f"written: {', '.join(map(str, [*paths, store.path]))}", soft_wrap=True, highlight=False)
-        return comparisons
+        paths = _results(what, name or what, folder, ready, found)
+        if what == "sparsity":
+            paths += write_specialisation(ready[0], folder / f"{name or what}-specialisation")
+        console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
+    return [comparison for comparisons in found for comparison in comparisons]
+
+
+def _results(
+    what: What, name: str, folder: Path, ready: Sequence[Prepared], found: Sequence[Sequence[Comparison]]
+) -> list[Path]:
+    """Show comparisons, write their tables and figures, and give the files."""
+    columns, tuners, paths = ready[0].columns, ready[0].tuners, []
+    try:
+        for each, comparisons in zip(ready, found, strict=True):
+            show_results(comparisons, tuners, each.settings, each.workshop.console)
+    finally:  # whatever becomes of the screen
+        for each, comparisons in zip(ready, found, strict=True):
+            paths += [*write_tables(comparisons, each.folder / name), each.store.path]
+        for number, tuner in enumerate(tuners if what in FIGURES else ()):
+            parts = [(each.size, comparisons[number]) for each, comparisons in zip(ready, found, strict=True)]
+            paths += draw(what, parts, columns, folder / f"{name}{f'-{tuner.name}' if tuner.trains else ''}")
+    return paths
+
+
+def _check_gains(what: What, against: str, tuners: Sequence[FineTuner]) -> None:
+    """Raise a `ConfigError` where gains over the frozen network are to be shown, and cannot be."""
+    if what not in GAINS:
+        return
+    if against != "pretrained":
+        raise ConfigError(f"against is {against!r}: {what} shows gains over pretrained; leave it out")
+    if without := [tuner.name for tuner in tuners if isinstance(tuner, ExpertTuner)]:
+        raise ConfigError(
+            f"{what} shows gains over pretrained, which has no experts that {' and '.join(without)} could tune: leave "
+            f"{' and '.join(without)} out of adapt"
+        )
 
 
 def _precision(precision: Precision, store: Store, device: Device) -> NetworkPrecision:

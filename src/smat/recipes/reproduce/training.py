@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,14 +10,14 @@ from rich.console import Console
 
 from smat.adaptation import Device, ExpertTuner, FineTuner, open_model, pick_device
 from smat.backbones import BackboneSpec
-from smat.domains import open_domains
+from smat.domains import one_by_one, open_domains
 from smat.errors import CheckpointError, ConfigError, SmatError
 from smat.evaluation import same_backbone
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
 from smat.plugins import packages_named, plain
-from smat.recipes.reproduce.plan import Setting
+from smat.recipes.reproduce.setting import Setting
 from smat.recipes.run_folder import backbone_fingerprint, is_begun
 from smat.recipes.train import as_begun, prepare_folder, train
 
@@ -57,7 +57,7 @@ class Workshop:
         """A trained pool, changed as the setting says."""
         given = self.checkpoints.get(setting.training(seed))
         if given is None:
-            path, named = str(self.folder / setting.training(seed) / "best"), self.training_config(setting, seed)
+            path, named = str(self.folder / setting.training(seed) / setting.pool), self.training_config(setting, seed)
             pool = self._load(path, packages_named(plain(named)))  # what the user's own configuration names
         else:
             pool = self._load(given)
@@ -66,7 +66,8 @@ class Workshop:
     def training_config(self, setting: Setting, seed: int) -> TrainConfig:
         """The base configuration turned into that of a training; raises a `ConfigError` if it does not fit."""
         fixed = (f"--tuning.seed={seed}", f"--accelerator={self.device}", f"--workers={self.workers}", "--devices=1")
-        return method_config(setting.method, self.config, *fixed, *setting.overrides).resolved()
+        config = method_config(setting.method, self.config, *fixed, *setting.overrides).resolved()
+        return replace(config, domains=list(setting.domains)) if setting.domains else config
 
     def trainings(self, settings: Sequence[Setting], own: SparseInterpolatedExperts) -> dict[str, TrainConfig]:
         """The trainings that are not finished, by name, after a check of all that were begun.
@@ -81,14 +82,16 @@ class Workshop:
             for seed in self.seeds
             if setting.training(seed) not in self.checkpoints
         }
-        domains = open_domains(self.base.domains, **self.base.opening())
-        data = {domain.name: domain.fingerprint for domain in domains}
-        record = {"backbone": backbone_fingerprint(own), "data": data}
-        missing = {}
+        sources = one_by_one(self.base.domains)
+        opened = list(zip(sources, open_domains(sources, **self.base.opening()), strict=True))
+        backbone, missing = backbone_fingerprint(own), {}
         for name, config in configs.items():
             folder = self.folder / name
             if is_begun(folder):
                 config = as_begun(config, folder)
+                chosen = one_by_one(config.domains)
+                data = {domain.name: domain.fingerprint for source, domain in opened if source in chosen}
+                record = {"backbone": backbone, "data": data}
                 try:
                     prepare_folder(folder, config, record, resume=True)
                 except SmatError as error:

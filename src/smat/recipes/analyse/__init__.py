@@ -1,0 +1,1 @@
+"""What the experts of a pool learned, as a page, figures and tables."""
