@@ -151,7 +151,7 @@ def test_an_untrained_pool_has_no_direction_of_gates_and_router() -> None:
     [
         ({"gating": "open", "experts": 1}, {"delta"}),
         ({"gating": "open", "separate_deltas": True}, {"delta", "router"}),
-        ({"gating": "bias"}, {"delta", "router"}),
+        ({"gating": "bias", "separate_deltas": True}, {"delta", "router"}),
         ({"structure": "output", "learned_head": True}, {"delta", "gates", "router"}),
     ],
 )

@@ -8,6 +8,7 @@ import yaml
 
 from smat.domains import DomainConfig
 from smat.errors import ConfigError
+from smat.metatuning.methods import method_config
 from smat.recipes.reproduce.plan import places_of, plan
 from smat.recipes.reproduce.sweeps import Sweep, training_subsets
 
@@ -90,6 +91,19 @@ def test_the_course_of_a_training_is_one_training(base: str) -> None:
     assert settings[1].overrides[0] == "--tuning.keep_every=8"
     usual = plan("overfitting", base, None)[1:]
     assert [s.point["tasks"] for s in usual if s.method == "pmf"] == list(range(0, 21, 2))
+
+
+def test_masks_have_as_many_experts_as_is_said_and_what_they_need_then(base: str) -> None:
+    frozen, *usual = plan("masks", base, None)
+    assert frozen.name == "pretrained"
+    assert [setting.training(0) for setting in usual[:2]] == ["smat-seed0", "mask-random-seed0"]
+    needs = Path(base).with_suffix("") / "mask-norm-m1.yaml"
+    needs.parent.mkdir()
+    needs.write_text("tuning: {optimizers: {delta: {lr: 0.5}}}")
+    smat, norm = plan("masks", base, ["smat", "mask-norm"], Sweep(experts=[1]))[1:]
+    assert (smat.training(2), norm.training(2)) == ("smat-m1-seed2", "mask-norm-m1-seed2")
+    config = method_config(norm.method, base, *norm.overrides)
+    assert (config.pool.experts, config.pool.gating, config.tuning.optimizers.delta.lr) == (1, "norm", 0.5)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from smat.metatuning.methods import METHODS, is_file, method_name
 from smat.recipes.reproduce.setting import Setting
 from smat.recipes.reproduce.sweeps import Sweep
 
-What = Literal["table1", "table2", "sparsity", "wise-ft", "scale", "backbones", "overfitting"]
+What = Literal["table1", "table2", "masks", "sparsity", "wise-ft", "scale", "backbones", "overfitting"]
 
 _DEFAULT_METHODS = {
     "table1": ["pretrained", "logistic", "knn", "pmf", "softmerge", "smat"],
@@ -28,15 +28,29 @@ _DEFAULT_METHODS = {
         "pmf",
         "smat-dense",
     ],
+    "masks": [
+        "smat",
+        "mask-random",
+        "mask-random-own",
+        "mask-magnitude",
+        "mask-smallest",
+        "mask-gradient",
+        "mask-fisher",
+        "mask-norm",
+        "mask-bias",
+        "mask-attention",
+        "mask-mlp",
+        "mask-last",
+    ],
     "sparsity": ["smat"],
     "wise-ft": ["pmf"],
     "scale": ["pmf", "softmerge", "smat"],
     "backbones": ["pretrained", "pmf", "softmerge", "smat"],
     "overfitting": ["pmf", "softmerge", "smat"],
 }
-SWEPT = ("sparsity", "wise-ft", "scale", "overfitting")
-"""What is made of points that lie on curves, with the frozen network beside them."""
-FIGURES = (*SWEPT, "backbones")
+SWEPT = ("masks", "sparsity", "wise-ft", "scale", "overfitting")
+"""What varies trained methods, with the frozen network beside them."""
+FIGURES = (*SWEPT[1:], "backbones")
 """What has a figure, for each kind of fine-tuning."""
 GAINS = ("scale", "overfitting")
 """What shows gains over the frozen network."""

@@ -64,9 +64,9 @@ def reproduce(
     Example: smat reproduce table1 src/smat/configs/real_small.yaml --adapt [none,full,lora] --paper --out runs/table1
 
     Args:
-        what: `table1` (methods), `table2` (ablations), `sparsity` (target sparsity times number of experts), `wise-ft`
-            (a trained update, scaled or kept in part), `scale` (number of training domains), `backbones` (size of the
-            backbone) or `overfitting` (number of training tasks).
+        what: `table1` (methods), `table2` (ablations), `masks` (gates learned and set by hand), `sparsity` (target
+            sparsity times number of experts), `wise-ft` (a trained update, scaled or kept in part), `scale` (number of
+            training domains), `backbones` (size of the backbone) or `overfitting` (number of training tasks).
         base: YAML file of the base configuration: backbone, domains to tune on, episodes, length. What a method needs
             otherwise over BASE.yaml, such as a learning rate, is in BASE/METHOD.yaml, where it is there.
         out: folder of all results; several comparisons can share it, and then the trained pools.
@@ -94,8 +94,8 @@ def reproduce(
             `smat@0@1+auto`: 0 is the frozen network and 1 the merged one.
         domains: domains to evaluate on; by default those of the base configuration, without those of the role
             `validation`.
-        against: method that paired differences are to, with the fine-tuning of the column; by default `pretrained`, or
-            else the first of the columns.
+        against: method that paired differences are to, with the fine-tuning of the column; by default `pretrained`
+            (masks: the first of the methods), or else the first of the columns.
         sweep: what a figure varies.
         paper: show the numbers of the paper beside ours (table1, table2): those of each domain that it has too, by
             name, and its averages.
@@ -119,7 +119,8 @@ def reproduce(
     columns = plan(what, base, methods, sweep, make_head(head))
     tuners = make_tuners(adapt, columns)
     order = [column.name for column in columns]
-    against = against or ("pretrained" if "pretrained" in order else order[0])
+    if against is None:
+        against = order[1] if what == "masks" else "pretrained" if "pretrained" in order else order[0]
     if against not in order:
         raise ConfigError(f"against is {against!r}; choose one of what is compared: {', '.join(order)}")
     if not seeds or len(set(seeds)) < len(seeds) or episodes < 1:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Literal
 
 from smat.domains import DomainConfig, one_by_one, open_domains
@@ -24,7 +25,9 @@ class Sweep:
 
     Attributes:
         tau: target sparsities (sparsity).
-        experts: numbers of experts (sparsity).
+        experts: numbers of experts (sparsity, masks); by default 4, 8 and 16 (sparsity), or that of the base
+            configuration (masks). What a method needs otherwise with M experts is in BASE/METHOD-mM.yaml, where it is
+            there (masks).
         scales: factors of the update, and shares of it that are kept, 0..1 (wise-ft).
         domain_counts: numbers of training domains (scale); by default 1, 2, 3, 5 and all, those that there are.
         orders: number of orders in which the training domains are added (scale), each from another domain on; by
@@ -35,7 +38,7 @@ class Sweep:
     """
 
     tau: Sequence[Share] = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
-    experts: Sequence[Count] = (4, 8, 16)
+    experts: Sequence[Count] | None = None
     scales: Sequence[Share] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     domain_counts: Sequence[Count] | None = None
     orders: Count | None = None
@@ -46,7 +49,7 @@ class Sweep:
         """The points of a figure, without the frozen network.
 
         Args:
-            what: `sparsity`, `wise-ft`, `scale` or `overfitting`.
+            what: `masks`, `sparsity`, `wise-ft`, `scale` or `overfitting`.
             methods: names of trained methods, or YAML files of one's own.
             base: YAML file of the base configuration.
 
@@ -54,16 +57,27 @@ class Sweep:
             ConfigError: if there is nothing to sweep, or it does not fit the base configuration.
         """
         return {
+            "masks": self._masks,
             "sparsity": self._sparsity,
             "wise-ft": self._wise_ft,
             "scale": self._scale,
             "overfitting": self._overfitting,
         }[what](methods, base)
 
+    def _masks(self, methods: Sequence[str], base: str) -> list[Setting]:
+        counts = self._experts([load_config([base]).pool.experts])
+        return [_of_experts(method, base, experts) for experts in counts for method in methods]
+
     def _sparsity(self, methods: Sequence[str], base: str) -> list[Setting]:
         _check_values("tau", self.tau)
+        counts = self._experts([4, 8, 16])
+        return [_sparsity(m, base, tau, experts) for m in methods for experts in counts for tau in self.tau]
+
+    def _experts(self, usual: Sequence[int]) -> Sequence[int]:
+        if self.experts is None:
+            return usual
         _check_values("experts", self.experts)
-        return [_sparsity(m, base, tau, experts) for m in methods for experts in self.experts for tau in self.tau]
+        return self.experts
 
     def _wise_ft(self, methods: Sequence[str], base: str) -> list[Setting]:
         _check_values("scales", self.scales)
@@ -124,6 +138,17 @@ class Sweep:
 def _check_values(name: str, values: Sequence[float] | Sequence[int]) -> None:
     if not values or len(set(values)) < len(values):
         raise ConfigError(f"{name} is {list(values)}; give one or more values, each once")
+
+
+def _of_experts(method: str, base: str, experts: int) -> Setting:
+    """A method with a number of experts, and with the settings that it needs then."""
+    name, point = method_name(method), {"method": method_name(method), "experts": experts}
+    if method_config(method, base).pool.experts == experts:
+        return Setting(name, method, point=point)
+    varied = f"{name}-m{experts}"
+    needs = Path(base).with_suffix("") / f"{varied}.yaml"
+    overrides = (*([f"--config={needs}"] if needs.is_file() else []), f"--pool.experts={experts}")
+    return Setting(varied, method, overrides, variation=varied, point=point)
 
 
 def _sparsity(method: str, base: str, tau: float, experts: int) -> Setting:
