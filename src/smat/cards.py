@@ -1,29 +1,32 @@
 """Cards: the `README.md` that says what a folder holds, for whoever finds it there or on the hub."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from huggingface_hub import ModelCardData
 
 
-def card(text: str, **head: Any) -> str:
+def card(text: str, *, tags: Sequence[str] = (), **head: Any) -> str:
     """A card in Markdown, with a head in YAML that the hub reads.
 
     Args:
         text: the card without its head.
-        head: fields of the head over the usual ones, as `huggingface_hub.ModelCardData` takes them.
+        tags: tags besides the usual one.
+        head: fields of the head over the usual ones, as `huggingface_hub.ModelCardData` takes them; what is empty is
+            left out.
     """
-    usual = {"library_name": "smat", "pipeline_tag": "image-classification", "tags": ["few-shot"]}
-    data = ModelCardData(**(usual | {name: value for name, value in head.items() if value}))
+    usual = {"library_name": "smat", "pipeline_tag": "image-classification"}
+    fields = usual | {name: value for name, value in head.items() if value}
+    data = ModelCardData(**fields, tags=["few-shot", *tags])
     return f"---\n{data.to_yaml()}\n---\n{text}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; columns whose every field begins with a number are set to the right."""
-    numbers = [all(_is_number(field) for field in column) for column in zip(*rows, strict=True)]
-    marks = ["---:" if number else "---" for number in numbers]
-    lines = [header, marks, *([escaped(field) for field in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """A table in Markdown: columns of numbers are set to the right, and those without any entry are left out."""
+    columns = [[name, *fields] for name, *fields in zip(header, *rows, strict=True) if any(fields)]
+    marked = [[name, "---:" if all(map(_is_number, fields)) else "---", *fields] for name, *fields in columns]
+    return "".join(f"| {' | '.join(map(escaped, line))} |\n" for line in zip(*marked, strict=True))
 
 
 def escaped(text: str) -> str:
@@ -32,4 +35,4 @@ def escaped(text: str) -> str:
 
 
 def _is_number(field: str) -> bool:
-    return not field or field.lstrip("+-")[:1].isdecimal()
+    return not field or re.fullmatch(r"[+-]?[0-9.]+( ± [0-9.]+)?", field) is not None

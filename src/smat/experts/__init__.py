@@ -1,5 +1,7 @@
 """Sparse interpolated experts: gates, their interpolation, the router, and the pool that holds them."""
 
+from smat.experts.card import Analysis, Card, Figure, Result, Training, TunedDomain, Validation
+from smat.experts.card_additions import add_to_card, check_card
 from smat.experts.feature_cache import CachedNetwork, FeatureCache, cached
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, interpolate
@@ -20,8 +22,11 @@ from smat.experts.updates import (
 )
 
 __all__ = [
+    "Analysis",
     "CachedNetwork",
+    "Card",
     "FeatureCache",
+    "Figure",
     "FixedGates",
     "HardConcrete",
     "LearnedGates",
@@ -30,6 +35,7 @@ __all__ = [
     "NoUpdate",
     "OfficialGates",
     "PoolConfig",
+    "Result",
     "Router",
     "RouterConfig",
     "SeparateUpdates",
@@ -38,10 +44,15 @@ __all__ = [
     "Strength",
     "Structure",
     "TemperatureSchedule",
+    "Training",
     "TransformerRouter",
+    "TunedDomain",
     "Update",
+    "Validation",
+    "add_to_card",
     "block_of",
     "cached",
+    "check_card",
     "class_prototypes",
     "count_classes",
     "gate",

@@ -1,25 +1,22 @@
 """What is known of a pool besides its numbers: how it was made, how good it is, what its experts learned.
 
-It lies as `card.json` beside the weights; the folder's `README.md` is made from it (`smat.experts.card_files`).
+It lies as `card.json` beside the weights; the folder's `README.md` is made from it (`smat.experts.card_text`).
 """
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import smat
-from smat.errors import CheckpointError, ConfigError, SmatError
+from pydantic import Field
+
+from smat.errors import ConfigError
 from smat.left_out import leave_out
-from smat.schema import Count, Finite, NotNegative, Number, Seed, Share, check_setting, from_plain, read_versioned
+from smat.schema import Count, Finite, NotNegative, Number, Seed, Share, check_setting
 
-CARD, README, FIGURES, FORMAT = "card.json", "README.md", "figures", 1
-_FIGURE_ENDS = (".png", ".svg")
-_LARGEST = 5_000_000  # bytes of a figure, or of a README
-_AGAIN = "Put the file back as it was, or delete it: the pool works without, and only what the file says is lost"
-MARK = "<!-- Made by smat from card.json, and made anew when that changes. Remove this line to keep a text of your own. -->"
-_FORMER = "huggingface_hub/package_reference/mixins#huggingface_hub.PyTorchModelHubMixin"  # of READMEs without content
+CARD, README, FIGURES = "card.json", "README.md", "figures"
+
+TunedRole = Literal["training", "validation"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class TunedDomain:
     """
 
     name: str
-    role: Literal["training", "validation"]
+    role: TunedRole
     classes: Count
     fingerprint: str
     hub: str | None = None
@@ -48,7 +45,7 @@ class Training:
     Attributes:
         domains: what it was tuned on.
         tasks: number of tasks that the training was planned for.
-        settings: settings that matter, and all others that are not the default, by their names on the command line.
+        settings: settings that matter, and all others that are not the default, by their names in a configuration.
         versions: versions of Python, smat and other packages.
         backbone: hash of the frozen parameters.
         licence: licence of the frozen parameters, where smat knows it.
@@ -74,7 +71,7 @@ class Validation:
 
     tasks: Number
     episodes: Count
-    accuracies: dict[str, Share]
+    accuracies: Annotated[dict[str, Share], Field(min_length=1)]
 
     @property
     def mean(self) -> float:
@@ -105,8 +102,8 @@ class Result:
         episodes: their number.
         accuracy: mean accuracy, 0..1.
         half_width: half width of its 95 % interval; None of a single episode.
-        difference: mean difference to the frozen backbone with the same head on the same episodes; None where that
-            was not evaluated.
+        difference: mean difference to the pre-trained backbone with the same head, and the same fine-tuning, on the
+            same episodes; None where that was not evaluated.
         difference_half_width: half width of its 95 % interval.
     """
 
@@ -154,7 +151,7 @@ class Figure:
     caption: str
 
     def __post_init__(self) -> None:
-        if Path(self.file).name != self.file or Path(self.file).suffix not in _FIGURE_ENDS:
+        if Path(self.file).name != self.file or Path(self.file).suffix not in (".png", ".svg"):
             raise ConfigError(f"figure file is {self.file!r}; give the name of a PNG or SVG file, without a folder")
 
 
@@ -174,8 +171,8 @@ class Analysis:
 
 
 @dataclass(frozen=True)
-class _Said:
-    """The keys of `card.json`, besides its format."""
+class Said:
+    """The keys of `card.json`, besides its format; see `Card`."""
 
     base_model: str | None = None
     tasks: Number = 0
@@ -185,9 +182,13 @@ class _Said:
     analysis: Analysis | None = None
     metadata: dict[str, str | list[str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if found := {"eval_results", "model-index"} & self.metadata.keys():
+            raise ConfigError(f"metadata has {', '.join(found)}, which is made from the results: leave it out")
+
 
 @dataclass(frozen=True)
-class Card(_Said):
+class Card(Said):
     """What is known of a pool besides its numbers.
 
     Attributes:
@@ -197,7 +198,7 @@ class Card(_Said):
         validation: accuracies on validation classes.
         results: accuracies that `smat evaluate --card` found.
         analysis: what its experts learned.
-        metadata: fields of the README's head that the user gave, such as `license`.
+        metadata: fields of the README's head over those that smat gives, such as `license`; `tags` are added.
         files: contents of further files by their paths in the folder: figures, and a README with a text of one's own.
     """
 
@@ -209,33 +210,39 @@ class Card(_Said):
             check_setting(f"model_card_kwargs {name}", value, str | list[str])
         return replace(self, metadata=self.metadata | dict(given))
 
-    def with_results(self, found: list[Result]) -> "Card":
+    def with_results(self, found: Sequence[Result]) -> "Card":
         """The card with results, which take the place of earlier ones of the same."""
         new = {result.of for result in found}
-        return replace(self, results=[result for result in self.results if result.of not in new] + found)
+        return replace(self, results=[result for result in self.results if result.of not in new] + list(found))
+
+    def of_pool(self, tasks: int, fingerprint: Callable[[], str], before: "Card | None" = None) -> "Card":
+        """The card of a pool as it is now: what was found of other numbers than these is left out, with a word.
+
+        Args:
+            tasks: number of training tasks that the pool has seen.
+            fingerprint: gives the pool's fingerprint, which takes a while.
+            before: card in the folder that the pool is saved to; what it has of the same pool is kept.
+        """
+        before = before or Card()
+        card = replace(self, tasks=tasks)
+        if self.validation and self.validation.tasks != tasks:
+            card = replace(card, validation=None)
+        if not (self.results or self.analysis or before.results or before.analysis):
+            return card
+        current = fingerprint()
+        stale = [f"results on {result.domain}" for result in self.results if result.checkpoint != current]
+        own = [result for result in self.results if result.checkpoint == current]
+        kept = replace(card, results=[result for result in before.results if result.checkpoint == current])
+        analysis, files = self.analysis, self.files
+        if analysis and analysis.checkpoint != current:
+            stale, analysis, files = [*stale, "analysis"], None, without_figures(files)
+        if not analysis and before.analysis and before.analysis.checkpoint == current:
+            analysis, files = before.analysis, files | before.files
+        reason = "they are of other numbers than the pool has now; find them anew"
+        leave_out("entry of the card", reason, list(dict.fromkeys(stale)))
+        return replace(kept.with_results(own), analysis=analysis, files=files)
 
 
-Section = Literal["training", "validation", "results", "analysis", "metadata"]
-SECTIONS: tuple[Section, ...] = get_args(Section)
-
-
-def add_to_card(
-    folder: str | Path, section: Section, data: Any, files: Mapping[str, bytes] | None = None
-) -> None:
-    """Add to the card of a pool in a local folder, and make its README anew.
-
-        add_to_card("runs/first/best", "analysis", {"checkpoint": pool.fingerprint(), "findings": ["Experts ..."],
-                    "figures": [{"file": "density.png", "caption": "..."}]}, {"density.png": content})
-
-    Args:
-        folder: folder of the pool.
-        section: what is added: `results` are added to those that there are, where they take the place of earlier ones
-            of the same; anything else takes the place of what there was.
-        data: an `Analysis`, a list of `Result` and so on, or the same as plain data.
-        files: contents of the figures that an analysis names, by their names.
-
-    Raises:
-        ConfigError: data that do not fit, a figure without content, or a folder that cannot be written to.
-        CheckpointError: there is no pool in the folder, or its card is damaged.
-    """
-    raise NotImplementedError
+def without_figures(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files of a card, but for its figures."""
+    return {path: content for path, content in files.items() if not path.startswith(f"{FIGURES}/")}
