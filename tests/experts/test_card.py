@@ -37,6 +37,11 @@ def readme(folder: Path) -> str:
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
+def head_of(text: str) -> Any:
+    """What the hub reads of a README."""
+    return ModelCard(text).data
+
+
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     said = json.loads((folder / "card.json").read_text())
     change(said)
@@ -97,7 +102,7 @@ def test_a_pool_in_the_place_of_another_has_nothing_of_its_card(folder: Path) ->
 def test_fields_of_the_head_are_given_as_to_the_hub_and_kept(folder: Path, tmp_path: Path) -> None:
     load(folder).save_pretrained(tmp_path / "a", model_card_kwargs={"license": "mit", "tags": ["birds"]})
     load(tmp_path / "a").save_pretrained(tmp_path / "b")
-    head = ModelCard.load(tmp_path / "b" / "README.md").data
+    head = head_of(readme(tmp_path / "b"))
     assert head.license == "mit"
     assert {"few-shot", "birds"} <= set(head.tags or [])
     with pytest.raises(ConfigError, match="model_card_kwargs license is 3"):
@@ -232,7 +237,7 @@ def test_the_folder_must_be_writable(folder: Path) -> None:
 
 
 def test_the_hub_is_told_what_was_measured(folder: Path) -> None:
-    head = ModelCard.load(folder / "README.md").data
+    head = head_of(readme(folder))
     assert (head.library_name, head.pipeline_tag, head.license) == ("smat", "image-classification", "apache-2.0")
     assert (head.base_model, head.datasets, head.metrics) == ("owner/vit", ["owner/photos"], ["accuracy"])
     assert head.eval_results
@@ -257,7 +262,7 @@ def test_it_says_nothing_of_what_is_not_known(tmp_path: Path) -> None:
     pool = SparseInterpolatedExperts(backbones.load("pocket"), PoolConfig(experts=2))
     pool.save_pretrained(tmp_path)
     text = readme(tmp_path)
-    head = ModelCard(text).data
+    head = head_of(text)
     assert (head.base_model, head.datasets, head.metrics, head.eval_results, head.license) == (None,) * 5
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Use", "## Limits"]
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError, SmatError, one_line
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts, Validation
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
 from smat.metatuning.objective import TaskNoise, train_task
 from smat.metatuning.optimizers import MetaOptimizer
@@ -237,6 +238,8 @@ class MetaTuner:
             )
         )
         accuracy = sum(accuracies.values()) / len(accuracies)
+        found = Validation(progress.tasks, self.config.validation_episodes, accuracies)
+        self.pool.card = replace(self.pool.card, validation=found)
         progress.validated = progress.tasks
         progress.waited += 1
         if accuracy > progress.best_accuracy:
