@@ -16,7 +16,7 @@ def card(text: str, *, tags: Sequence[str] = (), **head: Any) -> str:
         head: fields of the head over the usual ones, as `huggingface_hub.ModelCardData` takes them; what is empty is
             left out.
     """
-    usual = {"library_name": "smat", "pipeline_tag": "image-classification"}
+    usual: dict[str, Any] = {"library_name": "smat", "pipeline_tag": "image-classification"}
     fields = usual | {name: value for name, value in head.items() if value}
     data = ModelCardData(**fields, tags=["few-shot", *tags])
     return f"---\n{data.to_yaml()}\n---\n{text}"

@@ -70,7 +70,7 @@ def test_a_folder_without_a_card_works_as_before(folder: Path, tmp_path: Path) -
 
 def test_results_of_other_numbers_are_left_out_with_a_word(folder: Path, tmp_path: Path) -> None:
     pool = load(folder)
-    pool.update.delta.data.add_(1)
+    next(pool.update.parameters()).data.add_(1)
     pool.tasks_seen += 1
     with collecting() as left:
         pool.save_pretrained(tmp_path / "changed")
@@ -90,7 +90,7 @@ def test_what_was_found_of_the_same_pool_meanwhile_is_kept(folder: Path) -> None
 
 def test_a_pool_in_the_place_of_another_has_nothing_of_its_card(folder: Path) -> None:
     pool = load(folder)
-    pool.update.delta.data.add_(1)
+    next(pool.update.parameters()).data.add_(1)
     pool.card = Card()
     with collecting() as left:
         pool.save_pretrained(folder)
