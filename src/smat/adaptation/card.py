@@ -5,6 +5,7 @@ import numpy as np
 import smat
 from smat.adaptation.averaging import models_of
 from smat.adaptation.fitted import FittedClassifier
+from smat.cards import card, table
 
 
 def card_of(classifier: FittedClassifier, thumbnails: bool) -> str:
@@ -14,18 +15,14 @@ def card_of(classifier: FittedClassifier, thumbnails: bool) -> str:
     counts = np.bincount(classifier.support_.codes.numpy(), minlength=len(classifier.classes_))
     networks = sum(len(model.networks) for model in models)
     how = f"fine-tuned ({classifier.adapt})" if classifier.task_model_.tuned else "not fine-tuned"
-    rows = "\n".join(
-        f"| {_escaped(str(name))} | {count} |" for name, count in zip(classifier.classes_, counts, strict=True)
-    )
+    rows = [(str(name), str(count)) for name, count in zip(classifier.classes_, counts, strict=True)]
     pictures = "Small pictures of the labelled images are in `thumbnails/`." if thumbnails else "It has no pictures."
-    return f"""# A classifier of images
+    text = f"""
+# A classifier of images
 
 {len(classifier.classes_)} classes, learned from {len(classifier.support_)} labelled images by smat {smat.__version__}.
 
-| class | labelled images |
-|---|---:|
-{rows}
-
+{table(["class", "labelled images"], rows)}
 - Network: {spec.name}, {spec.image_size} px, {how}; {networks} in all, {sum(model.passes for model in models)} passes
   per image. Head: {type(head).__name__}.
 - Images: the centre square, brought to the network's size; turned upright by the camera's note.
@@ -42,7 +39,4 @@ classifier = FewShotClassifier.load("FOLDER")
 classifier.predict(["photo.jpg"])
 ```
 """
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return card(text, base_model=spec.hub_name)

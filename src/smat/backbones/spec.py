@@ -1,8 +1,10 @@
 """What a backbone is, in values that fit a JSON file."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from smat.errors import BackboneError, CheckpointError, ConfigError
@@ -91,6 +93,13 @@ class BackboneSpec:
     def image_format(self) -> ImageFormat:
         """The images that the network takes."""
         return ImageFormat(self.image_size, self.mean, self.std)
+
+    @property
+    def hub_name(self) -> str | None:
+        """Its name on the Hugging Face hub, as seen from where it was loaded; None for networks from elsewhere."""
+        name = self.name.removeprefix("timm:hf-hub:")
+        owned = re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name, re.ASCII)
+        return name if self.kind in ("transformers", "timm") and owned and not Path(name).exists() else None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BackboneSpec":

@@ -71,6 +71,7 @@ COMMANDS = {
             "seed",
             "output",
             "tables",
+            "card",
             "workers",
         ),
     ),

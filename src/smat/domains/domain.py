@@ -38,6 +38,7 @@ class Domain(ABC):
 
     Attributes:
         weight: how often the domain is drawn in training, in proportion to the others.
+        hub: name of the data set on the Hugging Face hub; None where the images come from elsewhere.
 
     Raises:
         DataError: an unknown split, or a class in two splits.
@@ -48,6 +49,7 @@ class Domain(ABC):
         self.flip = flip
         self.role: Role = role
         self.weight = 1.0
+        self.hub: str | None = None
         self.splits = {split: tuple(classes) for split, classes in splits.items() if classes}
         unknown = sorted(set(self.splits) - set(SPLITS))
         if unknown:

@@ -21,7 +21,7 @@ from smat.domains.hierarchy import ClassGroups
 from smat.domains.images import GREY_MODES, canvas, find_range, image_mode, load_image, why_unreadable
 from smat.domains.mirroring import never_mirrored
 from smat.domains.opening import MAX_PIXELS
-from smat.domains.sources import open_table
+from smat.domains.sources import hub_name, open_table
 from smat.domains.splits import ClassSplits, Fractions, check_known, draw_splits, read_splits, splits_beside
 from smat.domains.tables import ImageTable
 from smat.domains.tracks import GTSRB_TRACKS, NO_TRACKS, check_pattern, find_tracks
@@ -307,6 +307,7 @@ def open_domain(
         range=grey_range,
         max_pixels=max_pixels,
     )
+    domain.hub = hub_name(source)
     _leave_small(domain, min_images)
     return domain
 

@@ -33,13 +33,20 @@ def open_table(
         if columns != ColumnNames():
             raise ConfigError(f"'{source}' has no columns: leave out --image-column and --label-column")
         return imported_table(path, verify=verify) if is_imported(path) else folder_table(path), path, name
-    hub = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)|([\w-][\w.-]*/[\w.-]+)", str(source))
-    if hub and path.suffix != ".parquet":
-        origin = hub[1] or hub[2]
+    if origin := hub_name(source):
         return hub_table(origin, columns), None, origin.rpartition("/")[2]
     raise DataError(
         f"there is no file or folder '{source}'; give a parquet file, a folder of class folders, or hub:owner/name"
     )
+
+
+def hub_name(source: str | Path) -> str | None:
+    """The name of a data set on the hub; None for a file or folder, or where it cannot be such a name."""
+    path = Path(source)
+    if path.is_file() or path.is_dir() or path.suffix == ".parquet":
+        return None
+    hub = re.fullmatch(r"hub:([\w.-]+(?:/[\w.-]+)?)|([\w-][\w.-]*/[\w.-]+)", str(source))
+    return (hub[1] or hub[2]) if hub else None
 
 
 def _is_sharded(folder: Path) -> bool:

@@ -1,5 +1,7 @@
 """Sparse interpolated experts: gates, their interpolation, the router, and the pool that holds them."""
 
+from smat.experts.card import Analysis, Card, Figure, Result, Training, TunedDomain, Validation
+from smat.experts.card_additions import add_to_card, check_card
 from smat.experts.feature_cache import CachedNetwork, FeatureCache, cached
 from smat.experts.fixed_gates import SeparateUpdates, SharedUpdate
 from smat.experts.gates import HardConcrete, gate, nonzero_probability
@@ -14,8 +16,11 @@ from smat.experts.structure import Structure, block_of, gate_index
 from smat.experts.updates import NoUpdate, Update
 
 __all__ = [
+    "Analysis",
     "CachedNetwork",
+    "Card",
     "FeatureCache",
+    "Figure",
     "GateStart",
     "HardConcrete",
     "Hardening",
@@ -25,6 +30,7 @@ __all__ = [
     "NoUpdate",
     "OfficialGates",
     "PoolConfig",
+    "Result",
     "Router",
     "RouterConfig",
     "SeparateUpdates",
@@ -33,10 +39,15 @@ __all__ = [
     "Strength",
     "Structure",
     "TemperatureSchedule",
+    "Training",
     "TransformerRouter",
+    "TunedDomain",
     "Update",
+    "Validation",
+    "add_to_card",
     "block_of",
     "cached",
+    "check_card",
     "class_prototypes",
     "count_classes",
     "gate",

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelHubMixin
+from huggingface_hub import ModelCard, ModelHubMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
 from smat.errors import CheckpointError, ConfigError
+from smat.experts.card import Card
+from smat.experts.card_storage import card_in_the_way, write_card
+from smat.experts.card_text import card_text
 from smat.experts.interpolation import Merged, Uniform
 from smat.experts.network import Network
 from smat.experts.router import class_prototypes, count_classes
@@ -38,17 +41,11 @@ _GATE_OPTIONS = ("mask_seed", "init_order", "estimator", "hardening")
 _PLAIN = {f"update.{name}": name for name in ("delta", "gate_logits", "head_logits")}
 
 
-class SparseInterpolatedExperts(
-    nn.Module,
-    ModelHubMixin,
-    library_name="smat",
-    tags=["few-shot", "meta-learning"],
-    pipeline_tag="image-classification",
-):
+class SparseInterpolatedExperts(nn.Module, ModelHubMixin):
     """A frozen backbone and M sparse experts that a router merges into one network for a task.
 
     θ_i = θ_pre + Σ_m α_im (z_m ⊙ θ_δ), paper, eq. 4. `save_pretrained`, `from_pretrained` and `push_to_hub` keep it,
-    the pre-trained parameters included, as one folder (huggingface_hub's `ModelHubMixin`).
+    the pre-trained parameters and the card included, as one folder (huggingface_hub's `ModelHubMixin`).
 
     Args:
         backbone: the pre-trained network; its parameters become frozen views into `pretrained`.
@@ -60,6 +57,7 @@ class SparseInterpolatedExperts(
         router: the hypernetwork; only where there are experts.
         head: scale and bias of the cosine where they are learned, `[2]`.
         tasks_seen: number of training tasks so far, which the routing temperature follows.
+        card: what is known of the pool besides its numbers; it is saved with them.
     """
 
     pretrained: Tensor
@@ -80,6 +78,7 @@ class SparseInterpolatedExperts(
             self.router.build(backbone.feature_dim, config.routes)
         self.update = config.make_update()
         self.update.build(backbone, self.pretrained, self.layout, config.experts)
+        self.card = Card(base_model=backbone.spec.hub_name)
 
     @property
     def backbone(self) -> Backbone:
@@ -254,15 +253,42 @@ class SparseInterpolatedExperts(
         """Names of the tensors with an entry for each parameter of the network."""
         return {"pretrained"} | {_PLAIN.get(f"update.{name}", f"update.{name}") for name in self.update.vectors}
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        config = {
+    def _to_dict(self) -> dict[str, Any]:
+        """The settings, as `config.json` has them."""
+        return {
             "method": self.config.method,
             "image_size": self.backbone.spec.image_size,
             "backbone": asdict(self.backbone.spec),
             "pool": self.config.to_dict(),
         }
-        buffers = dict(self.backbone.named_buffers())
+
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, save_directory: str | Path, *, model_card_kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> str | None:
+        """Save the pool and its card as a folder.
+
+        Args:
+            save_directory: the folder; a README in it with a text of your own is left as it is.
+            model_card_kwargs: fields of the head of the README, such as `{"license": "apache-2.0"}`, which the card
+                keeps. `push_to_hub` takes them too.
+            options: `push_to_hub`, `repo_id` and others of huggingface_hub's `ModelHubMixin`.
+
+        Raises:
+            ConfigError: the folder cannot be written, or a field is no text or list of texts.
+        """
+        self.card = self.card.with_metadata(model_card_kwargs or {})
+        return super().save_pretrained(save_directory, **options)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The README of the pool, as huggingface_hub's object."""
+        return ModelCard(card_text(self._to_dict(), self.card.of_pool(int(self.tasks_seen), self.fingerprint)))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config, buffers = self._to_dict(), dict(self.backbone.named_buffers())
+        before = card_in_the_way(save_directory)
         write_pool(save_directory, config, self.tensors(), self._vectors, self.layout, buffers)
+        self.card = self.card.of_pool(int(self.tasks_seen), self.fingerprint, before)
+        write_card(save_directory, config, self.card)
 
     @classmethod
     def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -282,7 +308,8 @@ class SparseInterpolatedExperts(
             download: options of the hub (`revision`, `token`, `cache_dir`, `force_download`, `local_files_only`).
 
         Raises:
-            CheckpointError: there is none, it is damaged, it does not fit, or it names code that may not be imported.
+            CheckpointError: there is none, it or its card is damaged, it does not fit, or it names code that may not be
+                imported.
         """
         name = str(pretrained_model_name_or_path)
         stored = read_pool(name, allow_imports, **download)
@@ -291,4 +318,5 @@ class SparseInterpolatedExperts(
         except ConfigError as error:
             raise CheckpointError(f"{name} cannot be loaded: {error}") from error
         pool.load_tensors(stored.tensors_of(pool._vectors, pool.layout), name)
+        pool.card = stored.card
         return pool.eval()

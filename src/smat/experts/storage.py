@@ -7,7 +7,7 @@ compared with its weights before a network is made, so that none is made that co
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from torch import Tensor
 import smat
 from smat.backbones import Backbone, BackboneSpec, build, check_network, too_large
 from smat.errors import CheckpointError, SmatError
+from smat.experts.card import CARD, FIGURES, README, Card
+from smat.experts.card_storage import read_card
 from smat.experts.settings import PoolConfig
 from smat.files import write_whole
 from smat.flat import Layout
@@ -88,12 +90,14 @@ class StoredPool:
         spec: the backbone.
         config: the pool's settings.
         stored: tensors by name, as `write_pool` names them.
+        card: what is known of the pool besides.
     """
 
     name: str
     spec: BackboneSpec
     config: PoolConfig
     stored: dict[str, Tensor]
+    card: Card
 
     def build_backbone(self, module: Backbone | None, allow_imports: Collection[str] = ()) -> Backbone:
         """The architecture, with the stored buffers; the parameters come with `tensors_of`.
@@ -152,13 +156,14 @@ def read_pool(name: str, allow_imports: Collection[str] = (), **download: Any) -
 
     Raises:
         CheckpointError: nothing of that name, no pool in it, a newer format, settings that cannot be or that do not fit
-            the weights, code that may not be imported, or a damaged file.
+            the weights, code that may not be imported, or a damaged file, `card.json` included.
     """
     folder = Path(name)
     if not folder.is_dir():
         folder = _fetch(name, **download)
     spec, settings, _ = describe_pool(name, folder, allow_imports)
-    return StoredPool(name, spec, settings, read_weights(folder / WEIGHTS, CheckpointError, _AGAIN))
+    card = read_card(folder)
+    return StoredPool(name, spec, settings, read_weights(folder / WEIGHTS, CheckpointError, _AGAIN), card)
 
 
 def describe_pool(
@@ -169,6 +174,22 @@ def describe_pool(
     Raises:
         CheckpointError: as for `read_pool`.
     """
+    config = read_config(name, folder)
+    try:
+        spec, settings = BackboneSpec.from_dict(config["backbone"]), PoolConfig.from_dict(config["pool"], allow_imports)
+        header = read_header(folder / WEIGHTS, CheckpointError, _AGAIN)
+        _check_sizes(spec, settings, header)
+    except SmatError as error:
+        raise CheckpointError(f"{name} cannot be loaded: {error}") from error
+    return spec, settings, header
+
+
+def read_config(name: str, folder: Path) -> dict[str, Any]:
+    """What `config.json` of a pool in a local folder says: settings as plain data.
+
+    Raises:
+        CheckpointError: there is no pool in the folder, or the file is damaged or of a newer format.
+    """
     missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
     if missing:
         raise CheckpointError(
@@ -177,13 +198,9 @@ def describe_pool(
         )
     said = read_versioned(folder / CONFIG, FORMAT, name, CheckpointError, _AGAIN)
     try:
-        config = from_plain(said, _Config, "", CheckpointError)
-        spec, settings = BackboneSpec.from_dict(config.backbone), PoolConfig.from_dict(config.pool, allow_imports)
-        header = read_header(folder / WEIGHTS, CheckpointError, _AGAIN)
-        _check_sizes(spec, settings, header)
+        return asdict(from_plain(said, _Config, "", CheckpointError))
     except SmatError as error:
         raise CheckpointError(f"{name} cannot be loaded: {error}") from error
-    return spec, settings, header
 
 
 def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None:
@@ -210,7 +227,7 @@ def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None
 
 def _fetch(name: str, **download: Any) -> Path:
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS], **download))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD, README, f"{FIGURES}/*"], **download))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"there is no folder {name!r}, and the hub gave no checkpoint of that name ({type(error).__name__}): check "

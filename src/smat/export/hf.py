@@ -16,6 +16,7 @@ import smat
 from smat.adaptation import FewShotClassifier
 from smat.backbones import BackboneSpec
 from smat.backbones.pretrained import quiet
+from smat.cards import card
 from smat.episodes import TransformConfig
 from smat.errors import BackboneError
 from smat.export.fitted import deployed_from
@@ -80,10 +81,10 @@ def export_hf(
         report = _checked(report, classifier, layer, folder, pictures)
         about = {"smat": smat.__version__, **asdict(report)}
         (folder / MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        card = folder / "README.md"
-        card.write_text(_card(report, names, Path(out).absolute().name), encoding="utf-8")
+        readme = folder / "README.md"
+        readme.write_text(_card(report, names, Path(out).absolute().name), encoding="utf-8")
         for weights in folder.glob("*.safetensors"):
-            weights.chmod(card.stat().st_mode)  # safetensors makes files that nobody else may read
+            weights.chmod(readme.stat().st_mode)  # safetensors makes files that nobody else may read
 
     write_folder(out, fill, MARK)
     if getattr(classifier, "reject", None) is not None:
@@ -143,10 +144,11 @@ def _card(report: HfReport, names: Sequence[str], folder: str) -> str:
         if report.exact
         else "Its labels are those of smat's classifier; its probabilities are not, for smat classifies by the cosine."
     )
-    return (
-        f"---\nlibrary_name: transformers\npipeline_tag: image-classification\n---\n# Image classifier\n\n"
+    text = (
+        "\n# Image classifier\n\n"
         f"{report.architecture} of {len(names)} classes, made with smat {smat.__version__} from a few labelled images. "
         f"{exactly} Images are resized and cut nearly as smat does; those that are transparent are best laid on white "
         "before.\n\n```python\nfrom transformers import pipeline\n\n"
         f'pipeline("image-classification", model="{folder}")("picture.jpg")\n```\n'
     )
+    return card(text, library_name="transformers")

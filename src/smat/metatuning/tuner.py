@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import CollapseError, ConfigError, NonFiniteError
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import SparseInterpolatedExperts, Validation
 from smat.metatuning.alignment import Probe, gradient_cosines
 from smat.metatuning.budgets import budgets, check_sparsity
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
@@ -241,6 +242,8 @@ class MetaTuner:
             )
         )
         accuracy = sum(accuracies.values()) / len(accuracies)
+        found = Validation(progress.tasks, self.config.validation_episodes, accuracies)
+        self.pool.card = replace(self.pool.card, validation=found)
         progress.validated = progress.tasks
         progress.waited += 1
         if accuracy > progress.best_accuracy:

@@ -29,10 +29,12 @@ from smat.evaluation import (
 from smat.experts import FeatureCache
 from smat.files import check_writable
 from smat.heads import Head, make_head
+from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.entries import common_format, enter, named_checkpoints
 from smat.recipes.episode_progress import episode_progress, follow
+from smat.recipes.evaluation_card import add_results, check_cards
 from smat.recipes.evaluation_report import write_report
 from smat.recipes.result_tables import result_title, show_results
 from smat.schema import Count, NotNegative, Number, Processes, checked_arguments
@@ -76,6 +78,7 @@ def evaluate(
     workers: Processes = 1,
     output: str | None = None,
     tables: str | None = None,
+    card: bool = False,
     feature_cache: str | None = None,
     allow_imports: Sequence[str] = (),
 ) -> Evaluation:
@@ -124,6 +127,8 @@ def evaluate(
         workers: number of processes that decode images ahead; 0 for none.
         output: JSON file for settings, versions, fingerprints, summaries and a row for each episode.
         tables: path of the tables without their endings: NAME writes NAME.md, NAME.csv and NAME.tex.
+        card: whether to add the results of experts to the cards (`card.json` and `README.md`) in the folders of their
+            checkpoints, into which nothing is written otherwise.
         feature_cache: folder of a cache of features of frozen networks: images that were seen before, in whatever
             command, do not pass through them again.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
@@ -150,6 +155,8 @@ def evaluate(
     settings = EvaluationSettings(tuning, learning_rate_from, resolve_precision(precision, place), workers)
     tuner = make_tuner(adapt)
     entrants = enter(checkpoints, method.split(","), make_head(head), tuner, place, allow_imports, image_options)
+    if card:
+        check_cards(checkpoints, entrants)
     names = [entrant.name for entrant in entrants]
     if against not in (None, *names):
         raise ConfigError(f"against is {against!r}; choose one of what is evaluated: {', '.join(names)}")
@@ -184,6 +191,7 @@ def evaluate(
         "workers": workers,
         "output": output,
         "tables": tables,
+        "card": card,
         "feature_cache": feature_cache,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
@@ -202,6 +210,11 @@ def evaluate(
             if path:
                 write_report(path, found.comparison, joint.rows, opened, config, complete)
             written = [*([path] if path else []), *(write_tables([found.comparison], tables) if tables else [])]
+            if card and complete:
+                written += add_results(checkpoints, entrants, cells, head)
+            elif card:
+                reason = "only the results of an evaluation that is finished are added; evaluate again"
+                leave_out("card", reason, list(checkpoints.values()))
         for file in written:
             console.print(f"written: {file}", soft_wrap=True, markup=False)
         return found

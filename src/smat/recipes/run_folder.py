@@ -23,6 +23,18 @@ _log = logging.getLogger(__name__)
 
 SETTINGS, ORIGINS = "config.yaml", "versions.yaml"
 ANEW = "Start a new run in another folder"
+FREE = (
+    "workers",
+    "accelerator",
+    "devices",
+    "verify",
+    "max_pixels",
+    "tuning.checkpoint_every",
+    "tuning.record_alignment",
+    "tuning.keep_every",
+)
+"""Settings that a resumed run may change: they do not change its numbers."""
+
 COLLAPSE = "collapse.yaml"  # there from a collapse until the run is resumed at another pace
 
 

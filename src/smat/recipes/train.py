@@ -27,6 +27,7 @@ from smat.recipes.rate_search import find_rate
 from smat.recipes.run_folder import (
     ANEW,
     COLLAPSE,
+    FREE,
     ORIGINS,
     SETTINGS,
     check_origins,
@@ -35,23 +36,12 @@ from smat.recipes.run_folder import (
     origins_of,
     read_origins,
 )
+from smat.recipes.training_card import training_entry
 from smat.recipes.training_log import TrainingLog
 from smat.rng import seeded_torch
 from smat.schema import check_settings, read_yaml
 
 _log = logging.getLogger(__name__)
-
-# Settings that a resumed run may change: they do not change its numbers.
-_FREE = (
-    "workers",
-    "accelerator",
-    "devices",
-    "verify",
-    "max_pixels",
-    "tuning.checkpoint_every",
-    "tuning.record_alignment",
-    "tuning.keep_every",
-)
 
 
 def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool = False) -> Path:
@@ -103,6 +93,9 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         by_first(fabric, lambda: _take(folder, config, origins_of(domains, pool), begun, held))
         if searched:
             config = with_rate(config, find_rate(pool, train_source, domains, image_format, config, folder, fabric))
+        if fabric.is_global_zero:  # which saves the pool
+            training = training_entry(config, read_origins(folder), train_source, validation)
+            pool.card = replace(pool.card, training=training)
         log = held.enter_context(TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero))
         tuner = MetaTuner(
             pool,
@@ -316,7 +309,7 @@ def _over(defaults: Any, given: Any) -> Any:
 
 
 def _differences(before: Any, now: Any, path: str = "") -> list[str]:
-    if path in _FREE:
+    if path in FREE:
         return []
     if isinstance(before, dict) and isinstance(now, dict):
         return [
