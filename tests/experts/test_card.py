@@ -273,7 +273,7 @@ def test_it_says_nothing_of_what_is_not_known(tmp_path: Path) -> None:
         ({"experts": 0}, "| experts | none: the pre-trained network alone |"),
         ({"experts": 1, "gating": "open", "method": "pmf"}, "# 1 expert around"),
         ({"gating": "open", "separate_deltas": True}, "| their update | one of its own each |"),
-        ({"gating": "magnitude"}, "| gates | magnitude |"),
+        ({"gating": "magnitude", "separate_deltas": True}, "| gates | magnitude |"),
         ({"null_expert": True}, "| experts | 2 and a null expert, which changes nothing |"),
     ],
 )
