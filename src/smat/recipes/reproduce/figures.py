@@ -15,8 +15,8 @@ from smat.recipes.reproduce.prepared import Size
 from smat.recipes.reproduce.setting import Setting
 from smat.recipes.reproduce.trade_offs import draw_curves, draw_trade_off
 
-_TRADE_OFFS = {"sparsity": draw_trade_off, "wise-ft": draw_curves}
-_ID_AND_OOD = (*_TRADE_OFFS, "overfitting", "backbones")
+_BY_ROLE = {"sparsity": draw_trade_off, "wise-ft": draw_curves, "overfitting": draw_overfitting}
+_ID_AND_OOD = (*_BY_ROLE, "backbones")
 
 
 def check_sources(what: str, sources: Sequence[tuple[str, Sequence[EpisodeSource]]]) -> None:
@@ -49,10 +49,10 @@ def _tasks(sources: Sequence[EpisodeSource]) -> list[object]:
 
 
 def draw(what: str, parts: Sequence[tuple[Size, Comparison]], settings: Sequence[Setting], stem: Path) -> list[Path]:
-    """Draw what there is to draw of a comparison, write its numbers, and give the files.
+    """Draw the figure of a comparison, write its numbers, and give the files.
 
     Args:
-        what: table or figure.
+        what: figure, one of `FIGURES`.
         parts: a comparison for each backbone.
         settings: what was compared.
         stem: path of the files without what they end in.
@@ -60,15 +60,14 @@ def draw(what: str, parts: Sequence[tuple[Size, Comparison]], settings: Sequence
     Raises:
         ConfigError: if a file cannot be written.
     """
-    (_, comparison), numbers = parts[0], stem.with_name(f"{stem.name}-points.csv")
-    written: list[Path] = []
+    (_, comparison), written = parts[0], []
     if what == "scale":
         points = points_of(comparison, settings, by_training(settings))
         means = over_orders(points)
         points += means
         figure = draw_scale(points)
-        write_whole(more := stem.with_name(f"{stem.name}-gains.md"), gains_table(means), keep=True)
-        written.append(more)
+        written.append(stem.with_name(f"{stem.name}-gains.md"))
+        write_whole(written[0], gains_table(means), keep=True)
     elif what == "backbones":
         points = [
             point
@@ -77,12 +76,7 @@ def draw(what: str, parts: Sequence[tuple[Size, Comparison]], settings: Sequence
             for point in points_of(each, [replace(setting, point=size._asdict())], by_role)
         ]
         figure = draw_backbones(points)
-    elif what == "overfitting":
-        points = points_of(comparison, settings, by_role)
-        figure = draw_overfitting(points)
-    elif what in _TRADE_OFFS:
-        points = points_of(comparison, settings, by_role)
-        figure = _TRADE_OFFS[what](points)
     else:
-        return []
-    return [*written, *write_figure(figure, stem), write_points(points, numbers)]
+        points = points_of(comparison, settings, by_role)
+        figure = _BY_ROLE[what](points)
+    return [*written, *write_figure(figure, stem), write_points(points, stem.with_name(f"{stem.name}-points.csv"))]

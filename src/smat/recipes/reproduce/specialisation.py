@@ -58,6 +58,13 @@ class Specialisation:
 
 
 @dataclass(frozen=True)
+class _Measured:
+    """What was measured before, by all that it depends on."""
+
+    pools: dict[str, Specialisation]
+
+
+@dataclass(frozen=True)
 class Found:
     """Numbers of a setting's pool from one training seed."""
 
@@ -91,7 +98,7 @@ def specialisations(ready: Prepared) -> list[Found]:
         Interrupted: after an interruption; what is finished is kept.
     """
     workshop, path = ready.workshop, ready.folder / "specialisation.json"
-    known = read_json(path, dict[str, Specialisation], CheckpointError, _ADVICE) if path.exists() else {}
+    known = read_json(path, _Measured, CheckpointError, _ADVICE).pools if path.exists() else {}
     config = workshop.base.resolved()
     domains = open_domains(config.domains, **config.opening())
     training, _ = episode_sources(config, domains, ready.backbone.backbone.spec.image_format)
@@ -106,7 +113,7 @@ def specialisations(ready: Prepared) -> list[Found]:
             if key not in known:
                 workshop.console.print(f"experts {number}/{len(pools)}: {setting.training(seed)}", highlight=False)
                 known[key] = _measured(pool, ready, frozen, training, tuning)
-                write_whole(path, json.dumps({k: asdict(v) for k, v in known.items()}, indent=1), keep=True)
+                write_whole(path, json.dumps(asdict(_Measured(known)), indent=1), keep=True)
             found.append(Found(setting, seed, known[key]))
     except KeyboardInterrupt as interruption:
         raise Interrupted(f"{len(known)} pools were looked at: the same command goes on from there") from interruption

@@ -98,7 +98,10 @@ class Sweep:
     def _scale(self, methods: Sequence[str], base: str) -> list[Setting]:
         config = load_config([base])
         sources = one_by_one(config.domains)
-        roles = {domain.name: domain.role for domain in open_domains(sources, **config.opening())}
+        opened = open_domains(sources, **config.opening())
+        roles = {domain.name: domain.role for domain in opened}
+        if len(roles) < len(opened):
+            raise ConfigError(f"{base} has two domains of one name; give each its own: {', '.join(roles)}")
         by_name = dict(zip(roles, sources, strict=True))
         names = [name for name in roles if roles[name] != "validation"]
         subsets = training_subsets(names, self._counts(len(names), base), self._orders(len(names), base))

@@ -98,7 +98,17 @@ class Workshop:
                     raise ConfigError(f"{error}; or remove {folder}, or choose another --out") from error
             if not (folder / "last").exists():  # written when a training ends
                 missing[name] = config
+        self._check_kept(settings, missing)
         return missing
+
+    def _check_kept(self, settings: Sequence[Setting], missing: Collection[str]) -> None:
+        """Raise a `CheckpointError` if a finished training lacks a pool that it has kept on its way."""
+        for setting in (setting for setting in settings if setting.kept is not None):
+            for folder in (self.folder / setting.training(seed) for seed in self.seeds):
+                if folder.name not in missing and not (folder / setting.pool).exists():
+                    raise CheckpointError(
+                        f"{folder / setting.pool} is not there any more, and its training has ended: remove {folder}"
+                    )
 
     def train(self, configs: Mapping[str, TrainConfig]) -> None:
         """Run trainings, from their beginning or from where they were interrupted."""
