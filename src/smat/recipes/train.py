@@ -42,7 +42,7 @@ from smat.schema import check_settings, read_yaml
 _log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
-_FREE = ("workers", "accelerator", "devices", "verify", "max_pixels", "tuning.checkpoint_every")
+_FREE = ("workers", "accelerator", "devices", "verify", "max_pixels", "test_domains", "tuning.checkpoint_every")
 
 
 def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool = False) -> Path:
