@@ -44,9 +44,9 @@ def test_markdown_has_accuracies_differences_and_calibration() -> None:
         "| --- | --- | ---: | ---: |",
         "| cars | ID | 60.0 ± 43.0 | **70.0 ± 24.8 (14.1)** |",
         "| birds | ID | 40.0 ± 49.7 | **53.3 ± 62.5 (9.4)** |",
-        "| birds (paper) |  |  | 90.0 |",
+        "| birds (paper) |  |  | 90.00 |",
         "| ID average | ID | 50.0 ± 21.4 | **61.7 ± 27.1 (2.4)** |",
-        "| ID average (paper) |  |  | 85.1 |",
+        "| ID average (paper) |  |  | 85.14 |",
         "| fashion_mnist | OOD | **70.0 ± 49.7** | 56.7 ± 37.9 (9.4) |",
         "| ID+OOD average |  | 56.7 ± 15.7 | **60.0 ± 16.6 (4.7)** |",
         "| rank |  | 1.7 | **1.3** |",
@@ -116,7 +116,7 @@ def screen(comparison: Comparison, width: int = 80) -> list[str]:
 
 def test_the_papers_average_is_there_for_a_role_with_one_domain() -> None:
     lines = comparison_markdown(comparison(paper={"OOD average": {"smat": 0.6727}})).splitlines()
-    assert lines[lines.index("| OOD average (paper) |  |  | 67.3 |") - 1].startswith("| fashion_mnist | OOD |")
+    assert lines[lines.index("| OOD average (paper) |  |  | 67.27 |") - 1].startswith("| fashion_mnist | OOD |")
 
 
 def test_a_screen_of_80_columns_has_two_methods_in_one_table() -> None:
@@ -177,7 +177,7 @@ def test_blocks_of_lines() -> None:
     ]
     assert lines[lines.index("rank") + 1 :][:3] == ["pretrained 1.7", "smat 1.3", "knn 3.0"]
     ours = screen(compare(cells, paper={"ID average": {"smat": 0.8514}}), 60)
-    assert ours[ours.index("ID average (paper)") + 1] == "smat 85.1"
+    assert ours[ours.index("ID average (paper)") + 1] == "smat 85.14"
 
 
 def test_a_very_narrow_screen_still_has_every_number() -> None:

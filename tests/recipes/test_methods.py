@@ -113,7 +113,7 @@ def test_a_method_over_another_has_its_settings_and_its_rate(base: Path) -> None
 def test_ablations_of_the_distillation_change_one_weight(base: Path) -> None:
     def weights(method: str) -> list[tuple[str, float]]:
         cross, others = method_config(method, base).tuning.objective.query_terms()
-        return [("cross", cross.weight), *((term.target, term.weight) for term in others)]
+        return [("cross", cross.weight), *((vars(term)["target"], term.weight) for term in others)]
 
     assert weights("smat") == [("cross", 0.75), ("pretrained", 0.125), ("teacher", 0.125)]
     assert weights("smat-no-teacher") == [("cross", 0.875), ("pretrained", 0.125)]

@@ -129,7 +129,7 @@ def _section(lines: list[Line], comparison: Comparison) -> list[Row]:
     ours = {line.name: _row(line, line in comparison.averages) for line in lines}
     rows = []
     for name in dict.fromkeys([*ours, AVERAGES[lines[0].role]]):
-        theirs = {Column("accuracy", m): Field(f"{100 * a:.1f}") for m, a in comparison.paper.get(name, {}).items()}
+        theirs = {Column("accuracy", m): Field(f"{100 * a:.2f}") for m, a in comparison.paper.get(name, {}).items()}
         rows += [ours[name]] if name in ours else []
         rows += [Row(f"{name} (paper)", theirs)] if theirs else []
     return rows

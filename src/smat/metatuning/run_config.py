@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ class TrainConfig(DataOptions):
     Attributes:
         domains: domains to tune on: parquet files, folders of class folders, hub data sets, pocket domains. Those with
             the role `validation` are not trained on; where there are some, they alone choose the best checkpoint.
+        test_domains: further domains that `smat reproduce` tests on; nothing is trained or chosen on them.
         backbone: pre-trained network: a hub name, a folder, `pocket`, `timm:NAME`, or `module:PATH`, the import path of
             a function or class of your own that gives a network.
         image_size: side of the backbone's images in pixels; by default that of its checkpoint.
@@ -58,6 +59,7 @@ class TrainConfig(DataOptions):
     """
 
     domains: list[str | DomainConfig]
+    test_domains: list[str | DomainConfig] = field(default_factory=list)
     backbone: str = "pocket"
     image_size: Pixels | None = None
     mean: Finite | Sequence[Finite] | None = None

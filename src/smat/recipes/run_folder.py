@@ -29,6 +29,7 @@ FREE = (
     "devices",
     "verify",
     "max_pixels",
+    "test_domains",
     "tuning.checkpoint_every",
     "tuning.record_alignment",
     "tuning.keep_every",

@@ -319,9 +319,9 @@ def test_the_papers_numbers_stand_below_ours(base: str, out: Path) -> None:
     page = (out / "table1.md").read_text()
     assert "the numbers of the paper are of its own network" in page
     for average in (
-        "ID average (paper) |  | 71.3",
-        "OOD average (paper) |  | 64.1",
-        "ID+OOD average (paper) |  | 67.3",
+        "ID average (paper) |  | 71.29",
+        "OOD average (paper) |  | 64.07",
+        "ID+OOD average (paper) |  | 67.28",
     ):
         assert f"| {average} |  | " in page
 

@@ -139,7 +139,8 @@ def prepare(
         workshop: what trains and opens its pools.
         columns: what is compared.
         tuners: kinds of fine-tuning.
-        domains: domains to evaluate on; None for those of the base configuration but the ones of role `validation`.
+        domains: domains to evaluate on; None for those of the base configuration, its test domains included, but the ones
+            of role `validation`.
         options: what differs from the episodes of the base configuration.
         episodes: number of episodes per domain.
         settings: how everything is evaluated; validation episodes are added.
@@ -149,7 +150,7 @@ def prepare(
         SmatError: if a checkpoint, domain or setting does not fit.
     """
     drawn = options.options(workshop.base)
-    every = open_domains(domains or workshop.base.domains, **drawn.opening())
+    every = open_domains(domains or [*workshop.base.domains, *workshop.base.test_domains], **drawn.opening())
     opened = [domain for domain in every if domains or domain.role != "validation"]
     backbone = workshop.open_backbone()
     sources = domain_sources(

@@ -92,13 +92,13 @@ def reproduce(
             your own, settings over the base configuration, each named as its file; by default those of the paper. A
             head can follow a method, as in `smat+lda`, and before it the networks that it gets the features of, as in
             `smat@0@1+auto`: 0 is the frozen network and 1 the merged one.
-        domains: domains to evaluate on; by default those of the base configuration, without those of the role
-            `validation`.
+        domains: domains to evaluate on; by default those of the base configuration and its `test_domains`, without
+            those of the role `validation`.
         against: method that paired differences are to, with the fine-tuning of the column; by default `pretrained`
             (masks: the first of the methods), or else the first of the columns.
         sweep: what a figure varies.
-        paper: show the numbers of the paper beside ours (table1, table2): those of each domain that it has too, by
-            name, and its averages.
+        paper: show the numbers of the paper beside ours (table1, table2): those of domains that it has too, by their
+            names, and its averages.
         options: what differs from the episodes of the base configuration.
         precision: precision of evaluation: `32-true`, `bf16-mixed`, or `auto`: that of the results already in `out`,
             or else the second where the device computes fast in bfloat16 and the first elsewhere.
