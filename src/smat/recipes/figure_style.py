@@ -2,8 +2,8 @@
 
 import base64
 import io
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,11 @@ _SETTINGS = {
 _UNDATED: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def styled() -> AbstractContextManager[None]:
-    """Within the block figures are made in the style, whatever the user's own settings of matplotlib are."""
-    return matplotlib.style.context(_SETTINGS, after_reset=True)
+@contextmanager
+def styled() -> Iterator[None]:
+    """Within the block, or a function that it decorates, figures are made in the style, not in the user's own."""
+    with matplotlib.style.context(_SETTINGS, after_reset=True):
+        yield
 
 
 @dataclass(frozen=True)

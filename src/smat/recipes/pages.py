@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from jinja2 import Environment
+from PIL import Image
 
 from smat.domains import MAX_PIXELS, GreyRange, load_image
 from smat.errors import DataError
@@ -137,7 +138,12 @@ def thumbnail(file: Path, grey_range: GreyRange | None = None, max_pixels: int =
         image = load_image(file, SIDE, range=grey_range, max_pixels=max_pixels)
     except DataError:
         return None
-    image.thumbnail((SIDE, SIDE))
+    return jpeg_of(image)
+
+
+def jpeg_of(image: Image.Image, side: int = SIDE) -> str:
+    """A picture in RGB, made as small as a thumbnail, as an address that holds it."""
+    image.thumbnail((side, side))
     content = io.BytesIO()
     image.save(content, "JPEG", quality=80)
     return jpeg_address(content.getvalue())

@@ -56,6 +56,7 @@ def capacity_part(pools: Mapping[str, Capacities]) -> Part:
         drawn=list(_drawn(pools, what)),
         tables=list(_tables(pools)),
         in_short=[text for name, each in pools.items() for text in _in_short(name, each, len(pools) > 1)],
+        experts={name: _of_experts(each) for name, each in pools.items()},
     )
 
 
@@ -69,7 +70,9 @@ def _in_short(name: str, found: Capacities, named: bool) -> Iterator[str]:
     if len(shares) == 1:
         yield f"The expert{where} {verb} {percent(shares[0])} of the parameters, {_most(found, 0)}."
         return
-    union = f"all {len(shares)} together {'are open in' if found.gated else 'change'} {percent(whole.share_in_any)}"
+    union = (
+        f"all {len(shares)} together {'are open in' if found.gated else 'change'} {percent(float(whole.share_in_any))}"
+    )
     if shares.min() == shares.max() == 1:
         yield f"Every expert{where} {verb} all parameters."
         return
@@ -77,10 +80,15 @@ def _in_short(name: str, found: Capacities, named: bool) -> Iterator[str]:
     yield f"{each}; {union}."
 
 
-def expert_sentence(found: Capacities, expert: int) -> str:
-    """Where one expert is open: `expert 3 is open in 8.1 % of the parameters, most densely in ...`."""
-    verb = "is open in" if found.gated else "changes"
-    return f"expert {expert} {verb} {percent(found.whole.share[expert])} of the parameters, {_most(found, expert)}"
+def _of_experts(found: Capacities) -> dict[int, str]:
+    """Where each expert is open: `is open in 8.1 % of the parameters, ...`; nothing where all are open everywhere."""
+    verb, shares = "is open in" if found.gated else "changes", found.whole.share
+    if shares.min() == 1:
+        return {}
+    return {
+        expert: f"{verb} {percent(share)} of the parameters, {_most(found, expert)}"
+        for expert, share in enumerate(shares)
+    }
 
 
 def _sentences(name: str, found: Capacities, named: bool) -> Iterator[str]:
@@ -106,7 +114,9 @@ def _most(found: Capacities, expert: int) -> str:
         return "that is, all of them"
     common = kinds.params >= _RARE * kinds.params.sum()
     best = int(np.where(common, share, -1).argmax())
-    return f"most densely in '{kinds.labels[0][best]}' layers ({percent(share[best])}){_half_of(found.by_depth, expert)}"
+    return (
+        f"most densely in '{kinds.labels[0][best]}' layers ({percent(share[best])}){_half_of(found.by_depth, expert)}"
+    )
 
 
 def _half_of(found: Capacity, expert: int) -> str:
@@ -133,9 +143,9 @@ def _drawn(pools: Mapping[str, Capacities], what: str) -> Iterator[Drawn]:
         "capacity-type",
         _by_type([each.by_type for each in pools.values()], list(pools), what),
         _alt(f"Share of {what} by type of layer", {name: each.by_type for name, each in pools.items()}),
-        f"Upper panel: the share of {what} in each type of layer, per expert (marks), and in at least one of them (bar). "
-        "Lower panel: the norm of what the expert adds over the norm of the pre-trained parameters. An open gate over an "
-        "update of zero moves nothing, so the two can differ.",
+        f"Upper panel: the share of {what} in each type of layer, per expert (marks), and in at least one of them "
+        "(bar). Lower panel: the norm of what the expert adds over the norm of the pre-trained parameters. An open "
+        "gate over an update of zero moves nothing, so the two can differ.",
     )
     if len(one.by_depth.labels[0]) > 1:
         yield Drawn(
@@ -213,8 +223,13 @@ def _by_both(found: Sequence[Capacity], names: Sequence[str]) -> Figure:
     for axes, each in zip(grid[0], found, strict=True):
         last = axes is grid[0, -1]
         heat_map(
-            axes, each.share_in_any, kinds, depths, label="share in at least one expert" if last else "",
-            top=top, numbers=False,
+            axes,
+            each.share_in_any,
+            kinds,
+            depths,
+            label="share in at least one expert" if last else "",
+            top=top,
+            numbers=False,
         )
         axes.set_xlabel("block")
     for axes in grid[0, 1:]:

@@ -34,7 +34,7 @@ def panels(
     return figure, grid
 
 
-def draw_experts(axes: Axes, places: Sequence[float], values: np.ndarray, *, across: bool = False) -> None:
+def draw_experts(axes: Axes, places: np.ndarray, values: np.ndarray, *, across: bool = False) -> None:
     """Draw a number of each expert at several places, `[experts, places]`: lines, or with `across` marks on rows."""
     if len(values) > TOLD_APART:
         _draw_range(axes, places, values, across)
@@ -47,7 +47,7 @@ def draw_experts(axes: Axes, places: Sequence[float], values: np.ndarray, *, acr
             axes.plot(places, row, marker=own.marker, label=label, **own.line)
 
 
-def _draw_range(axes: Axes, places: Sequence[float], values: np.ndarray, across: bool) -> None:
+def _draw_range(axes: Axes, places: np.ndarray, values: np.ndarray, across: bool) -> None:
     middle, low, high = np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
     label = f"median and range of {len(values)} experts"
     errors = np.stack([middle - low, high - middle])

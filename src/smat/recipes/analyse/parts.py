@@ -1,8 +1,8 @@
 """The parts of an analysis: figures, tables and what is said of them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
@@ -73,6 +73,7 @@ class Part:
         counts: tables of counts, such as confusions.
         cards: thumbnails.
         in_short: sentences for the summary.
+        experts: by pool and expert, what the summary says of it, after its name.
     """
 
     title: str
@@ -83,6 +84,7 @@ class Part:
     counts: Sequence[Counts] = ()
     cards: Sequence[Card] = ()
     in_short: Sequence[str] = ()
+    experts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     def section(self) -> Section:
         """The part on the page."""

@@ -1,7 +1,7 @@
 """The pools that are analysed, and the runs that they are of."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,8 @@ from smat.analysis.curves import RunCurves, read_curves
 from smat.errors import CheckpointError, ConfigError
 from smat.evaluation import same_backbone
 from smat.experts import SparseInterpolatedExperts
+from smat.metatuning import TuningConfig
+from smat.metatuning.run_config import load_config
 from smat.recipes.run_folder import SETTINGS
 
 LOG = "log.jsonl"
@@ -39,6 +41,14 @@ class Subject:
         """M."""
         return self.pool.config.experts
 
+    def tuning(self) -> TuningConfig:
+        """Objective and head of its run, or the defaults where only a checkpoint was given.
+
+        Raises:
+            ConfigError: the settings of the run cannot be read.
+        """
+        return load_config([self.run / SETTINGS]).resolved().tuning if self.run else TuningConfig()
+
 
 def open_subject(given: str, device: torch.device, allow_imports: Collection[str] = ()) -> Subject:
     """The pool of a checkpoint, or the best one of a run; the last one, where none was the best.
@@ -54,8 +64,8 @@ def open_subject(given: str, device: torch.device, allow_imports: Collection[str
         found = [name for name in ("best", "last") if (folder / name).is_dir()]
         if not found:
             raise CheckpointError(
-                f"the run in '{given}' has no pool yet, neither best/ nor last/: let it go on (smat train --out {given} "
-                "--resume), or give another run or checkpoint"
+                f"the run in '{given}' has no pool yet, neither best/ nor last/: let it go on (smat train --out "
+                f"{given} --resume), or give another run or checkpoint"
             )
         path = str(folder / found[0])
     pool = open_model(path, device, allow_imports)
@@ -68,8 +78,14 @@ def open_subject(given: str, device: torch.device, allow_imports: Collection[str
     return Subject(_name(folder), path, pool.eval(), run, curves)
 
 
-def check_alike(first: Subject, second: Subject) -> None:
-    """Raise a `ConfigError` unless two pools are around networks of one structure that take the same images."""
+def check_alike(first: Subject, second: Subject, margin: float | None) -> None:
+    """Raise a `ConfigError` unless two pools are around networks of one structure that take the same images.
+
+    Args:
+        first: the pool.
+        second: what it is compared with.
+        margin: margin that images are cut with; None for that of the pools.
+    """
     one, other = first.pool, second.pool
     if (one.layout.names, one.layout.shapes) != (other.layout.names, other.layout.shapes):
         raise ConfigError(
@@ -82,12 +98,22 @@ def check_alike(first: Subject, second: Subject) -> None:
             f"--against '{second.path}' takes other images ({formats[1]}) than '{first.path}' ({formats[0]}): give a "
             "pool that takes the same"
         )
+    margins = one.backbone.spec.margin, other.backbone.spec.margin
+    if margin is None and margins[0] != margins[1]:
+        raise ConfigError(
+            f"'{first.path}' and '{second.path}' were trained with different margins, {margins[0]:g} and "
+            f"{margins[1]:g}: choose one with --margin"
+        )
 
 
-def names_of(subjects: list[Subject]) -> list[str]:
-    """What the pools are called: by the last part of their paths, or where that is the same, by the whole paths."""
-    names = [subject.name for subject in subjects]
-    return names if len(set(names)) == len(names) else [subject.path for subject in subjects]
+def told_apart(subjects: Sequence[Subject]) -> list[Subject]:
+    """The pools, called by their paths where the last parts of these are the same; raises a `ConfigError` if all is."""
+    names, paths = ([getattr(subject, what) for subject in subjects] for what in ("name", "path"))
+    if len(set(names)) == len(names):
+        return list(subjects)
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f"--against '{paths[0]}' is the pool that is analysed: give another one")
+    return [replace(subject, name=subject.path) for subject in subjects]
 
 
 def of_one_backbone(first: Subject, second: Subject) -> bool:
@@ -100,5 +126,5 @@ def _network(subject: Subject) -> str:
 
 
 def _name(folder: Path) -> str:
-    parts = folder.absolute().parts
-    return "/".join(parts[-2:]) if parts[-1] in ("best", "last") and len(parts) > 1 else parts[-1]
+    place = folder.absolute()
+    return f"{place.parent.name}/{place.name}" if place.name in ("best", "last") else place.name
