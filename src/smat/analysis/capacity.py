@@ -69,8 +69,8 @@ def capacity(contributions: Contributions, *axes: Axis) -> Capacity:
         layers.total(contributions.sizes, axes),
         layers.total(opened, axes),
         layers.total(in_any, axes),
-        np.sqrt(layers.total(contributions.energy, axes)),
-        np.sqrt(layers.total(contributions.pretrained_energy, axes)),
+        layers.total(contributions.energy, axes) ** 0.5,
+        np.asarray(layers.total(contributions.pretrained_energy, axes) ** 0.5),  # of one number NumPy makes a scalar
     )
 
 

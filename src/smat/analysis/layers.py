@@ -108,9 +108,9 @@ class Layers:
             type and at a depth.
         """
         shape = [len(self.labels(axis)) for axis in axes]
-        sums = np.zeros((*values.shape[:-1], int(np.prod(shape, dtype=int))), dtype=values.dtype)
-        np.add.at(sums, (..., self.groups(axes)), values)
-        return sums.reshape((*values.shape[:-1], *shape))
+        groups, count = self.groups(axes), int(np.prod(shape, dtype=int))
+        sums = [values[..., groups == group].sum(-1) for group in range(count)]
+        return np.stack(sums, axis=-1).reshape((*values.shape[:-1], *shape))
 
     def groups(self, axes: Sequence[Axis]) -> np.ndarray:
         """The group of each named parameter: its index into the flattened groups of `total`."""
@@ -162,7 +162,9 @@ def _type_of(name: str, owner: nn.Module, depth: str, convolutional: bool) -> st
         return "layer scale"
     if projection := _projection(name):
         return projection
-    if _DOWNSAMPLING.search(name) and getattr(owner, "in_channels", None) != 3:
+    if isinstance(owner, nn.Conv2d) and owner.in_channels == 3:
+        return "stem convolution" if convolutional else "patch embedding"
+    if _DOWNSAMPLING.search(name):
         return "downsampling"
     if isinstance(owner, nn.Conv2d):
         return _convolution(name, owner, depth, convolutional)
@@ -172,18 +174,16 @@ def _type_of(name: str, owner: nn.Module, depth: str, convolutional: bool) -> st
 
 
 def _convolution(name: str, layer: nn.Conv2d, depth: str, convolutional: bool) -> str:
+    """The type of a convolution that does not read the image."""
     if 1 < layer.groups == layer.in_channels:
         return "depthwise"
-    pointwise = max(layer.kernel_size) == 1
-    if not convolutional:
-        if pointwise:
-            return _linear(layer.in_channels, layer.out_channels, convolutional)
-        return "patch embedding" if depth == "embedding" or _PATCHES.search(name) else "convolution"
-    if _EXCITATION.search(name):
+    if convolutional and _EXCITATION.search(name):
         return "squeeze-excite"
-    if layer.in_channels == 3 or (depth == "embedding" and not pointwise):
-        return "stem convolution"
-    return _linear(layer.in_channels, layer.out_channels, convolutional) if pointwise else "convolution"
+    if max(layer.kernel_size) == 1:
+        return _linear(layer.in_channels, layer.out_channels, convolutional)
+    if convolutional:
+        return "stem convolution" if depth == "embedding" else "convolution"
+    return "patch embedding" if depth == "embedding" or _PATCHES.search(name) else "convolution"
 
 
 def _linear(width_in: int, width_out: int, convolutional: bool) -> str:

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from scipy.signal import convolve
-from scipy.stats import hypergeom
 
 from smat.analysis.capacity import ratio
 from smat.analysis.contributions import Contributions
@@ -21,7 +20,6 @@ from smat.errors import ConfigError
 Null = Literal["density", "layers"]
 
 _STRATA: dict[Null, tuple[Axis, ...]] = {"density": (), "layers": ("type", "depth")}
-_NEGLIGIBLE = 1e-15
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,10 @@ class Measure:
     def z(self, null: Null) -> np.ndarray:
         """How many standard deviations the masks agree beyond chance; NaN where chance leaves no choice."""
         return ratio(self.observed - self.expected[null], self.deviation[null])
+
+    def lift(self, null: Null) -> np.ndarray:
+        """How many times as much as by chance the masks agree, `[first, second]`; 1 is as much."""
+        return ratio(self.observed, self.expected[null])
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def intersection_distribution(sizes: np.ndarray, first: np.ndarray, second: np.n
     """The distribution of |A ∩ B| for random A and B with fixed numbers of elements in each stratum.
 
     In a stratum it is hypergeometric; over strata the numbers add up, and their distributions are convolved. It is
-    exact, but for tails below 1e-15 of the mode, which are cut.
+    exact, but for tails that have less than 1e-15 of the mass, which are cut.
 
     Args:
         sizes: number of elements of each stratum.
@@ -160,19 +162,35 @@ def intersection_distribution(sizes: np.ndarray, first: np.ndarray, second: np.n
     Returns:
         The lowest value, and the probabilities of it and of those that follow.
     """
-    lowest, probabilities = 0, np.ones(1)
+    lowest, probabilities, total = 0, np.ones(1), 0.0
     for n, a, b in zip(sizes.tolist(), first.tolist(), second.tolist(), strict=True):
         mean = a * b / max(1, n)
-        reach = 12 * math.sqrt(mean) + 30  # beyond, Bernstein's inequality leaves less than 1e-20
-        low, high = max(0, a + b - n, math.floor(mean - reach)), min(a, b, math.ceil(mean + reach))
-        lowest += low
-        if low == high:
-            continue
-        probabilities = convolve(probabilities, hypergeom.pmf(np.arange(low, high + 1), n, a, b)).clip(min=0)
-        kept = np.flatnonzero(probabilities > _NEGLIGIBLE * probabilities.max())
-        lowest += int(kept[0])
-        probabilities = probabilities[kept[0] : kept[-1] + 1]
+        low, high = _within(mean, max(0, a + b - n), min(a, b))
+        if low < high:
+            probabilities = convolve(probabilities, _hypergeometric(n, a, b, low, high)).clip(min=0)
+        lowest, total = lowest + low, total + mean
+        start, stop = _within(total, lowest, lowest + len(probabilities) - 1)
+        probabilities = probabilities[start - lowest : stop - lowest + 1]
+        lowest = start
     return lowest, probabilities / probabilities.sum()
+
+
+def _hypergeometric(size: int, first: int, second: int, low: int, high: int) -> np.ndarray:
+    """Probabilities of |A ∩ B| in low..high, from the ratios of neighbours; scipy's takes seconds for large sizes."""
+    k = np.arange(low, high, dtype=np.float64)
+    ratios = (first - k) * (second - k) / ((k + 1) * (size - first - second + k + 1))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(ratios))])
+    probabilities = np.exp(logs - logs.max())
+    return probabilities / probabilities.sum()
+
+
+def _within(mean: float, low: int, high: int) -> tuple[int, int]:
+    """The part of a range beyond which a sum of independent events of that mean has less than 1e-15 of its mass.
+
+    Its variance is at most its mean; by Bernstein's inequality.
+    """
+    reach = 9 * math.sqrt(mean) + 40
+    return max(low, math.floor(mean - reach)), min(high, math.ceil(mean + reach))
 
 
 def _overlap(first: Contributions, second: Contributions) -> Overlap:
@@ -193,7 +211,7 @@ def _overlap(first: Contributions, second: Contributions) -> Overlap:
         jaccard.expected[null], jaccard.deviation[null] = by_chance[..., 0], by_chance[..., 1]
         containment.expected[null] = ratio(by_chance[..., 2], a)
         containment.deviation[null] = ratio(by_chance[..., 3], a)
-    return Overlap(*sizes, both, jaccard, containment)
+    return Overlap(sizes[0], sizes[1], both, jaccard, containment)
 
 
 def _chance(params: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, float]:
