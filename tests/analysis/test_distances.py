@@ -87,7 +87,8 @@ def test_a_pool_s_own_gates(settings: dict[str, object]) -> None:
     pool = vit_pool(torch.float32, **settings).eval()
     weights, gates = draw_weights(5, 3), pool.gates()
     found = mask_distances(pool, weights)
-    assert found is not None and gates is not None
+    assert found is not None
+    assert gates is not None
     np.testing.assert_allclose(found, by_definition(gates.detach(), weights), atol=1e-7)
 
 

@@ -175,7 +175,7 @@ def route_own(
     spec = pool.backbone.spec
     side = TransformConfig(margin=spec.margin if margin is None else margin).canvas_size(spec.image_size)
     network = in_batches(cached(pool.network(pool.pretrained, precision), cache), _BATCH)
-    rows = [(label, int(row)) for label, name in enumerate(names) for row in domain.rows(name)]
+    rows = [(label, row) for label, name in enumerate(names) for row in domain.rows(name).tolist()]
     features = []
     for start in range(0, len(rows), _BATCH):
         canvases = torch.stack([domain.canvas(row, side) for _, row in rows[start : start + _BATCH]])
