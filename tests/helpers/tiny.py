@@ -78,3 +78,14 @@ def tiny_tuner(folder: Path, pool: SparseInterpolatedExperts | None = None, **se
         Fabric(accelerator="cpu", devices=1),
         **callbacks,  # type: ignore[arg-type]
     )
+
+
+def everything(tuner: MetaTuner) -> dict[str, torch.Tensor]:
+    """All tensors that the rest of a run depends on."""
+    optimizers = {
+        f"{group}/{number}/{key}": value
+        for group, state in tuner.optimizer.state_dict().items()
+        for number, entries in state["state"].items()
+        for key, value in entries.items()
+    }
+    return dict(tuner.pool.state_dict()) | {"multipliers": tuner.multipliers.data} | optimizers

@@ -16,18 +16,7 @@ from smat.experts import SparseInterpolatedExperts
 from smat.metatuning import GroupConfig, MetaTuner, OptimizerConfig, StepReport, TuningConfig
 from smat.metatuning.checkpoints import KeptState, load_state, save_state
 from smat.metatuning.watch import early
-from tiny import tiny_pool, tiny_tuner
-
-
-def everything(tuner: MetaTuner) -> dict[str, torch.Tensor]:
-    """All tensors that the rest of a run depends on."""
-    optimizers = {
-        f"{group}/{number}/{key}": value
-        for group, state in tuner.optimizer.state_dict().items()
-        for number, entries in state["state"].items()
-        for key, value in entries.items()
-    }
-    return dict(tuner.pool.state_dict()) | {"multipliers": tuner.multipliers.data} | optimizers
+from tiny import everything, tiny_pool, tiny_tuner
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ from smat.metatuning.constraint import lagrangian
 from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.passes import PassesResult, pass_through_networks
 from smat.precision import NetworkPrecision
+from smat.rng import torch_generator
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,19 @@ class TaskNoise:
 
     gates: Uniform | None = None
     routing: Tensor | None = None
+
+    @classmethod
+    def of_task(cls, pool: SparseInterpolatedExperts, seed: int, task: int) -> "TaskNoise":
+        """The draws of a training task: functions of the seed and its number alone."""
+        device = pool.pretrained.device
+
+        def gates(start: int, stop: int) -> Tensor:
+            u = torch.rand(pool.config.experts, stop - start, generator=torch_generator(seed, "gates", task, start))
+            return u.clamp_(1e-6, 1 - 1e-6).to(device)
+
+        generator = torch_generator(seed, "routing", task)
+        routing = torch.rand(pool.config.routes, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
+        return cls(gates if pool.config.random_gates else None, routing)
 
 
 @dataclass(kw_only=True)

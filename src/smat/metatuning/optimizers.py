@@ -89,6 +89,25 @@ def tunes_delta(pool: SparseInterpolatedExperts) -> bool:
     return bool(pool.update.trainable().get("delta")) or pool.head is not None
 
 
+def parameter_groups(pool: SparseInterpolatedExperts) -> dict[str, list[nn.Parameter]]:
+    """The trained parameters of a pool with experts by group, `delta`, `gates` and `router`, as far as there are any.
+
+    Raises:
+        ConfigError: its update names another group.
+    """
+    own = pool.update.trainable()
+    if unknown := sorted(set(own) - {"delta", "gates"}):
+        raise ConfigError(
+            f"{type(pool.update).__name__}.trainable() names groups {unknown}; the groups are delta and gates"
+        )
+    groups = {
+        "delta": [*own.get("delta", ()), *([] if pool.head is None else [pool.head])],
+        "gates": [*own.get("gates", ())],
+        "router": [*pool.router.parameters()],
+    }
+    return {name: members for name, members in groups.items() if members}
+
+
 class MetaOptimizer:
     """The groups' optimizers, stepped together.
 
@@ -100,21 +119,9 @@ class MetaOptimizer:
 
     def __init__(self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig) -> None:
         self.config = config
-        own = pool.update.trainable()
-        if unknown := sorted(set(own) - {"delta", "gates"}):
-            raise ConfigError(
-                f"{type(pool.update).__name__}.trainable() names groups {unknown}; the groups are delta and gates"
-            )
-        parameters = {
-            "delta": [*own.get("delta", ()), *([] if pool.head is None else [pool.head])],
-            "gates": own.get("gates", []),
-            "router": list(pool.router.parameters()),
-            "multipliers": [multipliers],
-        }
         self.groups: dict[str, tuple[GroupConfig, Optimizer]] = {
             name: (getattr(config, name), getattr(config, name).build(members))
-            for name, members in parameters.items()
-            if members
+            for name, members in (parameter_groups(pool) | {"multipliers": [multipliers]}).items()
         }
 
     def step(self, progress: float, groups: Collection[str] | None = None) -> dict[str, float]:

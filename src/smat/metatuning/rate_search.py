@@ -154,7 +154,9 @@ class RateSearch:
     ) -> None:
         self.pool, self.train, self.judging, self.fabric, self.workers = pool, train, judging, fabric, workers
         self.tasks = max(TRIAL_STEPS, math.ceil(TRIAL_TASKS / config.meta_batch)) * config.meta_batch
-        self.config = replace(config, tasks=self.tasks, validate_every=0, patience=None)
+        self.config = replace(
+            config, tasks=self.tasks, validate_every=0, patience=None, record_alignment=0, keep_every=0
+        )
         self.on_estimate, self.on_task, self.on_trial = on_estimate, on_task, on_trial
         self._times: list[float] = []
         self._judging_seconds: float | None = None
@@ -240,7 +242,7 @@ class _Trial(MetaTuner):
     def _write_state(self) -> None:
         """Nothing is kept."""
 
-    def _save_pool(self, name: str) -> None:
+    def _save_pool(self, name: str, anew: bool = True) -> None:
         pass
 
     def _return_to_good(self) -> str:

@@ -1,9 +1,11 @@
 """The numbers of a training task, and those of a step: what is logged."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from smat.experts import SparseInterpolatedExperts
@@ -11,9 +13,23 @@ from smat.metatuning.objective import TaskResult
 from smat.metatuning.processes import Processes
 
 
+def routing_entropy(weights: Float[Tensor, " routes"]) -> Float[Tensor, ""]:
+    """The entropy of merge weights over its maximum log M, 0..1: 0 where one expert has all, 1 where all have alike.
+
+    Args:
+        weights: two or more, of sum 1; with a null expert its weight is one of them.
+    """
+    return torch.special.entr(weights).sum() / math.log(len(weights))
+
+
 def numbers(result: TaskResult) -> dict[str, Tensor]:
     """What is kept of a task once its gradients are taken."""
+    routing = result.merge_weights
+    if len(result.routing_logits) > len(routing):  # the null expert has the rest
+        routing = torch.cat([routing, (1 - routing.sum()).clamp(min=0)[None]])
     terms: dict[str, Any] = {f"loss/{name}": value for name, value in result.terms.items()}
+    if len(routing) > 1:
+        terms["routing_entropy"] = routing_entropy(routing)
     return terms | {
         "loss": result.loss,
         "accuracy": result.accuracy,

@@ -33,6 +33,10 @@ class TuningConfig:
         seed: seed of everything random in the run.
         head: head that the tasks are trained and validated through, by import path; nearest prototypes by default.
         leave_out: domains left out in turn, from whose tasks only the router learns.
+        record_alignment: number of tasks between records of how far the gradients of a fixed probe, two tasks per
+            training domain, point the same way, which changes no other number of the run; 0: none.
+        keep_every: number of tasks between pools that are kept for good, in `kept`, the first before training and the
+            last at the end; 0: none.
     """
 
     tasks: Count = 100_000
@@ -48,6 +52,8 @@ class TuningConfig:
     seed: Seed = 0
     head: Head | None = None
     leave_out: LeaveOut = LeaveOut()
+    record_alignment: Number = 0
+    keep_every: Number = 0
 
     def __post_init__(self) -> None:
         if self.tasks % self.meta_batch:
@@ -91,6 +97,7 @@ class Progress:
         best_tasks: number of tasks when it was reached.
         waited: number of validations since then.
         validated: number of tasks at the last validation.
+        aligned: number of tasks at the last record of alignment, -1 before the first.
     """
 
     tasks: Number = 0
@@ -98,3 +105,4 @@ class Progress:
     best_tasks: Number = 0
     waited: Number = 0
     validated: Number = 0
+    aligned: Annotated[int, Range(-1)] = -1

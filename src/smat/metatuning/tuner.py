@@ -11,19 +11,20 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
-from smat.errors import CheckpointError, CollapseError, ConfigError, NonFiniteError, SmatError, one_line
+from smat.errors import CollapseError, ConfigError, NonFiniteError
 from smat.experts import SparseInterpolatedExperts
+from smat.metatuning.alignment import Probe, gradient_cosines
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
+from smat.metatuning.kept import drop_kept, kept_folder
 from smat.metatuning.objective import TaskNoise, train_task
 from smat.metatuning.optimizers import MetaOptimizer
 from smat.metatuning.processes import Processes
 from smat.metatuning.reports import averaged, numbers
+from smat.metatuning.run_state import packed, restored
 from smat.metatuning.settings import Progress, StepReport, TuningConfig
 from smat.metatuning.validation import validate
 from smat.metatuning.watch import Watch, advice, early
 from smat.precision import NetworkPrecision, resolve_precision
-from smat.rng import torch_generator
-from smat.schema import from_plain
 from smat.signals import StopSignals
 
 _log = logging.getLogger(__name__)
@@ -39,11 +40,12 @@ class MetaTuner:
         train: training episodes.
         validation: one source of validation episodes per domain; none: no validation, the last state is the best.
         config: the run's settings.
-        folder: where `state` (to resume), `best` and `last` (pools) are written.
+        folder: where `state` (to resume), `best`, `last` and those of `kept` (pools) are written.
         fabric: devices; launched.
         workers: processes that make episodes.
         on_step: called after every optimizer step, on the first process only.
         on_validation: called with tasks and accuracies by domain after every validation, likewise.
+        on_alignment: called with tasks and mean cosines by name after every record of alignment, likewise.
         on_warning: called with a text when the tuned network has fallen below the frozen one, likewise.
     """
 
@@ -59,6 +61,7 @@ class MetaTuner:
         workers: int = 0,
         on_step: Callable[[StepReport], None] = lambda _: None,
         on_validation: Callable[[int, dict[str, float]], None] = lambda _, __: None,
+        on_alignment: Callable[[int, dict[str, float]], None] = lambda _, __: None,
         on_warning: Callable[[str], None] = _log.warning,
     ) -> None:
         if not pool.config.experts:
@@ -80,7 +83,8 @@ class MetaTuner:
         self.pool, self.config, self.fabric, self.folder = pool.to(fabric.device), config, fabric, folder
         self.precision: NetworkPrecision = resolve_precision(config.precision, fabric.device)
         self.train_source, self.validation = train, tuple(validation)
-        self.workers, self.on_step, self.on_validation, self.on_warning = workers, on_step, on_validation, on_warning
+        self.workers, self.on_step, self.on_warning = workers, on_step, on_warning
+        self.on_validation, self.on_alignment = on_validation, on_alignment
         self.multipliers = nn.Parameter(torch.zeros(pool.config.experts, device=fabric.device))
         self.optimizer = MetaOptimizer(pool, self.multipliers, config.optimizers)
         self.progress = Progress()
@@ -112,7 +116,7 @@ class MetaTuner:
             workers=self.workers,
         )
         with self.signals:
-            self._validate_where_due()  # what an interruption cut short
+            self._look_where_due()  # also at what an interruption cut short
             while self.progress.tasks < config.tasks and not self._out_of_patience():
                 self._step(self._awaited(lambda: [next(episodes) for _ in range(share)]))
                 tasks = self.progress.tasks
@@ -120,7 +124,7 @@ class MetaTuner:
                     raise CollapseError(
                         f"{self.watch.collapse(tasks)}. {self._return_to_good()}. {advice(config, tasks)}"
                     )
-                self._validate_where_due()
+                self._look_where_due()
                 if self._stop:
                     self._end()
                 if self._due(config.checkpoint_every) or early(tasks, config):
@@ -154,9 +158,12 @@ class MetaTuner:
         )
 
     def _due(self, every: int) -> bool:
-        """Whether the last step passed a multiple of `every` tasks, or was the last of all."""
+        """Whether the last step passed a multiple of `every` tasks, or was the last of all; never with 0."""
         tasks = self.progress.tasks
-        return tasks // every > (tasks - self.config.meta_batch) // every or tasks >= self.config.tasks
+        if not every:
+            return False
+        passed = tasks // every > (tasks - self.config.meta_batch) // every
+        return passed or tasks >= self.config.tasks or self._out_of_patience()
 
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.progress.waited >= self.config.patience
@@ -175,7 +182,7 @@ class MetaTuner:
                 config.objective,
                 target_sparsity=config.target_sparsity,
                 head=config.head,
-                noise=self._noise(task),
+                noise=TaskNoise.of_task(pool, config.seed, task),
                 precision=self.precision,
                 weight=1 / config.meta_batch,
             )
@@ -201,19 +208,6 @@ class MetaTuner:
         """Where on the schedule of the learning rates a step begins, 0..1."""
         return tasks / self.config.tasks
 
-    def _noise(self, task: int) -> TaskNoise:
-        """The draws of a training task: functions of the seed and its number alone."""
-        pool, seed = self.pool, self.config.seed
-        experts, device = pool.config.experts, self.fabric.device
-        generator = torch_generator(seed, "routing", task)
-        routing = torch.rand(pool.config.routes, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
-
-        def gates(start: int, stop: int) -> Tensor:
-            u = torch.rand(experts, stop - start, generator=torch_generator(seed, "gates", task, start))
-            return u.clamp_(1e-6, 1 - 1e-6).to(device)
-
-        return TaskNoise(gates if pool.config.random_gates else None, routing)
-
     def _report(self, results: Sequence[dict[str, Tensor]], norms: dict[str, float]) -> None:
         values, sparsity = averaged(results, norms, self.pool, self.multipliers, self.processes)
         fell = self.watch.add(values["accuracy"], values["accuracy/frozen"], values["feature_spread"])
@@ -224,13 +218,21 @@ class MetaTuner:
                     f"{self.watch.warning(self.progress.tasks)}. {advice(self.config, self.progress.tasks)}"
                 )
 
-    # -- validation and saving -------------------------------------------------------------------------------------
+    # -- looking at the network, and saving ------------------------------------------------------------------------
 
-    def _validate_where_due(self) -> None:
-        """Look at the accuracy on validation classes, once where it is due; the best pool so far is kept."""
-        progress, every = self.progress, self.config.validate_every
-        if not self.validation or not every or progress.validated == progress.tasks or not self._due(every):
-            return
+    def _look_where_due(self) -> None:
+        """What is looked at and kept beside training, each once where it is due; none of it changes the training."""
+        progress, config = self.progress, self.config
+        if self.validation and progress.validated != progress.tasks and self._due(config.validate_every):
+            self._validate()
+        if progress.aligned != progress.tasks and self._due(config.record_alignment):
+            self._record_alignment()
+        if self._due(config.keep_every):
+            self._save_pool(kept_folder(progress.tasks), anew=False)
+
+    def _validate(self) -> None:
+        """Look at the accuracy on validation classes; the best pool so far is kept."""
+        progress = self.progress
         accuracies = self._awaited(
             lambda: validate(
                 self.pool, self.validation, self.config, self.precision, self.processes, workers=self.workers
@@ -245,9 +247,20 @@ class MetaTuner:
         if self.fabric.is_global_zero:
             self.on_validation(progress.tasks, accuracies)
 
-    def _save_pool(self, name: str) -> None:
+    def _record_alignment(self) -> None:
+        """Take the gradients of the probe, in the first process, without applying them."""
         if self.fabric.is_global_zero:
-            replace_folder(lambda path: self.pool.save_pretrained(path), self.folder / name)
+            probe = Probe(self.train_source, self.config.seed)
+            found = self._awaited(lambda: gradient_cosines(self.pool, probe, self.config, self.precision))
+            self.on_alignment(self.progress.tasks, found.values())
+        self.fabric.barrier()
+        self.progress.aligned = self.progress.tasks
+
+    def _save_pool(self, name: str, anew: bool = True) -> None:
+        """Write the pool as it is into a folder of the run's; one that is there already is only written anew."""
+        folder = self.folder / name
+        if self.fabric.is_global_zero and (anew or not folder.exists()):
+            replace_folder(self.pool.save_pretrained, folder)
         self.fabric.barrier()
 
     def save(self) -> None:
@@ -261,14 +274,7 @@ class MetaTuner:
 
     def _write_state(self) -> None:
         if self.fabric.is_global_zero:
-            pool = {k: v for k, v in self.pool.tensors().items() if k != "pretrained"}
-            state = {
-                "pool": pool,
-                "multipliers": self.multipliers.data,
-                "optimizer": self.optimizer.state_dict(),
-                "progress": vars(self.progress),
-                "watch": self.watch.state_dict(),
-            }
+            state = packed(self.pool, self.multipliers, self.optimizer, self.progress, self.watch)
             try:
                 self.kept.save(state, self.watch.doubtful)
             except ConfigError as error:
@@ -282,19 +288,10 @@ class MetaTuner:
         """
         recover_folder(self.folder / "best")
         state, origin = self.kept.load(), f"the training state in {self.kept.now}"
-        try:
-            tensors = state["pool"] | {"pretrained": self.pool.pretrained}
-            self.pool.load_tensors(tensors, origin)
-            self.multipliers.data.copy_(state["multipliers"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            # older states do not say, but have no validation that was cut short
-            progress = {"validated": state["progress"]["tasks"]} | state["progress"]
-            self.progress = from_plain(progress, Progress, "progress", CheckpointError)
-            self.watch = Watch(self.config.meta_batch)
-            if "watch" in state:  # older states have none
-                self.watch.load_state_dict(state["watch"])
-        except (SmatError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise CheckpointError(f"{origin} does not fit this run ({one_line(error)}): start it anew") from error
+        self.watch = Watch(self.config.meta_batch)
+        self.progress = restored(state, origin, self.pool, self.multipliers, self.optimizer, self.watch)
+        if self.fabric.is_global_zero:
+            drop_kept(self.folder, after=self.progress.tasks)
 
     def _return_to_good(self) -> str:
         """Make the last good state the one to resume from, and its pool `good`; says where they are."""

@@ -13,6 +13,7 @@ from smat.domains import Domain
 from smat.errors import CheckpointError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import STATES
+from smat.metatuning.kept import KEPT
 from smat.process import versions
 from smat.recipes.rate_search import RECORD
 from smat.schema import read_yaml
@@ -35,7 +36,8 @@ def is_begun(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Remove what a run that is not begun left behind, where a new one does not write anew."""
     (folder / "log.jsonl").unlink(missing_ok=True)
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    for name in ("tensorboard", KEPT):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def origins_of(domains: Sequence[Domain], pool: SparseInterpolatedExperts) -> dict[str, Any]:

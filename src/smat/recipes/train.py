@@ -42,15 +42,25 @@ from smat.schema import check_settings, read_yaml
 _log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: they do not change its numbers.
-_FREE = ("workers", "accelerator", "devices", "verify", "max_pixels", "tuning.checkpoint_every")
+_FREE = (
+    "workers",
+    "accelerator",
+    "devices",
+    "verify",
+    "max_pixels",
+    "tuning.checkpoint_every",
+    "tuning.record_alignment",
+    "tuning.keep_every",
+)
 
 
 def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool = False) -> Path:
     """Meta-tune a backbone on several domains, and keep the best pool of experts.
 
-    Writes `config.yaml`, `versions.yaml`, `log.jsonl`, TensorBoard's `tensorboard/`, the pools `best/` and `last/`, and
-    `state/`, from which a stopped run resumes to the same numbers. Where the settings give no learning rate of the
-    update, short trials find one first: `find_lr.yaml` says what they came to, `config.yaml` has the rate.
+    Writes `config.yaml`, `versions.yaml`, `log.jsonl`, TensorBoard's `tensorboard/`, the pools `best/` and `last/`,
+    `state/`, from which a stopped run resumes to the same numbers, and, with `tuning.keep_every`, pools in `kept/`.
+    Where the settings give no learning rate of the update, short trials find one first: `find_lr.yaml` says what they
+    came to, `config.yaml` has the rate.
 
     Args:
         config: settings of the run.
@@ -104,6 +114,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
             workers=config.workers,
             on_step=log.step,
             on_validation=log.validation,
+            on_alignment=log.alignment,
             on_warning=log.warning,
         )
         if searched:

@@ -83,6 +83,10 @@ class TrainingLog:
         self._bar.console.print(f"{tasks:>7} tasks: validation {100 * mean:.1f} %  ({each})")
         self._write(tasks, {"validation": mean} | {f"validation/{k}": v for k, v in accuracies.items()})
 
+    def alignment(self, tasks: int, values: dict[str, float]) -> None:
+        """Log a record of alignment: mean cosines between tasks' gradients."""
+        self._write(tasks, values)
+
     def warning(self, text: str) -> None:
         """Show a warning above the progress bar, and keep it in the log."""
         self._bar.console.print(f"Warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
