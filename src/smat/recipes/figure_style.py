@@ -1,7 +1,5 @@
 """How the project's figures look, and their files: for a paper's column, the colour-blind, and printing in grey."""
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +8,9 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from smat.files import write_whole
@@ -27,8 +27,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "oooo", "++++")
 
 INK, SOFT, PALE = "#18181b", "#71717a", "#d4d4d8"
-HEAT = "cividis_r"
-"""The colour map of amounts: dark is much, in grey too."""
+HEAT = LinearSegmentedColormap.from_list("amounts", colormaps["Blues"](np.linspace(0.08, 1, 64)))
+"""The colour map of amounts: dark is much, in grey too, and even nothing is told from an empty cell."""
 
 _SETTINGS = {
     "axes.axisbelow": True,
@@ -112,14 +112,7 @@ def write_figure(figure: Figure, path: Path) -> list[Path]:
     return files
 
 
-def svg_address(figure: Figure) -> str:
-    """A figure as an address that holds it, for pages."""
-    content = io.BytesIO()
-    _save(figure, content, "svg")
-    return f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _save(figure: Figure, to: Path | io.BytesIO, kind: str) -> None:
+def _save(figure: Figure, to: Path, kind: str) -> None:
     with styled():
         figure.savefig(to, format=kind, metadata=_UNDATED[kind])
 
@@ -136,7 +129,7 @@ def heat_map(
     bottom: float = 0.0,
     numbers: bool = True,
 ) -> None:
-    """Draw a table of amounts as colours, with the numbers in the cells where there is room for them.
+    """Draw a table of amounts as colours, with the numbers in the cells where there is room, or else a scale.
 
     Args:
         axes: where.
@@ -160,12 +153,13 @@ def heat_map(
     axes.spines[:].set_visible(False)
     if max(map(len, columns), default=0) * len(columns) > 34:
         axes.tick_params("x", labelrotation=90)
-    if numbers and len(columns) <= 12:
+    numbered = numbers and len(columns) <= 12
+    if numbered:
         for y, x in np.argwhere(np.isfinite(amounts)):
             ink = "white" if amounts[y, x] - bottom > 0.55 * (top - bottom) else INK
             text = form.format(amounts[y, x])
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=6, color=ink)
-    if not label:
+    if numbered or not label:
         return
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.06, pad=0.02)
     bar.set_label(label)

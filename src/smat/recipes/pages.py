@@ -154,6 +154,11 @@ def jpeg_address(content: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
 
 
+def svg_address(content: bytes) -> str:
+    """A drawing in SVG as an address that holds it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+
+
 _PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
 {% macro counted(table, level) %}
 <h{{ level }}>{{ table.title }}</h{{ level }}>

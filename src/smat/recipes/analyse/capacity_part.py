@@ -209,7 +209,7 @@ def _by_depth(found: Sequence[Capacity], names: Sequence[str], what: str) -> Fig
         for label in column[1].get_xticklabels():
             label.set_rotation(0 if label.get_text().isdigit() and len(depths) < 16 else 90)
         column[1].set_xlabel("block")
-    grid[0, 0].set_ylabel(f"share of {what}, %")
+    grid[0, 0].set_ylabel(f"{what}, %" if what == "open gates" else "changed, %")
     grid[1, 0].set_ylabel("relative norm, %")
     legend_below(figure, grid[0, 0], 3)
     return figure

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from smat.analysis.contributions import Contributions
@@ -138,7 +137,7 @@ def _overlaps(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
         axes.set_xlabel("pair of experts")
         axes.set_ylim(bottom=0)
     grid[0, 0].set_ylabel("Jaccard index of masks")
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0], 2 if len(names) == 1 else 3)
     return figure
 
 
@@ -152,7 +151,7 @@ def _sharings(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
             begin = np.zeros(len(places))
             for number, (label, share) in enumerate(_stacked(part.share)):
                 where = {"left" if across else "bottom": begin}
-                colour = colormaps[HEAT](0.15 + 0.8 * number / max(1, _STACKED - 1))
+                colour = HEAT(0.15 + 0.8 * number / max(1, _STACKED - 1))
                 draw(
                     places, share, 0.75, color=colour, label=label, hatch=look(number).hatch, edgecolor="white", **where
                 )

@@ -59,7 +59,7 @@ def _draw_range(axes: Axes, places: np.ndarray, values: np.ndarray, across: bool
 
 def in_percent(axis: Axis, ticks: int = 5) -> None:
     """Show shares in 0..1 as numbers per cent, which the label says, at a few places."""
-    axis.set_major_locator(MaxNLocator(ticks))
+    axis.set_major_locator(MaxNLocator(ticks, steps=(1, 2, 5, 10)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
 
 

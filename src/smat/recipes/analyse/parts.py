@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
-from smat.recipes.figure_style import PAGE, svg_address
-from smat.recipes.pages import Card, Counts, Drawing, Grid, Section
+from smat.recipes.figure_style import COLUMN
+from smat.recipes.pages import Card, Counts, Drawing, Grid, Section, svg_address
 
 _SHOWN = 60  # rows of a table on the page, at most
 
@@ -31,10 +31,10 @@ class Drawn:
     alt: str
     caption: str
 
-    def drawing(self) -> Drawing:
-        """The figure on the page."""
-        wide = self.figure.get_figwidth() > PAGE * 0.75
-        return Drawing(svg_address(self.figure), self.alt, f"{self.caption} ({self.name})", wide)
+    def drawing(self, svg: bytes) -> Drawing:
+        """The figure on the page, from its file."""
+        wide = self.figure.get_figwidth() > COLUMN
+        return Drawing(svg_address(svg), self.alt, f"{self.caption} ({self.name})", wide)
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class Part:
     in_short: Sequence[str] = ()
     experts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
-    def section(self) -> Section:
-        """The part on the page."""
+    def section(self, svgs: Mapping[str, bytes]) -> Section:
+        """The part on the page, with its figures by their names."""
         return Section(
             title=self.title,
             note=self.note,
             cards=self.cards,
             texts=self.texts,
-            drawings=[each.drawing() for each in self.drawn],
+            drawings=[each.drawing(svgs[each.name]) for each in self.drawn],
             counts=self.counts,
             grids=[table.grid() for table in self.tables],
         )

@@ -142,7 +142,10 @@ def analyse(
     def deliver(stopped: bool) -> Analysis:
         short = summary_part(subjects, parts, on_tasks.routing if on_tasks else {}, stopped)
         whole = [short, *parts, record_part(subjects, opened, config)]
-        files = write_analysis(folder, f"What the experts of {subjects[0].name} learned", facts_of(subjects), whole)
+        title, facts = f"What the experts of {subjects[0].name} learned", facts_of(subjects)
+        with episode_progress(console) as bar:
+            step = bar.add_task("figures", total=sum(len(part.drawn) for part in whole), status="")
+            files = write_analysis(folder, title, facts, whole, lambda: bar.advance(step))
         return Analysis(files[0], files[1:], list(short.texts))
 
     try:

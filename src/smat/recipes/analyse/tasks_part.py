@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
 from smat.analysis.dendrogram import Dendrogram, cluster
@@ -99,9 +100,8 @@ def _sentences(name: str, found: Routing, named: bool) -> Iterator[str]:
     where, tasks = f" by {name}" if named else "", found.tasks
     spread = tasks.mean_weights.max(0) - tasks.mean_weights.min(0)
     entropy = float(tasks.entropy.mean())
-    way = "nearly the same mixture for every task" if spread.max() < 0.05 else "different mixtures"
     yield (
-        f"Routing{where} has an entropy of {entropy:.2f} of 1 on average, and gives {way}: the mean weight of an "
+        f"Routing{where} has an entropy of {entropy:.2f} of 1 on average; the mean weight of an "
         f"expert differs between domains by up to {spread.max():.2f}."
     )
     if found.recognition:
@@ -210,7 +210,8 @@ def _entropies(found: Sequence[Routing], names: Sequence[str]) -> Figure:
     axes.set_yticks(np.arange(len(tasks.domains)), _labels(found[0])[: len(tasks.domains)])
     axes.invert_yaxis()
     axes.set_xlabel("entropy of routing")
-    axes.set_xlim(right=1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlim(right=min(1.0, axes.get_xlim()[1]))
     if len(found) > 1:
         figure.legend(loc="outside lower center", ncols=len(found))
     return figure
