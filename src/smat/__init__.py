@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from smat import (
         adaptation,
+        analysis,
         assessment,
         backbones,
         domains,
@@ -57,6 +58,7 @@ __all__ = [
     "SparseInterpolatedExperts",
     "__version__",
     "adaptation",
+    "analysis",
     "assessment",
     "backbones",
     "domains",
