@@ -1,6 +1,6 @@
 """How far the gradients of different tasks point the same way: their cosines, by group of parameters."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -69,7 +69,7 @@ class GradientCosines:
         return {name: mean for name, mean in means.items() if not np.isnan(mean)}
 
 
-class Probe(Collection[Episode]):
+class Probe:
     """Some tasks of each domain of a source, always the same, and others than a training on the source sees.
 
     They are drawn from a random stream of their own, and their images are only cut. Each is made when it is asked for.
@@ -101,22 +101,22 @@ class Probe(Collection[Episode]):
         self._tasks = [(source, n) for source in sources for n in range(per_domain)]
 
     def __len__(self) -> int:
+        """Number of tasks."""
         return len(self._tasks)
 
     def __iter__(self) -> Iterator[Episode]:
+        """The tasks, domain by domain; raises a DataError where an image cannot be read."""
         return (source.episode(n) for source, n in self._tasks)
-
-    def __contains__(self, episode: object) -> bool:
-        return isinstance(episode, Episode) and any(source.plan(n) == episode.plan for source, n in self._tasks)
 
 
 def gradient_cosines(
     pool: SparseInterpolatedExperts,
-    episodes: Collection[Episode],
+    episodes: Sequence[Episode] | Probe,
     config: TuningConfig,
     precision: NetworkPrecision,
     *,
     exact_bytes: int = EXACT_BYTES,
+    on_task: Callable[[int], None] = lambda _: None,
 ) -> GradientCosines:
     """The cosines between tasks' gradients at the present parameters; pool, `.grad` and randomness stay as they are.
 
@@ -130,6 +130,7 @@ def gradient_cosines(
         config: objective, head and seed.
         precision: of the passes over networks.
         exact_bytes: bytes of gradients up to which cosines are exact; beyond, the largest groups are sketched.
+        on_task: called with the number of tasks done after each.
     """
     groups = parameter_groups(pool)
     sizes = {name: sum(p.numel() for p in members) for name, members in groups.items()}
@@ -151,6 +152,7 @@ def gradient_cosines(
             for name, members in groups.items():
                 flat = _flat_gradient(members)
                 gradients[name].append(sketch(flat, config.seed) if name in sketched else flat)
+        on_task(len(plans))
     return GradientCosines(
         tuple(plan.id for plan in plans),
         tuple(plan.domain for plan in plans),

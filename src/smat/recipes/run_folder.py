@@ -14,6 +14,7 @@ from smat.errors import CheckpointError
 from smat.experts import SparseInterpolatedExperts
 from smat.metatuning.checkpoints import STATES
 from smat.metatuning.kept import KEPT
+from smat.metatuning.run_log import LOG
 from smat.process import versions
 from smat.recipes.rate_search import RECORD
 from smat.schema import read_yaml
@@ -35,7 +36,7 @@ def is_begun(folder: Path) -> bool:
 
 def clear(folder: Path) -> None:
     """Remove what a run that is not begun left behind, where a new one does not write anew."""
-    (folder / "log.jsonl").unlink(missing_ok=True)
+    (folder / LOG).unlink(missing_ok=True)
     for name in ("tensorboard", KEPT):
         shutil.rmtree(folder / name, ignore_errors=True)
 

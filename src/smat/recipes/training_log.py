@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from smat.files import write_whole, writing
 from smat.metatuning import StepReport, TuningConfig
+from smat.metatuning.run_log import LOG, read_log
 from smat.metatuning.shortfall import shortfall
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, tasks: int, *, active: bool = True) -> None:
         self.folder, self.tasks, self.active = folder, tasks, active
-        self.path = folder / "log.jsonl"
+        self.path = folder / LOG
         self._smooth: dict[str, float] = {}
         self._bar = Progress(
             BarColumn(bar_width=8),
@@ -121,16 +122,9 @@ class TrainingLog:
 
     def _rows(self) -> list[dict[str, Any]]:
         """The lines of the log; what a kill or a loss of power left of a line is dropped, with a word."""
-        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
-        rows = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                float(row["tasks"])
-            except (ValueError, TypeError, KeyError):
-                _log.warning("line %d of %s is not whole: it is dropped", number, self.path)
-            else:
-                rows.append(row)
+        rows, broken = read_log(self.path)
+        for number in broken:
+            _log.warning("line %d of %s is not whole: it is dropped", number, self.path)
         return rows
 
     def __exit__(
