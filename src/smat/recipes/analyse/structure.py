@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from smat.analysis.contributions import read_contributions
-from smat.analysis.curves import GateCourse, gate_course, kept_pools
+from smat.analysis.curves import GateCourse, gate_course
 from smat.analysis.overlap import compare_masks
+from smat.metatuning.kept import kept_pools
 from smat.recipes.analyse.capacity_part import Capacities, capacity_part
 from smat.recipes.analyse.course_part import course_part
 from smat.recipes.analyse.overlap_part import Agreement, overlap_part
