@@ -77,7 +77,7 @@ def analyse(
         domains: parquet files, folders of class folders, hub data sets, or pocket domains, to draw tasks from.
         out: folder for `report.html`, `figures/` and `tables/`, new or empty, or that of an earlier analysis, which is
             replaced.
-        against: another run or checkpoint around the same network, to show beside the first.
+        against: second run or checkpoint around the same network, to show beside the first.
         support: folders of class folders of your own, each a task whose place among the domains is shown.
         tasks: number of tasks per domain, for routing and for images won and lost.
         grid_tasks: number of tasks per domain for each number of ways and shots; 0 leaves that figure out.
