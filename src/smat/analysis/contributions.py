@@ -69,9 +69,9 @@ def read_contributions(pool: SparseInterpolatedExperts) -> Contributions:
     values: list[list[int]] = []
     energy = np.empty((experts, len(pool.layout.names)))
     for m, weights in enumerate(torch.eye(experts, dtype=pool.pretrained.dtype, device=pool.pretrained.device)):
-        added = _added(pool, weights)
-        energy[m] = _energy(pool, added)
         gates = pool.update.merged_gates(weights)
+        added = _added(pool, weights, gates)
+        energy[m] = _energy(pool, added)
         if gates is None:
             masks[m] = (added != 0).cpu().numpy()
             continue
@@ -88,12 +88,19 @@ def read_contributions(pool: SparseInterpolatedExperts) -> Contributions:
     )
 
 
-def _added(pool: SparseInterpolatedExperts, weights: Float[Tensor, " experts"]) -> Float[Tensor, " params"]:
-    """What the experts add under the given weights."""
-    update, pretrained = pool.update, pool.pretrained
-    if isinstance(update, SharedUpdate | SeparateUpdates):  # to zeros: in a sum with θ_pre small entries would be lost
-        return update.merged_vector(torch.zeros_like(pretrained), weights)
-    return update.merged_vector(pretrained, weights) - pretrained
+def _added(
+    pool: SparseInterpolatedExperts, weights: Float[Tensor, " experts"], gates: Float[Tensor, " params"] | None
+) -> Float[Tensor, " params"]:
+    """What the experts add under the given weights, exactly where the kind of update is known.
+
+    In a sum with θ_pre, from which it would have to be taken again, small entries are lost.
+    """
+    update = pool.update
+    if isinstance(update, SharedUpdate) and gates is not None:
+        return gates * update.delta
+    if isinstance(update, SharedUpdate | SeparateUpdates):
+        return update.merged_vector(torch.zeros_like(pool.pretrained), weights)
+    return pool.merged_vector(weights) - pool.pretrained
 
 
 def _energy(pool: SparseInterpolatedExperts, vector: Float[Tensor, " params"]) -> np.ndarray:

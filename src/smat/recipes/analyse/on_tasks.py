@@ -1,7 +1,7 @@
 """What pools do with tasks of domains: routing, gradients, images won and lost, one step after the other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.progress import Progress
 
@@ -104,9 +104,10 @@ class OnTasks:
             seed=source.seed,
             tracks=source.tracks,
         )
+        config = replace(subject.tuning(), seed=source.seed)  # not the run's: two pools see the same tasks
         step = self._step(bar, "gradients", subject, len(self.sources) * s.gradient_tasks)
         return measure_alignment(
-            subject.pool, together, subject.tuning(), tasks=s.gradient_tasks, precision=s.precision, on_task=step
+            subject.pool, together, config, tasks=s.gradient_tasks, precision=s.precision, on_task=step
         )
 
     def _changes(self, subject: Subject, bar: Progress) -> Changes:
