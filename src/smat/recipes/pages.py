@@ -202,7 +202,7 @@ nav a { padding: .15rem .6rem; border: 1px solid var(--line); border-radius: 1re
 .cards { display: flex; flex-wrap: wrap; gap: .7rem; align-items: flex-start }
 .card { padding: .4rem; border: 1px solid var(--line); border-radius: .5rem }
 .card p { margin: .3rem 0 0; max-width: 17rem; color: inherit; font-size: .85rem }
-.pictures { display: flex; gap: .5rem }
+.pictures { display: flex; flex-wrap: wrap; gap: .5rem }
 figure { margin: 0 } .pictures figure { width: 8.5rem; font-size: .8rem } figcaption div { color: var(--soft) }
 .picture { height: 8.5rem; display: grid; place-items: center; background: var(--tile); border-radius: .3rem;
   overflow: hidden; color: var(--soft) }

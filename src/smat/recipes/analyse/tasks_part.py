@@ -68,18 +68,19 @@ def tasks_part(pools: Mapping[str, Routing]) -> Part:
     Args:
         pools: by name: the pool, and the one that it is compared with, if any.
     """
-    texts = [text for name, each in pools.items() for text in _sentences(name, each, len(pools) > 1)]
+    whose = {name: f" by {name}" if len(pools) > 1 else "" for name in pools}
+    in_short = [text for name, each in pools.items() for text in _in_short(whose[name], each)]
     first = next(iter(pools.values())).tasks
     counts = np.bincount(first.domain)
     many = number_of(int(counts[0]), "task") if len(set(counts)) == 1 else f"{counts.min()} to {counts.max()} tasks"
     return Part(
         "Which tasks get which experts",
         f"Merge weights of {many} of each of {number_of(len(first.domains), 'domain')}.",
-        texts=texts,
+        texts=[*in_short, *(text for name, each in pools.items() for text in _sentences(whose[name], each))],
         drawn=list(_drawn(pools)),
         tables=list(_tables(pools)),
         counts=[_confusion(name, each, len(pools) > 1) for name, each in pools.items() if each.recognition],
-        in_short=texts[:2] if len(pools) == 1 else texts,
+        in_short=in_short,
     )
 
 
@@ -96,8 +97,8 @@ def used_for(routing: Routing, expert: int) -> str:
 # -- words ----------------------------------------------------------------------------------------------------------
 
 
-def _sentences(name: str, found: Routing, named: bool) -> Iterator[str]:
-    where, tasks = f" by {name}" if named else "", found.tasks
+def _in_short(where: str, found: Routing) -> Iterator[str]:
+    tasks = found.tasks
     spread = tasks.mean_weights.max(0) - tasks.mean_weights.min(0)
     entropy = float(tasks.entropy.mean())
     yield (
@@ -110,7 +111,10 @@ def _sentences(name: str, found: Routing, named: bool) -> Iterator[str]:
             f"From the merge weights alone{where}, the domain of {percent(r.accuracy)} of the tasks is found (95 % "
             f"interval {percent(r.low)} to {percent(r.high)}; by chance {percent(r.chance)})."
         )
-    if (idle := np.flatnonzero(tasks.idle)).size:
+
+
+def _sentences(where: str, found: Routing) -> Iterator[str]:
+    if (idle := np.flatnonzero(found.tasks.idle)).size:
         experts = f"{'expert' if len(idle) == 1 else 'experts'} {enumerated([*map(str, idle)])}"
         yield f"Idle in all of these domains{where}: {experts}."
     for by, tree in found.trees.items():
