@@ -56,9 +56,16 @@ def rows(folder: Path, table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_without_domains(run: str, tmp_path: Path) -> None:
-    found = analyse(run, out=str(tmp_path / "out"), device="cpu")
-    page = Page(found.page)
+@pytest.fixture(scope="module")
+def analysed(run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an analysis of the run without domains."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smat.recipes.figure_style.FORMATS", ("svg",))
+        return analyse(run, out=str(tmp_path_factory.mktemp("analysed") / "out"), device="cpu").page.parent
+
+
+def test_a_run_without_domains(analysed: Path) -> None:
+    page = Page(analysed / "report.html")
     assert page.headings == [
         "In short",
         "Where the experts work",
@@ -66,7 +73,7 @@ def test_a_run_without_domains(run: str, tmp_path: Path) -> None:
         "How it was learned",
         "How this was made",
     ]
-    figures = sorted(path.stem for path in (tmp_path / "out" / "figures").iterdir())
+    figures = sorted(path.stem for path in (analysed / "figures").iterdir())
     assert {"capacity-type", "overlap", "sharing", "course-accuracy", "course-sparsity"} < set(figures)
     assert len(page.pictures) == len(figures)
     assert all(len(picture["alt"] or "") > 20 for picture in page.pictures)
@@ -75,24 +82,22 @@ def test_a_run_without_domains(run: str, tmp_path: Path) -> None:
     assert "1 line of its log was not whole" in page.text
 
 
-def test_nothing_is_fetched_by_the_page(run: str, tmp_path: Path) -> None:
-    found = analyse(run, out=str(tmp_path / "out"), device="cpu")
-    html = found.page.read_text(encoding="utf-8")
-    assert all((picture["src"] or "").startswith("data:image/") for picture in Page(found.page).pictures)
+def test_nothing_is_fetched_by_the_page(analysed: Path) -> None:
+    html = (analysed / "report.html").read_text(encoding="utf-8")
+    assert all((picture["src"] or "").startswith("data:image/") for picture in Page(analysed / "report.html").pictures)
     assert not re.search(r"<(script|link|iframe)|url\(|@import", html)
 
 
-def test_numbers_of_the_tables(run: str, tmp_path: Path) -> None:
-    analyse(run, out=str(tmp_path / "out"), device="cpu")
+def test_numbers_of_the_tables(run: str, analysed: Path) -> None:
     pool = SparseInterpolatedExperts.from_pretrained(Path(run) / "best")
     gates = pool.gates()
     assert gates is not None
     for table in ("capacity-type", "capacity-depth", "capacity-type-depth"):
-        found = [row for row in rows(tmp_path / "out", table) if row["expert"] == "1"]
+        found = [row for row in rows(analysed, table) if row["expert"] == "1"]
         assert sum(int(row["parameters"]) for row in found) == pool.layout.size
         assert sum(int(row["open"]) for row in found) == int((gates[1] > 0).sum())
     both, either = ((gates > 0).all(0).sum(), (gates > 0).any(0).sum())
-    (pair, _) = rows(tmp_path / "out", "overlap")
+    (pair, _) = rows(analysed, "overlap")
     assert float(pair["Jaccard"]) == pytest.approx(float(both / either))
 
 
@@ -161,12 +166,11 @@ def test_an_interrupted_analysis_has_what_is_finished(
     assert "Which tasks get which experts" in page.headings
 
 
-def test_an_earlier_analysis_is_replaced(run: str, tmp_path: Path) -> None:
-    first = analyse(run, out=str(tmp_path / "out"), device="cpu")
-    before = first.page.read_bytes()
-    (tmp_path / "out" / "figures" / "old.svg").touch()
-    assert analyse(run, out=str(tmp_path / "out"), device="cpu").page.read_bytes() == before
-    assert not (tmp_path / "out" / "figures" / "old.svg").exists()
+def test_an_earlier_analysis_is_replaced_by_the_same(run: str, analysed: Path) -> None:
+    before = (analysed / "report.html").read_bytes()
+    (analysed / "figures" / "old.svg").touch()
+    assert analyse(run, out=str(analysed), device="cpu").page.read_bytes() == before
+    assert not (analysed / "figures" / "old.svg").exists()
 
 
 def refused(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -33,7 +33,7 @@ class Drawn:
 
     def drawing(self, svg: bytes) -> Drawing:
         """The figure on the page, from its file."""
-        wide = self.figure.get_figwidth() > COLUMN
+        wide = bool(self.figure.get_figwidth() > COLUMN)
         return Drawing(svg_address(svg), self.alt, f"{self.caption} ({self.name})", wide)
 
 
