@@ -147,7 +147,7 @@ def heat_map(
     image = axes.pcolormesh(amounts, cmap=HEAT, vmin=bottom, vmax=top, edgecolors="white", linewidth=0.4)
     axes.set_xticks([x + 0.5 for x in range(len(columns))], columns)
     axes.set_yticks([y + 0.5 for y in range(len(rows))], rows)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows), 0)
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -79,7 +79,7 @@ def test_a_run_without_domains(analysed: Path) -> None:
     assert all(len(picture["alt"] or "") > 20 for picture in page.pictures)
     assert "The run went over 6 of 10 tasks: it was stopped early." in page.text
     assert "after 4 tasks, at an accuracy of 60.0 %" in page.text
-    assert "1 line of its log was not whole" in page.text
+    assert "1 line of its log left out" in page.text
 
 
 def test_nothing_is_fetched_by_the_page(analysed: Path) -> None:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from smat.analysis.alignment import alignment, difference
 from smat.metatuning.alignment import PAIRS, GradientCosines, Pairs
+from smat.recipes.analyse.panels import name_rows
 from smat.recipes.analyse.parts import Drawn, Part, Table, number_of
 from smat.recipes.figure_style import COLUMN, SOFT, look, styled
 from smat.statistics import Interval
@@ -93,8 +94,9 @@ def _figure(found: Sequence[GradientCosines], names: Sequence[str]) -> Figure:
             label=name,
             elinewidth=0.8,
         )
-    axes.set_yticks(range(len(rows)), [f"{group}, {pairs}" for group, pairs in rows])
-    axes.invert_yaxis()
+    name_rows(axes, [f"{group}, {pairs}" for group, pairs in rows])
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -1), min(high, 1))  # the interval of few tasks can be wider than what there is
     axes.set_xlabel("mean cosine of gradients")
     if len(found) > 1:
         figure.legend(loc="outside lower center", ncols=len(found))

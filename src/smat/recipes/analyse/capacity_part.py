@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from smat.analysis.capacity import Capacity, capacity
 from smat.analysis.contributions import Contributions
-from smat.recipes.analyse.panels import draw_experts, in_percent, legend_below, panels
+from smat.recipes.analyse.panels import draw_experts, from_zero, in_percent, legend_below, name_rows, panels
 from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, percent
 from smat.recipes.figure_style import PALE, heat_map, styled
 
@@ -197,13 +197,11 @@ def _by_type(found: Sequence[Capacity], names: Sequence[str], what: str) -> Figu
         draw_experts(top, places, each.share, across=True)
         draw_experts(below, places, each.relative_energy, across=True)
         for axes, label in ((top, f"share of {what}, %"), (below, "relative norm of the update, %")):
-            axes.set_yticks(places, kinds)
+            name_rows(axes, kinds)
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
             in_percent(axes.xaxis)
-    for axes in grid[:, 0]:
-        axes.invert_yaxis()
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 
@@ -217,14 +215,15 @@ def _by_depth(found: Sequence[Capacity], names: Sequence[str], what: str) -> Fig
         for axes, values in zip(column, (each.share, each.relative_energy), strict=True):
             draw_experts(axes, places, values)
             axes.set_xticks(places, depths)
-            axes.set_ylim(bottom=0)
             in_percent(axes.yaxis, 4)
         for label in column[1].get_xticklabels():
             label.set_rotation(0 if label.get_text().isdigit() and len(depths) < 16 else 90)
         column[1].set_xlabel("block")
+    for axes in grid[:, 0]:
+        from_zero(axes)
     grid[0, 0].set_ylabel(f"{what}, %" if what == "open gates" else "changed, %")
     grid[1, 0].set_ylabel("relative norm, %")
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from smat.analysis.alignment import recorded_alignment
 from smat.analysis.curves import GateCourse, RunCurves, Series
-from smat.recipes.analyse.panels import TOLD_APART, in_percent, legend_below, panels
-from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, enumerated, percent
+from smat.recipes.analyse.panels import TOLD_APART, from_zero, in_percent, legend_below, panels
+from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, enumerated, number_of, percent
 from smat.recipes.figure_style import INK, SOFT, look, styled
 
 _WINDOW = 0.05  # of the run's length, that noisy series are averaged over
@@ -44,7 +44,7 @@ def _sentences(name: str, run: RunCurves, named: bool) -> Iterator[str]:
         tasks, accuracy = run.best
         yield f"Its best validation was after {tasks:,} tasks, at an accuracy of {percent(accuracy)}."
     if run.left_out:
-        yield f"{run.left_out:,} lines of its log were not whole, and are left out."
+        yield f"{number_of(run.left_out, 'line')} of its log left out: not whole, as a kill leaves it."
     for tasks, text in run.warnings[:5]:
         yield f"After {tasks:,} tasks it warned: {text}"
 
@@ -126,8 +126,10 @@ def _figure(names: Sequence[str], runs: Sequence[RunCurves], draw: Draw, label: 
         draw(axes, run)
         axes.set_xlabel("training tasks")
     grid[0, 0].set_ylabel(label)
+    if draw is _routing:
+        from_zero(grid[0, 0])
     fullest = max(grid[0], key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    legend_below(figure, fullest, 3)
+    legend_below(figure, fullest)
     return figure
 
 
@@ -180,7 +182,6 @@ def _routing(axes: Axes, run: RunCurves) -> None:
     if "routing_entropy" in run.series:
         entropy = _smooth(run, run.series["routing_entropy"])
         axes.plot(entropy.tasks, entropy.values, color=INK, linewidth=1.6, label="entropy")
-    axes.set_ylim(bottom=0)
 
 
 def _gradients(axes: Axes, run: RunCurves) -> None:
@@ -196,7 +197,7 @@ def _alignment(axes: Axes, run: RunCurves) -> None:
         for pairs, line in (("within", "-"), ("between", "--")):
             if pairs in by_pairs:
                 own, series = look(number), by_pairs[pairs]
-                label = f"{_GROUPS.get(group, group)}, {pairs} domains"
+                label = f"{_GROUPS.get(group, group)}, {pairs}"
                 axes.plot(series.tasks, series.values, line, marker=own.marker, color=own.color, label=label)
     axes.axhline(0, color=SOFT, linewidth=0.6)
 

@@ -11,7 +11,7 @@ from smat.analysis.won_lost import Confusion, Judgement, WonLost, distinct
 from smat.domains import Domain
 from smat.errors import DataError
 from smat.left_out import leave_out
-from smat.recipes.analyse.panels import in_percent, legend_below, panels
+from smat.recipes.analyse.panels import in_percent, legend_below, name_rows, panels
 from smat.recipes.analyse.parts import Cell, Drawn, Part, Table
 from smat.recipes.figure_style import COLUMN, PAGE, SOFT, heat_map, look, styled
 from smat.recipes.pages import Card, Picture, jpeg_of
@@ -93,7 +93,7 @@ def _drawn(pools: Mapping[str, Changes]) -> Iterator[Drawn]:
         "Accuracy of the merged network less that of the frozen one on the same episodes, with 95 % intervals over "
         "episodes. Right of the line, the experts help.",
     )
-    shown = {name: lines for name, each in pools.items() if (lines := _lines(each.grid))}
+    shown = {name: lines for name, each in pools.items() if (lines := accuracy_lines(each.grid))}
     if shown:
         yield Drawn(
             "accuracy-shots",
@@ -137,8 +137,7 @@ def _gains(found: Sequence[Changes], names: Sequence[str]) -> Figure:
         own, widths = look(number), np.nan_to_num([gain.half_width for gain in gains])
         means = [gain.mean for gain in gains]
         axes.errorbar(means, places, xerr=widths, fmt=own.marker, color=own.color, label=name, elinewidth=0.8)
-    axes.set_yticks(np.arange(len(domains)), domains)
-    axes.invert_yaxis()
+    name_rows(axes, domains)
     axes.set_xlabel("merged less frozen, points")
     in_percent(axes.xaxis)
     if len(found) > 1:
@@ -150,7 +149,7 @@ Line = tuple[int, int, list[int], list[Interval], list[Interval]]
 """Ways, number of domains, shots, and accuracies of the frozen and the merged network at each."""
 
 
-def _lines(grid: Mapping[str, Sequence[GridCell]]) -> list[Line]:
+def accuracy_lines(grid: Mapping[str, Sequence[GridCell]]) -> list[Line]:
     """Accuracy against shots for each number of ways, over the domains that have all points of the line."""
     cells = {(name, cell.way, cell.shot): cell.accuracy for name, found in grid.items() for cell in found}
     lines: list[Line] = []
@@ -194,7 +193,7 @@ def _against_shots(found: Sequence[Sequence[Line]], names: Sequence[str]) -> Fig
         axes.set_xlabel("shots")
         in_percent(axes.yaxis)
     grid[0, 0].set_ylabel("accuracy, %")
-    legend_below(figure, grid[0, 0], 2)
+    legend_below(figure, grid[0, 0])
     return figure
 
 

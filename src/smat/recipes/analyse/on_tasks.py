@@ -143,6 +143,8 @@ class OnTasks:
                     workers=s.workers,
                     on_episode=step,
                 )
+            task = bar.tasks[-1]
+            bar.update(task.id, total=task.completed)  # what a domain has too few images for was left out
         return Changes(queries, grid)
 
     def _step(self, bar: Progress, what: str, subject: Subject, total: int) -> Callable[[object], None]:

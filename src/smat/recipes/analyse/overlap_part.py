@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from smat.analysis.contributions import Contributions
 from smat.analysis.overlap import Null, Overlap, Sharing, overlap, sharing
-from smat.recipes.analyse.panels import in_percent, legend_below, panels
+from smat.recipes.analyse.panels import from_zero, in_percent, legend_below, name_rows, panels
 from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, percent
 from smat.recipes.figure_style import HEAT, INK, PAGE, heat_map, look, styled
 
@@ -135,9 +135,10 @@ def _overlaps(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
         axes.set_xticks(places if len(places) <= _LABELLED else [], named if len(places) <= _LABELLED else [])
         axes.tick_params("x", labelrotation=90 if len(places) > 6 else 0)
         axes.set_xlabel("pair of experts")
-        axes.set_ylim(bottom=0)
+        axes.margins(y=0.08)
+    from_zero(grid[0, 0])
     grid[0, 0].set_ylabel("Jaccard index of masks")
-    legend_below(figure, grid[0, 0], 2 if len(names) == 1 else 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 
@@ -159,7 +160,7 @@ def _sharings(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
             chance = part.expected["layers"][1]
             marks = (chance, places) if across else (places, chance)
             axes.plot(*marks, "|" if across else "_", color=INK, markersize=6, label="one, by chance")
-        top.set_yticks(np.arange(kinds), each.by_type.labels[0])
+        name_rows(top, each.by_type.labels[0])
         top.set_xlabel("share of parameters, %")
         depths = each.by_depth.labels[0]
         below.set_xticks(np.arange(len(depths)), depths)
@@ -167,9 +168,8 @@ def _sharings(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
             label.set_rotation(0 if label.get_text().isdigit() and len(depths) < 16 else 90)
         in_percent(top.xaxis)
         in_percent(below.yaxis, 4)
-    grid[0, 0].invert_yaxis()
     grid[1, 0].set_ylabel("share of parameters, %")
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 

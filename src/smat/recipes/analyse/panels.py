@@ -13,6 +13,8 @@ from smat.recipes.figure_style import COLUMN, INK, PAGE, SOFT, look
 TOLD_APART = 8
 """Experts that a figure tells apart, at most; of more it shows the range."""
 
+_LETTERS, _HANDLE = 18, 9  # letters of a legend in an inch, and what the mark before a label takes of them
+
 
 def panels(
     titles: Sequence[str], height: float, *, rows: int = 1, sharex: bool = False, sharey: bool = True
@@ -63,11 +65,23 @@ def in_percent(axis: Axis, ticks: int = 5) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """One legend of what is drawn in a panel, below all of them."""
+def from_zero(axes: Axes) -> None:
+    """Let y begin at 0; after everything is drawn, also in panels that share it."""
+    axes.set_ylim(0, axes.get_ylim()[1])
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows at 0, 1, ... from top to bottom, with room for marks in the first and the last."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """One legend of what is drawn in a panel, below all of them, in as many columns as there is room for."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+        columns = int(_LETTERS * figure.get_figwidth() / (max(map(len, labels)) + _HANDLE))
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(columns, len(labels))))
 
 
 def say_empty(axes: Axes, why: str) -> None:

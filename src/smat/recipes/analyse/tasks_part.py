@@ -13,7 +13,7 @@ from smat.analysis.dendrogram import Dendrogram, cluster
 from smat.analysis.distances import mask_distances, weight_distances
 from smat.analysis.tasks import DomainRecognition, Placement, Tasks, place, recognise_domains
 from smat.experts import SparseInterpolatedExperts
-from smat.recipes.analyse.panels import panels
+from smat.recipes.analyse.panels import name_rows, panels
 from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, enumerated, number_of, percent
 from smat.recipes.figure_style import COLUMN, INK, PAGE, SOFT, heat_map, look, styled
 from smat.recipes.pages import Counts
@@ -211,8 +211,7 @@ def _entropies(found: Sequence[Routing], names: Sequence[str]) -> Figure:
         places = np.arange(len(tasks.domains)) + shift
         axes.plot(each.tasks.entropy, places[each.tasks.domain], ".", color=own.color, alpha=0.35, markersize=3)
         axes.plot(each.tasks.mean_entropy, places, own.marker, color=own.color, label=name, mec=INK, mew=0.5, ms=4.5)
-    axes.set_yticks(np.arange(len(tasks.domains)), _labels(found[0])[: len(tasks.domains)])
-    axes.invert_yaxis()
+    name_rows(axes, _labels(found[0])[: len(tasks.domains)])
     axes.set_xlabel("entropy of routing")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlim(right=min(1.0, axes.get_xlim()[1]))
