@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from smat.backbones import Backbone
-from smat.experts.structure import ATTENTION, HEAD_COLUMNS, HEAD_ROWS, block_of
+from smat.experts.structure import ATTENTION, HEAD_COLUMNS, HEAD_ROWS, block_of, is_norm
 from smat.flat import Layout
 
 Axis = Literal["type", "depth"]
@@ -122,12 +122,6 @@ class Layers:
 
     def _along(self, axis: Axis) -> tuple[str, ...]:
         return self.types if axis == "type" else self.depths
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module normalises, by the name of its class."""
-    name = type(module).__name__.lower()
-    return "norm" in name or name.endswith("grn")  # ConvNeXt V2's global response normalisation
 
 
 def _depths(layout: Layout) -> tuple[str, ...]:

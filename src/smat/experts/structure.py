@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from smat.errors import ConfigError
 from smat.flat import Layout
@@ -36,6 +36,12 @@ def block_of(layout: Layout) -> dict[str, str]:
         name: found.group() if found else "embedding" if place < first else "rest"
         for place, (name, found) in enumerate(zip(layout.names, numbered, strict=True))
     }
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module normalises, by the name of its class."""
+    name = type(module).__name__.lower()
+    return "norm" in name or name.endswith("grn")  # ConvNeXt V2's global response normalisation
 
 
 def gate_index(layout: Layout, structure: Structure, heads: int | None = None) -> Int[Tensor, " params"] | None:
