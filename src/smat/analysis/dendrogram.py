@@ -13,6 +13,7 @@ from scipy.cluster.hierarchy import cophenet, fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score
 
+from smat.analysis.distances import ROUNDING
 from smat.errors import DataError
 
 
@@ -60,7 +61,7 @@ def cluster(distances: Float[np.ndarray, "n n"], labels: Sequence[str], groups: 
     pairs = squareform(distances, checks=False)
     tree = linkage(pairs, "average", optimal_ordering=True)
     in_tree = cophenet(tree)
-    flat = np.ptp(pairs) == 0 or np.ptp(in_tree) == 0
+    flat = min(np.ptp(pairs), np.ptp(in_tree)) < ROUNDING
     domains = len(set(groups))
     cut = fcluster(tree, domains, "maxclust")
     return Dendrogram(

@@ -12,6 +12,9 @@ from torch import Tensor
 from smat.adaptation import evaluating
 from smat.experts import SparseInterpolatedExperts
 
+ROUNDING = 1e-6
+"""Distances that differ by less are equal: merge weights are of float32."""
+
 _CHUNK = 1 << 18  # gates of each expert that are looked at together
 _BLOCK = 2048  # parameters whose masks are compared together: those of 150 tasks fit into a cache
 _MOST_EXPERTS = 62  # whose patterns fit into an integer
@@ -49,7 +52,8 @@ def mask_distances(
         weights: merge weights α of each task, 0 or more.
 
     Returns:
-        The distances, 0 for two masks that are 0 everywhere; None where the pool has no gates, or all are open.
+        The distances, 0 for two masks that are 0 everywhere or differ by rounding alone; None where the pool has no
+        gates, or all are open.
     """
     with evaluating(pool):
         gates = pool.gates()
@@ -62,12 +66,10 @@ def mask_distances(
         masks = weights @ columns  # c of each task, for so many parameters
         sums += masks @ counts
         apart += torch.pdist(torch.from_numpy(masks * counts), 1).numpy()
-    # Σ min and Σ max from their sum and their difference
-    total = sums[first] + sums[second]
-    largest = (total + apart) / 2
-    found = np.divide(2 * apart, total + apart, out=np.zeros_like(apart), where=largest > 0)
+    total = sums[first] + sums[second]  # Σ min + Σ max, as `apart` is Σ max - Σ min
+    found = np.divide(2 * apart, total + apart, out=np.zeros_like(apart), where=total > 0)
     whole = np.zeros((n, n))
-    whole[first, second] = whole[second, first] = found
+    whole[first, second] = whole[second, first] = np.where(found < ROUNDING, 0, found)
     return whole
 
 

@@ -1,6 +1,6 @@
 """What a pool does with tasks of several domains: how it routes them, and how much alike they are to it.
 
-Chen et al. (2024), section 4.3: tasks of domains that look alike get like merge weights, and so like masks.
+Chen et al. (2024), Fig. 5c: tasks of domains that look alike get like merge weights, and so like masks.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from scipy.special import entr
 from scipy.stats import binomtest
 
 from smat.adaptation import evaluating
-from smat.analysis.distances import jensen_shannon
+from smat.analysis.distances import ROUNDING, jensen_shannon
 from smat.domains import Domain, Role
 from smat.episodes import EpisodeSource, TransformConfig, episode_loader, plain_transform
 from smat.errors import ConfigError, DataError
@@ -27,7 +27,6 @@ IDLE = 0.1
 """An expert is idle where its mean weight is below this share of 1/M, its weight if all experts had the same."""
 
 _BATCH = 64  # images of a task of one's own that pass through the network at a time
-_TIE = 1e-6  # distances that differ by less are equal: the root makes 1e-6 of rounding errors of 1e-12
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,8 @@ def route_own(
     require_experts(pool)
     names = sorted(name for classes in domain.splits.values() for name in classes)
     if len(names) < 2:
-        raise DataError(f"'{domain.name}' has one class, '{names[0]}'; give images of two or more classes")
+        have = f"one class, '{names[0]}'" if names else "no classes"
+        raise DataError(f"'{domain.name}' has {have}; give images of two or more classes")
     spec = pool.backbone.spec
     side = TransformConfig(margin=spec.margin if margin is None else margin).canvas_size(spec.image_size)
     network = in_batches(cached(pool.network(pool.pretrained, precision), cache), _BATCH)
@@ -248,7 +248,7 @@ def recognise_domains(tasks: Tasks) -> DomainRecognition:
     means = np.repeat((sums / counts[:, None])[None], len(n), axis=0)
     means[n, tasks.domain] = (sums[tasks.domain] - tasks.shares) / (counts[tasks.domain, None] - 1)
     distances = jensen_shannon(tasks.shares[:, None], means)
-    found = (distances < distances.min(1, keepdims=True) + _TIE).argmax(1)
+    found = (distances < distances.min(1, keepdims=True) + ROUNDING).argmax(1)
     confusion = np.zeros((len(counts), len(counts)), dtype=np.int64)
     np.add.at(confusion, (tasks.domain, found), 1)
     right = int(np.trace(confusion))
@@ -294,7 +294,7 @@ def place(own: Tasks, among: Tasks) -> list[Placement]:
                 own.weights[number],
                 float(own.entropy[number]),
                 tuple((among.domains[index], float(distances[number, index])) for index in order),
-                float((theirs > distances[number, order[0]] - _TIE).mean()),
+                float((theirs > distances[number, order[0]] - ROUNDING).mean()),
             )
         )
     return placements
