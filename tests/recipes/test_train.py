@@ -27,6 +27,7 @@ from smat.metatuning import StepReport, rate_search
 from smat.metatuning.checkpoints import load_state
 from smat.metatuning.rate_search import RateSearch, Trial
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
+from smat.metatuning.run_log import read_log
 from smat.metatuning.watch import Watch
 from smat.recipes.devices import launch
 from smat.recipes.quickstart import shipped_config
@@ -542,3 +543,27 @@ def test_a_search_needs_no_validations_and_a_record_that_can_be_read(
     record.write_text("trials: 3")
     with pytest.raises(CheckpointError, match=r"find_lr.yaml' cannot be used.*remove it"):
         read_trials(tmp_path / "run")
+
+
+def test_records_of_alignment_and_kept_pools_can_be_asked_for_when_a_run_goes_on(
+    settings: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    main(["train", "--config", str(settings), "--out", str(out), "--tuning.tasks", "4", "--tuning.record-alignment=4"])
+    assert recorded(out) == [0, 4]
+    assert not (out / "kept").exists()
+    written = yaml.safe_load((out / "config.yaml").read_text())
+    del written["tuning"]["record_alignment"], written["tuning"]["keep_every"]  # as before there were these settings
+    (out / "config.yaml").write_text(yaml.safe_dump(written))
+    main(["train", "--out", str(out), "--resume", "--tuning.keep-every", "4"])
+    assert [path.name for path in (out / "kept").iterdir()] == ["task-000004"]
+    assert recorded(out) == [0, 4]
+    begun_anew = tmp_path / "anew"
+    shutil.copytree(out / "kept", begun_anew / "kept")  # of a run that was killed before its first state
+    main(["train", "--config", str(settings), "--out", str(begun_anew), "--tuning.tasks", "2"])
+    assert not (begun_anew / "kept").exists()
+
+
+def recorded(folder: Path) -> list[int]:
+    """Where a run recorded the alignment of gradients, by its log."""
+    return [row["tasks"] for row in read_log(folder / "log.jsonl")[0] if "alignment/delta/all" in row]

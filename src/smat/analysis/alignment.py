@@ -86,12 +86,12 @@ def difference(first: GradientCosines, second: GradientCosines, group: str, pair
 
 def recorded_alignment(run: RunCurves) -> Recorded:
     """The alignment that a run recorded (`tuning.record_alignment`); empty where it did not."""
-    found: Recorded = {}
-    for name, series in run.family("alignment").items():
-        group, _, pairs = name.partition("/")
-        if pairs in PAIRS:
-            found.setdefault(group, {})[pairs] = series
-    return found
+    series = run.family("alignment")
+    groups = dict.fromkeys(name.partition("/")[0] for name in series)
+    return {
+        group: {pairs: series[f"{group}/{pairs}"] for pairs in PAIRS if f"{group}/{pairs}" in series}
+        for group in groups
+    }
 
 
 def side_by_side(first: RunCurves, second: RunCurves) -> dict[str, dict[Pairs, tuple[Series, Series]]]:
@@ -99,8 +99,10 @@ def side_by_side(first: RunCurves, second: RunCurves) -> dict[str, dict[Pairs, t
     one, other = recorded_alignment(first), recorded_alignment(second)
     found: dict[str, dict[Pairs, tuple[Series, Series]]] = {}
     for group in [group for group in one if group in other]:
-        for pairs in [pairs for pairs in one[group] if pairs in other[group]]:
-            a, b = one[group][pairs], other[group][pairs]
+        for pairs in PAIRS:
+            a, b = one[group].get(pairs), other[group].get(pairs)
+            if a is None or b is None:
+                continue
             common = np.intersect1d(a.tasks, b.tasks)
             if len(common):
                 found.setdefault(group, {})[pairs] = Series(common, a.on(common)), Series(common, b.on(common))

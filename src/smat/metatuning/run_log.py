@@ -18,10 +18,10 @@ def read_log(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             row = json.loads(line)
-            whole = isinstance(row, dict) and type(row["tasks"]) is int and 0 <= row["tasks"] < 2**31
-        except (ValueError, KeyError, RecursionError):
-            whole = False
-        if whole:
+        except (ValueError, RecursionError):
+            row = None
+        tasks = row.get("tasks") if isinstance(row, dict) else None
+        if type(tasks) is int and 0 <= tasks < 2**31:
             rows.append(row)
         else:
             broken.append(number)
