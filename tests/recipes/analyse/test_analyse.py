@@ -190,7 +190,7 @@ def test_what_is_refused(run: str, tmp_path: Path, capsys: pytest.CaptureFixture
     cases = [
         (["pocket", *out], "'pocket' has no experts, so there is nothing to analyse"),
         ([str(tmp_path / "nothing"), *out], "nothing"),
-        ([str(tmp_path / "begun"), *out], "has no pool yet, neither best/ nor last/"),
+        ([str(tmp_path / "begun"), *out], "has no pool yet, neither best/ nor last/ nor kept/"),
         ([run, "--out", str(tmp_path / "file")], "is a file"),
         ([run, "--out", str(tmp_path / "full")], "has other files in it"),
         ([run, "nowhere.parquet", *out], "nowhere.parquet"),

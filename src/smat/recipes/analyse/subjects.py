@@ -8,10 +8,12 @@ import torch
 
 from smat.adaptation import open_model
 from smat.analysis.curves import RunCurves, read_curves
-from smat.errors import CheckpointError, ConfigError
+from smat.errors import CheckpointError, ConfigError, DataError
 from smat.evaluation import same_backbone
 from smat.experts import SparseInterpolatedExperts
+from smat.left_out import leave_out
 from smat.metatuning import TuningConfig
+from smat.metatuning.kept import kept_pools
 from smat.metatuning.run_config import load_config
 from smat.recipes.run_folder import SETTINGS
 
@@ -51,7 +53,7 @@ class Subject:
 
 
 def open_subject(given: str, device: torch.device, allow_imports: Collection[str] = ()) -> Subject:
-    """The pool of a checkpoint, or the best one of a run; the last one, where none was the best.
+    """The pool of a checkpoint, or that of a run: the best, or else the last, or the last that was kept on the way.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it has no experts.
@@ -61,21 +63,30 @@ def open_subject(given: str, device: torch.device, allow_imports: Collection[str
     path = given
     if (folder / SETTINGS).is_file() and not (folder / "config.json").is_file():
         run = folder
-        found = [name for name in ("best", "last") if (folder / name).is_dir()]
+        found = [place for place in (folder / "best", folder / "last") if place.is_dir()]
+        found += list(kept_pools(folder).values())[-1:]
         if not found:
             raise CheckpointError(
-                f"the run in '{given}' has no pool yet, neither best/ nor last/: let it go on (smat train --out "
-                f"{given} --resume), or give another run or checkpoint"
+                f"the run in '{given}' has no pool yet, neither best/ nor last/ nor kept/: let it go on (smat train "
+                f"--out {given} --resume), or give another run or checkpoint"
             )
-        path = str(folder / found[0])
+        path = str(found[0])
     pool = open_model(path, device, allow_imports)
     if not pool.config.experts:
         raise ConfigError(
             f"'{given}' has no experts, so there is nothing to analyse: give a run or checkpoint of a pool that was "
             "meta-tuned (smat train)"
         )
-    curves = read_curves(run) if run and (run / LOG).is_file() else None
-    return Subject(_name(folder), path, pool.eval(), run, curves)
+    return Subject(_name(folder), path, pool.eval(), run, _curves(run) if run else None)
+
+
+def _curves(run: Path) -> RunCurves | None:
+    """What the log of a run says; of a run that has just begun, nothing."""
+    try:
+        return read_curves(run)
+    except DataError as error:
+        leave_out("file", f"it says nothing of the course of the run ({error})", [str(run / LOG)])
+        return None
 
 
 def check_alike(first: Subject, second: Subject, margin: float | None) -> None:
