@@ -131,6 +131,27 @@ COMMANDS = {
             "device",
         ),
     ),
+    "analyse": Command(
+        "analyse.run:analyse",
+        "show what the experts of a meta-tuned pool learned: a page, its figures, and tables",
+        "smat analyse runs/first --out runs/first-analysis\n"
+        "  smat analyse runs/first ../shared/data/omniglot.parquet ../shared/data/flowers.parquet --out analysis\n"
+        "  smat analyse runs/first pocket-ood --against runs/second --support photos/mine --out both",
+        basic=(
+            "out",
+            "against",
+            "support",
+            "tasks",
+            "grid_tasks",
+            "gradient_tasks",
+            "way",
+            "shot",
+            "split",
+            "seed",
+            "workers",
+            "device",
+        ),
+    ),
     "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
     "networks": Command(
         "networks:networks",

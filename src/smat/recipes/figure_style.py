@@ -1,16 +1,16 @@
 """How the project's figures look, and their files: for a paper's column, the colour-blind, and printing in grey."""
 
-import base64
-import io
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from smat.files import write_whole
@@ -27,8 +27,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
 _HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "oooo", "++++")
 
 INK, SOFT, PALE = "#18181b", "#71717a", "#d4d4d8"
-HEAT = "cividis_r"
-"""The colour map of amounts: dark is much, in grey too."""
+HEAT = LinearSegmentedColormap.from_list("amounts", colormaps["Blues"](np.linspace(0.08, 1, 64)))
+"""The colour map of amounts: dark is much, in grey too, and even nothing is told from an empty cell."""
 
 _SETTINGS = {
     "axes.axisbelow": True,
@@ -60,9 +60,11 @@ _SETTINGS = {
 _UNDATED: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def styled() -> AbstractContextManager[None]:
-    """Within the block figures are made in the style, whatever the user's own settings of matplotlib are."""
-    return matplotlib.style.context(_SETTINGS, after_reset=True)
+@contextmanager
+def styled() -> Iterator[None]:
+    """Within the block, or a function that it decorates, figures are made in the style, not in the user's own."""
+    with matplotlib.style.context(_SETTINGS, after_reset=True):
+        yield
 
 
 @dataclass(frozen=True)
@@ -110,14 +112,7 @@ def write_figure(figure: Figure, path: Path) -> list[Path]:
     return files
 
 
-def svg_address(figure: Figure) -> str:
-    """A figure as an address that holds it, for pages."""
-    content = io.BytesIO()
-    _save(figure, content, "svg")
-    return f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _save(figure: Figure, to: Path | io.BytesIO, kind: str) -> None:
+def _save(figure: Figure, to: Path, kind: str) -> None:
     with styled():
         figure.savefig(to, format=kind, metadata=_UNDATED[kind])
 
@@ -134,7 +129,7 @@ def heat_map(
     bottom: float = 0.0,
     numbers: bool = True,
 ) -> None:
-    """Draw a table of amounts as colours, with the numbers in the cells where there is room for them.
+    """Draw a table of amounts as colours, with the numbers in the cells where there is room, or else a scale.
 
     Args:
         axes: where.
@@ -152,18 +147,19 @@ def heat_map(
     image = axes.pcolormesh(amounts, cmap=HEAT, vmin=bottom, vmax=top, edgecolors="white", linewidth=0.4)
     axes.set_xticks([x + 0.5 for x in range(len(columns))], columns)
     axes.set_yticks([y + 0.5 for y in range(len(rows))], rows)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows), 0)
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if max(map(len, columns), default=0) * len(columns) > 34:
         axes.tick_params("x", labelrotation=90)
-    if numbers and len(columns) <= 12:
+    numbered = numbers and len(columns) <= 12
+    if numbered:
         for y, x in np.argwhere(np.isfinite(amounts)):
             ink = "white" if amounts[y, x] - bottom > 0.55 * (top - bottom) else INK
             text = form.format(amounts[y, x])
             axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=6, color=ink)
-    if not label:
+    if numbered or not label:
         return
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.06, pad=0.02)
     bar.set_label(label)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from jinja2 import Environment
+from PIL import Image
 
 from smat.domains import MAX_PIXELS, GreyRange, load_image
 from smat.errors import DataError
@@ -137,7 +138,12 @@ def thumbnail(file: Path, grey_range: GreyRange | None = None, max_pixels: int =
         image = load_image(file, SIDE, range=grey_range, max_pixels=max_pixels)
     except DataError:
         return None
-    image.thumbnail((SIDE, SIDE))
+    return jpeg_of(image)
+
+
+def jpeg_of(image: Image.Image, side: int = SIDE) -> str:
+    """A picture in RGB, made as small as a thumbnail, as an address that holds it."""
+    image.thumbnail((side, side))
     content = io.BytesIO()
     image.save(content, "JPEG", quality=80)
     return jpeg_address(content.getvalue())
@@ -146,6 +152,11 @@ def thumbnail(file: Path, grey_range: GreyRange | None = None, max_pixels: int =
 def jpeg_address(content: bytes) -> str:
     """A JPEG as an address that holds it."""
     return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+
+
+def svg_address(content: bytes) -> str:
+    """A drawing in SVG as an address that holds it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
 
 
 _PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
@@ -191,7 +202,7 @@ nav a { padding: .15rem .6rem; border: 1px solid var(--line); border-radius: 1re
 .cards { display: flex; flex-wrap: wrap; gap: .7rem; align-items: flex-start }
 .card { padding: .4rem; border: 1px solid var(--line); border-radius: .5rem }
 .card p { margin: .3rem 0 0; max-width: 17rem; color: inherit; font-size: .85rem }
-.pictures { display: flex; gap: .5rem }
+.pictures { display: flex; flex-wrap: wrap; gap: .5rem }
 figure { margin: 0 } .pictures figure { width: 8.5rem; font-size: .8rem } figcaption div { color: var(--soft) }
 .picture { height: 8.5rem; display: grid; place-items: center; background: var(--tile); border-radius: .3rem;
   overflow: hidden; color: var(--soft) }

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from smat.analysis.capacity import Capacity, capacity
 from smat.analysis.contributions import Contributions
-from smat.recipes.analyse.panels import draw_experts, in_percent, legend_below, panels
+from smat.recipes.analyse.panels import draw_experts, from_zero, in_percent, legend_below, name_rows, panels
 from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, percent
 from smat.recipes.figure_style import PALE, heat_map, styled
 
 _RARE = 0.01  # share of a network's parameters below which a type of layer is not spoken of
+_EVEN = 1.1  # times the whole network's share that all common types of layers stay below where they are alike
 _CONCENTRATED = 0.4  # share of the blocks, in a row, that half of the open parameters lie in if they are not spread
 
 
@@ -47,8 +48,8 @@ def capacity_part(pools: Mapping[str, Capacities]) -> Part:
         pools: by name: the pool, and the one that it is compared with, if any.
     """
     gated = all(each.gated for each in pools.values())
-    what = "open gates" if gated else "parameters that an expert changes"
-    note = f"The share of parameters with {what}, and how much the experts move them, by type and depth of layer."
+    what = "open gates" if gated else "changed parameters"
+    note = f"The share of {what}, and how much the experts move the network, by type and depth of layer."
     return Part(
         "Where the experts work",
         note,
@@ -56,6 +57,7 @@ def capacity_part(pools: Mapping[str, Capacities]) -> Part:
         drawn=list(_drawn(pools, what)),
         tables=list(_tables(pools)),
         in_short=[text for name, each in pools.items() for text in _in_short(name, each, len(pools) > 1)],
+        experts={name: _of_experts(each) for name, each in pools.items()},
     )
 
 
@@ -66,28 +68,35 @@ def _in_short(name: str, found: Capacities, named: bool) -> Iterator[str]:
     whole, where = found.whole, f" of {name}" if named else ""
     shares = whole.share
     verb = "is open in" if found.gated else "changes"
+    if shares.min() == 1:
+        yield f"{'Every' if len(shares) > 1 else 'The'} expert{where} {verb} all parameters."
+        return
     if len(shares) == 1:
         yield f"The expert{where} {verb} {percent(shares[0])} of the parameters, {_most(found, 0)}."
         return
-    union = f"all {len(shares)} together {'are open in' if found.gated else 'change'} {percent(whole.share_in_any)}"
-    if shares.min() == shares.max() == 1:
-        yield f"Every expert{where} {verb} all parameters."
-        return
-    each = f"Each expert{where} {verb} {percent(shares.min())} to {percent(shares.max())} of the parameters"
+    union = (
+        f"all {len(shares)} together {'are open in' if found.gated else 'change'} {percent(float(whole.share_in_any))}"
+    )
+    each = f"Each expert{where} {verb} {_range(shares)} of the parameters"
     yield f"{each}; {union}."
 
 
-def expert_sentence(found: Capacities, expert: int) -> str:
-    """Where one expert is open: `expert 3 is open in 8.1 % of the parameters, most densely in ...`."""
-    verb = "is open in" if found.gated else "changes"
-    return f"expert {expert} {verb} {percent(found.whole.share[expert])} of the parameters, {_most(found, expert)}"
+def _of_experts(found: Capacities) -> dict[int, str]:
+    """Where each expert is open: `is open in 8.1 % of the parameters, ...`; nothing where all are open everywhere."""
+    verb, shares = "is open in" if found.gated else "changes", found.whole.share
+    if shares.min() == 1:
+        return {}
+    return {
+        expert: f"{verb} {percent(share)} of the parameters, {_most(found, expert)}"
+        for expert, share in enumerate(shares)
+    }
 
 
 def _sentences(name: str, found: Capacities, named: bool) -> Iterator[str]:
     whole, where = found.whole, f" of {name}" if named else ""
     count = len(whole.share)
     move = whole.relative_energy
-    amount = percent(move[0]) if count == 1 else f"{percent(move.min())} to {percent(move.max())}"
+    amount = _range(move)
     yield (
         f"{'The expert' if count == 1 else 'Each expert'}{where}, alone and at full weight, moves the network by "
         f"{amount} of the norm of its pre-trained parameters."
@@ -95,6 +104,10 @@ def _sentences(name: str, found: Capacities, named: bool) -> Iterator[str]:
     if found.gate_values is not None:
         between = found.gate_values[:, 1].sum() / max(1, found.gate_values[:, 1:].sum())
         yield f"Of the open gates{where}, {percent(between)} are between 0 and 1; the others are 1."
+
+
+def _range(shares: np.ndarray) -> str:
+    return " to ".join(dict.fromkeys([percent(float(shares.min())), percent(float(shares.max()))]))
 
 
 def _most(found: Capacities, expert: int) -> str:
@@ -106,7 +119,11 @@ def _most(found: Capacities, expert: int) -> str:
         return "that is, all of them"
     common = kinds.params >= _RARE * kinds.params.sum()
     best = int(np.where(common, share, -1).argmax())
-    return f"most densely in '{kinds.labels[0][best]}' layers ({percent(share[best])}){_half_of(found.by_depth, expert)}"
+    if share[best] < _EVEN * found.whole.share[expert]:
+        return f"in all types of layers alike{_half_of(found.by_depth, expert)}"
+    return (
+        f"most densely in '{kinds.labels[0][best]}' layers ({percent(share[best])}){_half_of(found.by_depth, expert)}"
+    )
 
 
 def _half_of(found: Capacity, expert: int) -> str:
@@ -133,9 +150,15 @@ def _drawn(pools: Mapping[str, Capacities], what: str) -> Iterator[Drawn]:
         "capacity-type",
         _by_type([each.by_type for each in pools.values()], list(pools), what),
         _alt(f"Share of {what} by type of layer", {name: each.by_type for name, each in pools.items()}),
-        f"Upper panel: the share of {what} in each type of layer, per expert (marks), and in at least one of them (bar). "
-        "Lower panel: the norm of what the expert adds over the norm of the pre-trained parameters. An open gate over an "
-        "update of zero moves nothing, so the two can differ.",
+        f"Upper panel: the share of {what} in each type of layer, per expert (marks), and in at least one of them "
+        "(bar). Lower panel: the norm of what the expert adds over the norm of the pre-trained parameters. An open "
+        "gate over an update of zero moves nothing, so the two can differ.",
+    )
+    dense = all(each.whole.share.min() == 1 for each in pools.values())  # shares of 1 everywhere would say nothing
+    shown = (
+        "the relative norm of the update, a mean over experts"
+        if dense
+        else f"the share of {what} in at least one expert"
     )
     if len(one.by_depth.labels[0]) > 1:
         yield Drawn(
@@ -147,11 +170,11 @@ def _drawn(pools: Mapping[str, Capacities], what: str) -> Iterator[Drawn]:
         )
         yield Drawn(
             "capacity-type-depth",
-            _by_both([each.by_both for each in pools.values()], list(pools)),
-            f"Heat map of the share of parameters open in at least one expert, types of layers by depth, of {names}; "
-            "the table capacity-type-depth.csv has its numbers",
-            "The share of parameters that are open in at least one expert, types of layers (rows) by depth (columns); "
-            "dark is much. Where there is no such layer, the cell is empty.",
+            _by_both([each.by_both for each in pools.values()], list(pools), dense),
+            f"Heat map of {shown}, types of layers by depth, of {names}; the table capacity-type-depth.csv has its "
+            "numbers",
+            f"{shown[0].upper()}{shown[1:]}, types of layers (rows) by depth (columns); dark is much. Where there is "
+            "no such layer, the cell is empty.",
         )
 
 
@@ -174,13 +197,11 @@ def _by_type(found: Sequence[Capacity], names: Sequence[str], what: str) -> Figu
         draw_experts(top, places, each.share, across=True)
         draw_experts(below, places, each.relative_energy, across=True)
         for axes, label in ((top, f"share of {what}, %"), (below, "relative norm of the update, %")):
-            axes.set_yticks(places, kinds)
+            name_rows(axes, kinds)
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
             in_percent(axes.xaxis)
-    for axes in grid[:, 0]:
-        axes.invert_yaxis()
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 
@@ -194,28 +215,27 @@ def _by_depth(found: Sequence[Capacity], names: Sequence[str], what: str) -> Fig
         for axes, values in zip(column, (each.share, each.relative_energy), strict=True):
             draw_experts(axes, places, values)
             axes.set_xticks(places, depths)
-            axes.set_ylim(bottom=0)
             in_percent(axes.yaxis, 4)
         for label in column[1].get_xticklabels():
             label.set_rotation(0 if label.get_text().isdigit() and len(depths) < 16 else 90)
         column[1].set_xlabel("block")
-    grid[0, 0].set_ylabel(f"share of {what}, %")
+    for axes in grid[:, 0]:
+        from_zero(axes)
+    grid[0, 0].set_ylabel(f"{what}, %" if what == "open gates" else "changed, %")
     grid[1, 0].set_ylabel("relative norm, %")
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 
 @styled()
-def _by_both(found: Sequence[Capacity], names: Sequence[str]) -> Figure:
+def _by_both(found: Sequence[Capacity], names: Sequence[str], dense: bool) -> Figure:
     kinds, depths = found[0].labels
     figure, grid = panels(names, 1.0 + 0.17 * len(kinds), sharey=False)
-    top = float(np.nanmax([np.nanmax(each.share_in_any) for each in found])) or 1.0
-    for axes, each in zip(grid[0], found, strict=True):
-        last = axes is grid[0, -1]
-        heat_map(
-            axes, each.share_in_any, kinds, depths, label="share in at least one expert" if last else "",
-            top=top, numbers=False,
-        )
+    amounts = [each.relative_energy.mean(0) if dense else each.share_in_any for each in found]
+    top = float(np.nanmax([np.nanmax(each) for each in amounts])) or 1.0
+    for axes, each in zip(grid[0], amounts, strict=True):
+        label = "relative norm" if dense else "share in at least one expert"
+        heat_map(axes, each, kinds, depths, label=label if axes is grid[0, -1] else "", top=top, numbers=False)
         axes.set_xlabel("block")
     for axes in grid[0, 1:]:
         axes.set_yticklabels([])

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from smat.analysis.contributions import Contributions
-from smat.analysis.overlap import Null, Overlap, Sharing, compare_masks, overlap, sharing
-from smat.recipes.analyse.panels import in_percent, legend_below, panels
+from smat.analysis.overlap import Null, Overlap, Sharing, overlap, sharing
+from smat.recipes.analyse.panels import from_zero, in_percent, legend_below, name_rows, panels
 from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, percent
 from smat.recipes.figure_style import HEAT, INK, PAGE, heat_map, look, styled
 
@@ -41,20 +40,21 @@ class Agreement:
         return np.triu_indices(len(self.overlap.first_sizes), 1)
 
 
-def overlap_part(pools: Mapping[str, Agreement], between: Overlap | None = None) -> Part:
+def overlap_part(pools: Mapping[str, Agreement], names: Sequence[str], between: Overlap | None = None) -> Part:
     """The part of the page on what the masks have in common.
 
     Args:
-        pools: by name: the pool, and the one that it is compared with, if any.
+        pools: by name: the pools that have several masks.
+        names: names of all pools: the pool, and the one that it is compared with, if any.
         between: the masks of the first against those of the second.
     """
-    in_short = [text for name, each in pools.items() for text in _in_short(name, each, len(pools) > 1)]
+    in_short = [text for name, each in pools.items() for text in _in_short(name, each, len(names) > 1)]
     return Part(
         "Where they share, and where they specialise",
         "How far the experts' masks agree: Jaccard index, |A and B| / |A or B|, beside what random masks give.",
-        texts=[*in_short, *([_between_sentence(list(pools), between)] if between else [])],
-        drawn=[*_drawn(pools), *(_drawn_between(list(pools), between) if between else ())],
-        tables=list(_tables(pools, between)),
+        texts=[*in_short, *([_between_sentence(names, between)] if between else [])],
+        drawn=[*(_drawn(pools) if pools else ()), *(_drawn_between(names, between) if between else ())],
+        tables=list(_tables(pools, names, between)),
         in_short=in_short,
     )
 
@@ -68,19 +68,22 @@ def _in_short(name: str, found: Agreement, named: bool) -> Iterator[str]:
     seen, chance = (jaccard.observed[found.pairs], jaccard.expected["layers"][found.pairs])
     if np.isfinite(seen).any() and np.isfinite(chance).any():
         yield (
-            f"Masks of two experts{where} have a Jaccard index of {np.nanmean(seen):.3f} on average; random masks with as "
-            f"many open parameters in each layer have {np.nanmean(chance):.3f}."
+            f"Masks of two experts{where} have a Jaccard index of {np.nanmean(seen):.3f} on average; random masks "
+            f"with as many open parameters in each layer have {np.nanmean(chance):.3f}."
         )
     shares = found.whole.share
-    text = f"Of the parameters that any expert{where} has open, {percent(shares[1] / max(shares[1:].sum(), 1e-12))} are "
+    text = (
+        f"Of the parameters that any expert{where} has open, {percent(shares[1] / max(shares[1:].sum(), 1e-12))} are "
+    )
     yield f"{text}open in one alone, and {percent(shares[-1] / max(shares[1:].sum(), 1e-12))} in all {len(shares) - 1}."
 
 
 def _between_sentence(names: Sequence[str], between: Overlap) -> str:
     seen, chance = between.jaccard.observed, between.jaccard.expected["layers"]
     return (
-        f"A mask of {names[0]} and one of {names[1]} have a Jaccard index of {np.nanmean(seen):.3f} on average (at most "
-        f"{np.nanmax(seen):.3f}); random masks with as many open parameters in each layer have {np.nanmean(chance):.3f}."
+        f"A mask of {names[0]} and one of {names[1]} have a Jaccard index of {np.nanmean(seen):.3f} on average (at "
+        f"most {np.nanmax(seen):.3f}); random masks with as many open parameters in each layer have "
+        f"{np.nanmean(chance):.3f}."
     )
 
 
@@ -132,9 +135,10 @@ def _overlaps(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
         axes.set_xticks(places if len(places) <= _LABELLED else [], named if len(places) <= _LABELLED else [])
         axes.tick_params("x", labelrotation=90 if len(places) > 6 else 0)
         axes.set_xlabel("pair of experts")
-        axes.set_ylim(bottom=0)
+        axes.margins(y=0.08)
+    from_zero(grid[0, 0])
     grid[0, 0].set_ylabel("Jaccard index of masks")
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 
@@ -148,13 +152,15 @@ def _sharings(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
             begin = np.zeros(len(places))
             for number, (label, share) in enumerate(_stacked(part.share)):
                 where = {"left" if across else "bottom": begin}
-                colour = colormaps[HEAT](0.15 + 0.8 * number / max(1, _STACKED - 1))
-                draw(places, share, 0.75, color=colour, label=label, hatch=look(number).hatch, edgecolor="white", **where)
+                colour = HEAT(0.15 + 0.8 * number / max(1, _STACKED - 1))
+                draw(
+                    places, share, 0.75, color=colour, label=label, hatch=look(number).hatch, edgecolor="white", **where
+                )
                 begin = begin + np.nan_to_num(share)
             chance = part.expected["layers"][1]
             marks = (chance, places) if across else (places, chance)
             axes.plot(*marks, "|" if across else "_", color=INK, markersize=6, label="one, by chance")
-        top.set_yticks(np.arange(kinds), each.by_type.labels[0])
+        name_rows(top, each.by_type.labels[0])
         top.set_xlabel("share of parameters, %")
         depths = each.by_depth.labels[0]
         below.set_xticks(np.arange(len(depths)), depths)
@@ -162,9 +168,8 @@ def _sharings(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
             label.set_rotation(0 if label.get_text().isdigit() and len(depths) < 16 else 90)
         in_percent(top.xaxis)
         in_percent(below.yaxis, 4)
-    grid[0, 0].invert_yaxis()
     grid[1, 0].set_ylabel("share of parameters, %")
-    legend_below(figure, grid[0, 0], 3)
+    legend_below(figure, grid[0, 0])
     return figure
 
 
@@ -182,9 +187,10 @@ def _drawn_between(names: Sequence[str], between: Overlap) -> Iterator[Drawn]:
     yield Drawn(
         "overlap-against",
         _between(names, between),
-        f"Jaccard index of each mask of {names[0]} with each of {names[1]}: {np.nanmin(seen):.3f} to {np.nanmax(seen):.3f}",
-        f"Left: the Jaccard index of each mask of {names[0]} (rows) with each of {names[1]} (columns); right: what is left "
-        "of it after that of random masks with as many open parameters in each layer.",
+        f"Jaccard index of each mask of {names[0]} with each of {names[1]}: {np.nanmin(seen):.3f} to "
+        f"{np.nanmax(seen):.3f}",
+        f"Left: the Jaccard index of each mask of {names[0]} (rows) with each of {names[1]} (columns); right: what "
+        "is left of it after that of random masks with as many open parameters in each layer.",
     )
 
 
@@ -205,18 +211,19 @@ def _between(names: Sequence[str], between: Overlap) -> Figure:
 # -- tables ---------------------------------------------------------------------------------------------------------
 
 
-def _tables(pools: Mapping[str, Agreement], between: Overlap | None) -> Iterator[Table]:
+def _tables(pools: Mapping[str, Agreement], names: Sequence[str], between: Overlap | None) -> Iterator[Table]:
     columns = ["pool", "expert", "other pool", "other expert", "open", "open in the other", "open in both", "Jaccard"]
     columns += [f"{what} {null}" for null in get_args(Null) for what in ("expected", "deviation", "z")]
     columns += ["containment", *(f"expected containment {null}" for null in get_args(Null))]
     rows = [
         row
         for name, each in pools.items()
-        for row in _rows(name, name, each.overlap, [(i, j) for i, j in np.ndindex(each.overlap.intersection.shape) if i != j])
+        for row in _rows(
+            name, name, each.overlap, [(i, j) for i, j in np.ndindex(each.overlap.intersection.shape) if i != j]
+        )
     ]
     if between:
-        first, second = pools
-        rows += _rows(first, second, between, list(np.ndindex(between.intersection.shape)))
+        rows += _rows(names[0], names[1], between, list(np.ndindex(between.intersection.shape)))
     yield Table("overlap", "Agreement of masks", columns, rows)
     groups = [
         [pool, axis, label, experts, int(part.counts[experts, index]), *_shares(part, experts, index)]

@@ -13,6 +13,8 @@ from smat.recipes.figure_style import COLUMN, INK, PAGE, SOFT, look
 TOLD_APART = 8
 """Experts that a figure tells apart, at most; of more it shows the range."""
 
+_LETTERS, _HANDLE = 18, 9  # letters of a legend in an inch, and what the mark before a label takes of them
+
 
 def panels(
     titles: Sequence[str], height: float, *, rows: int = 1, sharex: bool = False, sharey: bool = True
@@ -34,7 +36,7 @@ def panels(
     return figure, grid
 
 
-def draw_experts(axes: Axes, places: Sequence[float], values: np.ndarray, *, across: bool = False) -> None:
+def draw_experts(axes: Axes, places: np.ndarray, values: np.ndarray, *, across: bool = False) -> None:
     """Draw a number of each expert at several places, `[experts, places]`: lines, or with `across` marks on rows."""
     if len(values) > TOLD_APART:
         _draw_range(axes, places, values, across)
@@ -47,7 +49,7 @@ def draw_experts(axes: Axes, places: Sequence[float], values: np.ndarray, *, acr
             axes.plot(places, row, marker=own.marker, label=label, **own.line)
 
 
-def _draw_range(axes: Axes, places: Sequence[float], values: np.ndarray, across: bool) -> None:
+def _draw_range(axes: Axes, places: np.ndarray, values: np.ndarray, across: bool) -> None:
     middle, low, high = np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
     label = f"median and range of {len(values)} experts"
     errors = np.stack([middle - low, high - middle])
@@ -59,15 +61,27 @@ def _draw_range(axes: Axes, places: Sequence[float], values: np.ndarray, across:
 
 def in_percent(axis: Axis, ticks: int = 5) -> None:
     """Show shares in 0..1 as numbers per cent, which the label says, at a few places."""
-    axis.set_major_locator(MaxNLocator(ticks))
+    axis.set_major_locator(MaxNLocator(ticks, steps=(1, 2, 5, 10)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """One legend of what is drawn in a panel, below all of them."""
+def from_zero(axes: Axes) -> None:
+    """Let y begin at 0; after everything is drawn, also in panels that share it."""
+    axes.set_ylim(0, axes.get_ylim()[1])
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows at 0, 1, ... from top to bottom, with room for marks in the first and the last."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """One legend of what is drawn in a panel, below all of them, in as many columns as there is room for."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+        columns = int(_LETTERS * figure.get_figwidth() / (max(map(len, labels)) + _HANDLE))
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(columns, len(labels))))
 
 
 def say_empty(axes: Axes, why: str) -> None:

@@ -1,13 +1,13 @@
 """The parts of an analysis: figures, tables and what is said of them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
-from smat.recipes.figure_style import PAGE, svg_address
-from smat.recipes.pages import Card, Counts, Drawing, Grid, Section
+from smat.recipes.figure_style import COLUMN
+from smat.recipes.pages import Card, Counts, Drawing, Grid, Section, svg_address
 
 _SHOWN = 60  # rows of a table on the page, at most
 
@@ -31,10 +31,10 @@ class Drawn:
     alt: str
     caption: str
 
-    def drawing(self) -> Drawing:
-        """The figure on the page."""
-        wide = self.figure.get_figwidth() > PAGE * 0.75
-        return Drawing(svg_address(self.figure), self.alt, f"{self.caption} ({self.name})", wide)
+    def drawing(self, svg: bytes) -> Drawing:
+        """The figure on the page, from its file."""
+        wide = bool(self.figure.get_figwidth() > COLUMN)
+        return Drawing(svg_address(svg), self.alt, f"{self.caption} ({self.name})", wide)
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Part:
         counts: tables of counts, such as confusions.
         cards: thumbnails.
         in_short: sentences for the summary.
+        experts: by pool and expert, what the summary says of it, after its name.
     """
 
     title: str
@@ -83,15 +84,16 @@ class Part:
     counts: Sequence[Counts] = ()
     cards: Sequence[Card] = ()
     in_short: Sequence[str] = ()
+    experts: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
-    def section(self) -> Section:
-        """The part on the page."""
+    def section(self, svgs: Mapping[str, bytes]) -> Section:
+        """The part on the page, with its figures by their names."""
         return Section(
             title=self.title,
             note=self.note,
             cards=self.cards,
             texts=self.texts,
-            drawings=[each.drawing() for each in self.drawn],
+            drawings=[each.drawing(svgs[each.name]) for each in self.drawn],
             counts=self.counts,
             grids=[table.grid() for table in self.tables],
         )

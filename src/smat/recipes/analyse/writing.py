@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from smat.files import write_folder, write_whole
@@ -15,7 +15,13 @@ PAGE = "report.html"
 """The page, by which the folder of an earlier analysis is known."""
 
 
-def write_analysis(folder: Path, title: str, facts: Sequence[tuple[str, str]], parts: Sequence[Part]) -> list[Path]:
+def write_analysis(
+    folder: Path,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    parts: Sequence[Part],
+    on_figure: Callable[[], None] = lambda: None,
+) -> list[Path]:
     """Write `tables/*.csv`, `figures/` and `report.html`, in the place of an earlier analysis, if there is one.
 
     Args:
@@ -23,6 +29,7 @@ def write_analysis(folder: Path, title: str, facts: Sequence[tuple[str, str]], p
         title: heading of the page.
         facts: what is known in short, by name, below the heading.
         parts: what was found.
+        on_figure: called after each figure.
 
     Returns:
         The files, the page first.
@@ -31,16 +38,18 @@ def write_analysis(folder: Path, title: str, facts: Sequence[tuple[str, str]], p
         ConfigError: the folder has other files in it, or cannot be written.
     """
     tables = {f"tables/{table.name}.csv": csv_of(table) for part in parts for table in part.tables}
-    html = page(title, facts, [part.section() for part in parts])
 
     def fill(new: Path) -> None:
         for name in ("tables", "figures"):
             (new / name).mkdir()
-        for name, content in {**tables, PAGE: html}.items():
+        for name, content in tables.items():
             write_whole(new / name, content)
-        for part in parts:
-            for drawn in part.drawn:
-                write_figure(drawn.figure, new / "figures" / drawn.name)
+        svgs = {}
+        for drawn in (drawn for part in parts for drawn in part.drawn):
+            files = write_figure(drawn.figure, new / "figures" / drawn.name)
+            svgs[drawn.name] = next(file for file in files if file.suffix == ".svg").read_bytes()
+            on_figure()
+        write_whole(new / PAGE, page(title, facts, [part.section(svgs) for part in parts]))
 
     write_folder(folder, fill, PAGE, "out")
     return [folder / PAGE, *sorted((folder / "tables").iterdir()), *sorted((folder / "figures").iterdir())]
