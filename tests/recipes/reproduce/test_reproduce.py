@@ -22,6 +22,7 @@ from smat.experts import SparseInterpolatedExperts
 from smat.heads import Logistic
 from smat.plugins import describe
 from smat.recipes.evaluate import evaluate
+from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.run import reproduce
 from smat.recipes.reproduce.setting import Setting
 from smat.recipes.reproduce.sweeps import Sweep

@@ -139,8 +139,8 @@ def prepare(
         workshop: what trains and opens its pools.
         columns: what is compared.
         tuners: kinds of fine-tuning.
-        domains: domains to evaluate on; None for those of the base configuration, its test domains included, but the ones
-            of role `validation`.
+        domains: domains to evaluate on; None for those of the base configuration and its test domains, but the ones of
+            role `validation`.
         options: what differs from the episodes of the base configuration.
         episodes: number of episodes per domain.
         settings: how everything is evaluated; validation episodes are added.
