@@ -30,9 +30,10 @@ def save_pool(folder: Path, seed: int = 0, size: int = SIZE, **settings: object)
 
 
 def save_run(folder: Path) -> str:
-    """A run of 10 tasks that was stopped after 6, in the middle of a line of its log; returns the name of its folder."""
+    """A run of 10 tasks, stopped after 6 in the middle of a line of its log; returns the name of its folder."""
     save_pool(folder / "best")
-    (folder / "config.yaml").write_text(yaml.safe_dump({"domains": ["pocket-id"], "tuning": {"tasks": 10, "meta_batch": 2}}))
+    settings = {"domains": ["pocket-id"], "tuning": {"tasks": 10, "meta_batch": 2}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     rows = [
         {
             "tasks": tasks,
