@@ -49,6 +49,7 @@ def test_a_finished_comparison_is_found_again_whole(folder: Path, capsys: pytest
     assert added == [key for key in old_keys if key["method"] == "logistic"]
 
     then, now = (list(csv.DictReader((f / "compare" / "table1.csv").open())) for f in (BEFORE, folder))
+    now = [row for row in now if row["role"] != "all"]  # an average that tables did not have then
     assert len(then) == len(now)
     for old, new in zip(then, now, strict=True):
         for column, value in old.items():

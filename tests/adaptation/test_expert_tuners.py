@@ -195,7 +195,7 @@ def test_networks_without_what_they_need_are_refused() -> None:
         with pytest.raises(ConfigError, match=r"has no gates that could be closed: .* \(--adapt full\)"):
             make_tuner("gates").check_pool(pool)
         make_tuner("weights").check_pool(pool)
-    make_tuner("gates").check_pool(vit_pool(gating="attention"))
+    make_tuner("gates").check_pool(vit_pool(gating="attention", separate_deltas=True))
 
 
 def test_names_stand_for_classes_and_settings_can_be_written_down() -> None:

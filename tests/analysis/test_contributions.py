@@ -45,7 +45,7 @@ def test_gates_that_are_shared_count_for_each_parameter() -> None:
 
 
 def test_gates_that_are_set_by_hand() -> None:
-    pool = vit_pool(gating="bias")
+    pool = vit_pool(gating="bias", separate_deltas=True)
     found = read_contributions(pool)
     opened = np.repeat([name.endswith("bias") for name in pool.layout.names], pool.layout.sizes)
     assert np.array_equal(found.masks, np.tile(opened, (3, 1)))
@@ -54,7 +54,7 @@ def test_gates_that_are_set_by_hand() -> None:
 
 
 def test_an_open_gate_over_no_update_is_open_and_moves_nothing() -> None:
-    pool = vit_pool(gating="norm")
+    pool = vit_pool(gating="norm", experts=1)
     pool.update.delta.data.zero_()
     found = read_contributions(pool)
     assert found.masks.any()

@@ -60,7 +60,7 @@ def test_both_methods_on_the_same_episodes(checkpoint: str, tmp_path: Path, caps
     }
     assert (report["summary"][0]["role"], report["summary"][0]["episodes"]) == ("id", 4)
     assert result.comparison.lines[0].entries["smat"].difference == expected
-    assert [entry["name"] for entry in report["averages"]] == ["ID average"]
+    assert [entry["name"] for entry in report["averages"]] == ["ID average", "ID+OOD average"]
     screen = capsys.readouterr().out
     assert re.search(r"polygons .* ID .* ±", screen)
     assert "ID average" in screen

@@ -30,8 +30,8 @@ class RouterConfig:
         readout: `task`, a learned token, so that the result does not depend on how classes are numbered; or
             `first-class`, the output at the prototype of class 0, as the authors' code has it.
         normalise_single: whether the weight of a single expert is 1; in the authors' code it is σ(a/T).
-        choice: which experts get a merge weight: `all`, as in the paper; those of the `top` highest scores; or those
-            that `sparsemax` gives one (Martins & Astudillo 2016).
+        choice: choice of the experts that get a merge weight: `all`, as in the paper; those of the `top` highest
+            scores; or those that `sparsemax` gives one (Martins & Astudillo 2016).
         top: number of experts that get a merge weight with the choice `top`.
     """
 

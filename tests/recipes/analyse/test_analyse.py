@@ -133,7 +133,7 @@ def test_domains_own_tasks_and_another_pool(run: str, tmp_path: Path) -> None:
     [
         {"experts": 1, "gating": "open", "method": "pmf"},
         {"gating": "open", "separate_deltas": True, "method": "softmerge"},
-        {"gating": "norm"},
+        {"gating": "norm", "separate_deltas": True},
         {"null_expert": True, "experts": 1},
         {"experts": 10},
     ],
