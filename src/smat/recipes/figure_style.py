@@ -124,7 +124,7 @@ def heat_map(
     columns: Sequence[str],
     *,
     label: str,
-    form: str = "{:.2f}",
+    form: str = "{:z.2f}",
     top: float | None = None,
     bottom: float = 0.0,
     numbers: bool = True,

@@ -124,7 +124,7 @@ def test_domains_own_tasks_and_another_pool(run: str, tmp_path: Path) -> None:
     assert [row["pool"] for row in tasks] == ["first"] * 4 + ["other"] * 4
     assert all(float(row["weight 0"]) + float(row["weight 1"]) == pytest.approx(1, abs=1e-5) for row in tasks)
     assert {row["task"] for row in rows(tmp_path / "out", "own-tasks")} == {"mine"}
-    assert "Your own task 'mine'" in page.text
+    assert "Your task 'mine' by first lies nearest to " in page.text
     assert any(re.match(r"Expert 1 of other .* weighs most in ", text) for text in found.in_short)
 
 

@@ -201,7 +201,7 @@ def _by_type(found: Sequence[Capacity], names: Sequence[str], what: str) -> Figu
             axes.set_xlabel(label)
             axes.set_xlim(left=0)
             in_percent(axes.xaxis)
-    legend_below(figure, grid[0, 0])
+    legend_below(figure, grid[0])
     return figure
 
 
@@ -223,7 +223,7 @@ def _by_depth(found: Sequence[Capacity], names: Sequence[str], what: str) -> Fig
         from_zero(axes)
     grid[0, 0].set_ylabel(f"{what}, %" if what == "open gates" else "changed, %")
     grid[1, 0].set_ylabel("relative norm, %")
-    legend_below(figure, grid[0, 0])
+    legend_below(figure, grid[0])
     return figure
 
 

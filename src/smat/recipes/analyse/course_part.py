@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from smat.analysis.alignment import recorded_alignment
 from smat.analysis.curves import GateCourse, RunCurves, Series
-from smat.recipes.analyse.panels import TOLD_APART, from_zero, in_percent, legend_below, panels
+from smat.recipes.analyse.panels import TOLD_APART, from_zero, in_percent, legend_below, panels, say_empty
 from smat.recipes.analyse.parts import Cell, Drawn, Part, Table, enumerated, number_of, percent
 from smat.recipes.figure_style import INK, SOFT, look, styled
 
@@ -124,12 +124,13 @@ def _figure(names: Sequence[str], runs: Sequence[RunCurves], draw: Draw, label: 
     figure, grid = panels(names, 2.3, sharex=True)
     for axes, run in zip(grid[0], runs, strict=True):
         draw(axes, run)
+        if not axes.get_legend_handles_labels()[1]:
+            say_empty(axes, "not in its log")
         axes.set_xlabel("training tasks")
     grid[0, 0].set_ylabel(label)
     if draw is _routing:
         from_zero(grid[0, 0])
-    fullest = max(grid[0], key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    legend_below(figure, fullest)
+    legend_below(figure, grid[0])
     return figure
 
 
@@ -158,27 +159,27 @@ def _losses(axes: Axes, run: RunCurves) -> None:
 
 def _of_experts(family: str, share: bool = False) -> Draw:
     def draw(axes: Axes, run: RunCurves) -> None:
-        _experts(axes, list(run.family(family).values()))
+        _experts(axes, run.family(family))
         if share:
             in_percent(axes.yaxis)
 
     return draw
 
 
-def _experts(axes: Axes, series: Sequence[Series]) -> None:
+def _experts(axes: Axes, series: Mapping[str, Series]) -> None:
     if len(series) > TOLD_APART:
-        values = np.stack([each.values for each in series])
-        axes.fill_between(series[0].tasks, values.min(0), values.max(0), color=look(0).color, alpha=0.25, lw=0)
+        values, tasks = np.stack([each.values for each in series.values()]), next(iter(series.values())).tasks
+        axes.fill_between(tasks, values.min(0), values.max(0), color=look(0).color, alpha=0.25, lw=0)
         label = f"median and range of {len(series)} experts"
-        axes.plot(series[0].tasks, np.median(values, axis=0), label=label, **look(0).line)
+        axes.plot(tasks, np.median(values, axis=0), label=label, **look(0).line)
         return
-    for expert, each in enumerate(series):
-        label = f"expert {expert}" if len(series) > 1 else "the expert"
-        axes.plot(each.tasks, each.values, label=label, **look(expert).line)
+    for number, (name, each) in enumerate(series.items()):
+        label = (f"expert {name}" if len(series) > 1 else "the expert") if name.isdigit() else f"{name} expert"
+        axes.plot(each.tasks, each.values, label=label, **look(number).line)
 
 
 def _routing(axes: Axes, run: RunCurves) -> None:
-    _experts(axes, [_smooth(run, each) for each in run.family("merge_weight").values()])
+    _experts(axes, {name: _smooth(run, each) for name, each in run.family("merge_weight").items()})
     if "routing_entropy" in run.series:
         entropy = _smooth(run, run.series["routing_entropy"])
         axes.plot(entropy.tasks, entropy.values, color=INK, linewidth=1.6, label="entropy")

@@ -193,7 +193,7 @@ def _against_shots(found: Sequence[Sequence[Line]], names: Sequence[str]) -> Fig
         axes.set_xlabel("shots")
         in_percent(axes.yaxis)
     grid[0, 0].set_ylabel("accuracy, %")
-    legend_below(figure, grid[0, 0])
+    legend_below(figure, grid[0])
     return figure
 
 

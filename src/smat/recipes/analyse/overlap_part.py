@@ -138,7 +138,7 @@ def _overlaps(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
         axes.margins(y=0.08)
     from_zero(grid[0, 0])
     grid[0, 0].set_ylabel("Jaccard index of masks")
-    legend_below(figure, grid[0, 0])
+    legend_below(figure, grid[0])
     return figure
 
 
@@ -169,7 +169,7 @@ def _sharings(found: Sequence[Agreement], names: Sequence[str]) -> Figure:
         in_percent(top.xaxis)
         in_percent(below.yaxis, 4)
     grid[1, 0].set_ylabel("share of parameters, %")
-    legend_below(figure, grid[0, 0])
+    legend_below(figure, grid[0])
     return figure
 
 
@@ -202,7 +202,9 @@ def _between(names: Sequence[str], between: Overlap) -> Figure:
     left, right = figure.subplots(1, 2)
     excess = seen - between.jaccard.expected["layers"]
     for axes, values, label in ((left, seen, "Jaccard index"), (right, excess, "above chance")):
-        heat_map(axes, values, rows, columns, label=label, form="{:.3f}", bottom=min(0.0, float(np.nanmin(values))))
+        low, high = min(0.0, float(np.nanmin(values))), max(0.01, float(np.nanmax(values)))
+        heat_map(axes, values, rows, columns, label=label, form="{:z.3f}", bottom=low, top=high)
+        axes.set_title(label)
         axes.set_xlabel(names[1])
         axes.set_ylabel(names[0])
     return figure

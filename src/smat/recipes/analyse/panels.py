@@ -67,7 +67,7 @@ def in_percent(axis: Axis, ticks: int = 5) -> None:
 
 def from_zero(axes: Axes) -> None:
     """Let y begin at 0; after everything is drawn, also in panels that share it."""
-    axes.set_ylim(0, axes.get_ylim()[1])
+    axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -76,16 +76,15 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def legend_below(figure: Figure, axes: Axes) -> None:
-    """One legend of what is drawn in a panel, below all of them, in as many columns as there is room for."""
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        columns = int(_LETTERS * figure.get_figwidth() / (max(map(len, labels)) + _HANDLE))
-        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, min(columns, len(labels))))
+def legend_below(figure: Figure, panels: np.ndarray) -> None:
+    """One legend of what is drawn in panels, below all of them, in as many columns as there is room for."""
+    found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if found:
+        columns = int(_LETTERS * figure.get_figwidth() / (max(map(len, found)) + _HANDLE))
+        place = "outside lower center"
+        figure.legend(list(found.values()), list(found), loc=place, ncols=max(1, min(columns, len(found))))
 
 
 def say_empty(axes: Axes, why: str) -> None:
     """Write why a panel has nothing to show."""
     axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes, color=SOFT)
-    axes.set_xticks([])
-    axes.set_yticks([])
