@@ -74,7 +74,7 @@ class LearnedGates(Update):
         start: gate logits at the start.
         logit_range: bounds that gate logits are kept in, so that a closed gate can open again.
         estimator: what a gate is in training: `soft`, a number in [0, 1], or `straight-through`, 0 or 1.
-        hardening: how gates become 0 or 1 by the end of the training; None: they need not.
+        hardening: schedule by which gates become 0 or 1 by the end of the training; None: they need not.
 
     Attributes:
         delta: θ_δ, `[params]`, zero at first.

@@ -82,7 +82,8 @@ class PoolConfig:
         init_order: whether the gate logits start anywhere (`normal`), or such that gates of large pre-trained weights
             are more open (`magnitude`), or those of small ones (`small-magnitude`).
         estimator: what learned gates are in training: `soft`, numbers in [0, 1], or `straight-through`, 0 or 1.
-        hardening: how learned gates become exactly 0 or 1 by the end of the training; null: they need not.
+        hardening: schedule by which learned gates become exactly 0 or 1 by the end of the training; null: they need
+            not.
     """
 
     experts: Number = 8
