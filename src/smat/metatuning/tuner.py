@@ -226,6 +226,7 @@ class MetaTuner:
     def _look_where_due(self) -> None:
         """What is looked at and kept beside training, each once where it is due; none of it changes the training."""
         progress, config = self.progress, self.config
+        self.pool.update.before_step(self._share_done(progress.tasks))  # as the next step will, also after a resume
         if self.validation and progress.validated != progress.tasks and self._due(config.validate_every):
             self._validate()
         if progress.aligned != progress.tasks and self._due(config.record_alignment):
