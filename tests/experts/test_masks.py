@@ -10,7 +10,8 @@ from torch import Tensor
 from small_pools import random_episode, vit_pool
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import PoolConfig, SeparateUpdates, SparseInterpolatedExperts
-from smat.experts.masks import mask_by_gradient
+from smat.experts.masks import mask_by_gradient, mask_by_hand
+from smat.flat import Layout
 from smat.metatuning import ObjectiveConfig, train_task
 from tiny import tiny_pool
 
@@ -51,6 +52,20 @@ def test_masks_by_name(gating: str, parts: list[str], own: dict) -> None:
     expected = named(pool, *parts)
     assert expected
     assert open_names(pool) == expected
+
+
+def test_attention_layers_that_hold_their_projections_are_attention() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.norm = torch.nn.MultiheadAttention(4, 2), torch.nn.LayerNorm(4)
+
+    net = Net()
+    layout = Layout.of(net)
+    mask = mask_by_hand("attention", net, layout, torch.zeros(layout.size), 0.1, 1)
+    opened = {name for name in layout.names if mask[layout.slices[name]].all()}
+    assert opened == {name for name in layout.names if name.startswith("attention.")}
+    assert "attention.in_proj_weight" in opened
 
 
 def test_random_masks_have_the_density_and_differ_between_experts() -> None:

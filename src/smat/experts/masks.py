@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from smat.errors import ConfigError
-from smat.experts.structure import ATTENTION, BLOCK, HEAD_ROWS
+from smat.experts.structure import ATTENTION, BLOCK, HEAD_ROWS, is_norm
 from smat.flat import Layout
 from smat.rng import torch_generator
 
@@ -126,9 +126,10 @@ def _rule(gating: Gating, module: nn.Module, layout: Layout, blocks: int) -> Cal
     after = set(layout.names[last_of_blocks + 1 :])
     rules: dict[str, Callable[[str], bool]] = {
         "open": lambda name: True,
-        "norm": lambda name: "norm" in type(modules[owner(name)]).__name__.lower(),
+        "norm": lambda name: is_norm(modules[owner(name)]),
         "bias": lambda name: name.endswith("bias"),
-        "attention": lambda name: bool(ATTENTION.match(owner(name))),
+        # by the whole name: some attention layers hold their projections themselves
+        "attention": lambda name: bool(ATTENTION.match(name)) and not is_norm(modules[owner(name)]),
         "qkv": lambda name: bool(ATTENTION.match(owner(name)) and HEAD_ROWS.search(owner(name))),
         "mlp": lambda name: (
             isinstance(modules[owner(name)], nn.Linear) and block(name) >= 0 and not ATTENTION.match(owner(name))
