@@ -36,12 +36,22 @@ def check_cards(checkpoints: Mapping[str, str], entrants: Sequence[Entrant]) -> 
     reason = "no experts of it are evaluated, of which its card would have the results"
     leave_out("checkpoint", reason, [path for path in checkpoints.values() if path not in with_results])
     for path in with_results:
-        if not Path(path).is_dir():
-            raise ConfigError(
-                f"--card adds to the card in a checkpoint's folder, and '{path}' is no folder on this machine: save "
-                "the pool as one (save_pretrained) and evaluate that, or leave --card out"
-            )
-        check_card(Path(path))
+        check_local_card(path)
+
+
+def check_local_card(path: str) -> None:
+    """Make sure, before long work, that something can be added to the card of a checkpoint.
+
+    Raises:
+        ConfigError: the checkpoint is no folder of this machine that can be written to.
+        CheckpointError: its card is damaged.
+    """
+    if not Path(path).is_dir():
+        raise ConfigError(
+            f"--card adds to the card in a checkpoint's folder, and '{path}' is no folder on this machine: save "
+            "the pool as one (save_pretrained) and give that, or leave --card out"
+        )
+    check_card(Path(path))
 
 
 def add_results(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from smat.cli import main
 from smat.episodes import EpisodeOptions
-from smat.errors import Interrupted, SmatError
+from smat.errors import ConfigError, Interrupted, SmatError
 from smat.experts import SparseInterpolatedExperts
 from smat.recipes.analyse.run import analyse
 from tiny_runs import save_pool
@@ -99,6 +99,22 @@ def test_numbers_of_the_tables(run: str, analysed: Path) -> None:
     both, either = ((gates > 0).all(0).sum(), (gates > 0).any(0).sum())
     (pair, _) = rows(analysed, "overlap")
     assert float(pair["Jaccard"]) == pytest.approx(float(both / either))
+
+
+def test_an_analysis_goes_onto_the_card_of_its_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smat.recipes.figure_style.FORMATS", ("png", "svg"))
+    pool = save_pool(tmp_path / "pool")
+    found = analyse(pool, out=str(tmp_path / "out"), device="cpu", card=True)
+    kept = SparseInterpolatedExperts.from_pretrained(pool).card
+    assert kept.analysis is not None
+    assert kept.analysis.findings == found.in_short
+    files = [figure.file for figure in kept.analysis.figures]
+    assert files == ["capacity-type.png", "capacity-depth.png", "overlap.png"]
+    assert found.in_short[0] in (tmp_path / "pool" / "README.md").read_text(encoding="utf-8")
+    drawn = tmp_path / "out" / "figures" / "overlap.png"
+    assert (tmp_path / "pool" / "figures" / "overlap.png").read_bytes() == drawn.read_bytes()
+    with pytest.raises(ConfigError, match="--card is of one pool"):
+        analyse(pool, out=str(tmp_path / "two"), against=pool, device="cpu", card=True)
 
 
 def test_domains_own_tasks_and_another_pool(run: str, tmp_path: Path) -> None:

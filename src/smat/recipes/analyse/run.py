@@ -15,16 +15,19 @@ from smat.evaluation import domain_sources
 from smat.experts import FeatureCache
 from smat.files import check_folder
 from smat.heads import Head, make_head
+from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory, leave_cores_to
 from smat.recipes.analyse.on_tasks import OnTasks, TaskSettings
 from smat.recipes.analyse.parts import Part
+from smat.recipes.analyse.pool_card import add_analysis
 from smat.recipes.analyse.record import facts_of, record_part
 from smat.recipes.analyse.structure import structure_parts
 from smat.recipes.analyse.subjects import Subject, check_alike, open_subject, told_apart
 from smat.recipes.analyse.summary import summary_part
 from smat.recipes.analyse.writing import PAGE, write_analysis
 from smat.recipes.episode_progress import episode_progress
+from smat.recipes.evaluation_card import check_local_card
 from smat.schema import Count, Number, Processes, checked_arguments
 
 
@@ -57,6 +60,7 @@ def analyse(
     ways: Sequence[Count] = WAYS,
     shots: Sequence[Count] = SHOTS,
     head: Head | str = "prototype",
+    card: bool = False,
     options: EpisodeOptions = EpisodeOptions(),
     precision: Precision = "auto",
     device: Device = "auto",
@@ -86,6 +90,8 @@ def analyse(
         shots: numbers of support images per class of that figure.
         head: classifier of features: `prototype` (class means, the paper's), `ridge`, `logistic`, `lda`, `knn`,
             `average`, `linear`, `auto`; or a class of your own by its import path.
+        card: whether to add what was found, and some figures, to the card (`card.json` and `README.md`) in the folder
+            of the checkpoint; not with a second pool.
         options: which episodes are drawn.
         precision: `32-true`, `bf16-mixed`, or `auto`: the second where the device computes fast in bfloat16, the first
             elsewhere.
@@ -107,7 +113,11 @@ def analyse(
     folder = check_folder(out, "--out", PAGE)
     own = [support] if isinstance(support, str) else list(support)
     _check(domains, own, gradient_tasks)
+    if card and against:
+        raise ConfigError("--card is of one pool: leave it out, or --against")
     subjects = [open_subject(checkpoint, place, allow_imports)]
+    if card:
+        check_local_card(subjects[0].path)
     if against:
         subjects = told_apart([*subjects, open_subject(against, place, allow_imports)])
         check_alike(*subjects, margin=options.margin)
@@ -134,6 +144,7 @@ def analyse(
         "support": own,
         **({"tasks": tasks, "grid_tasks": grid_tasks, "gradient_tasks": gradient_tasks} if domains else {}),
         **({"ways": ways, "shots": shots, "head": head, **vars(options)} if domains else {}),
+        "card": card,
         "precision": precision,
         "device": str(place),
     }
@@ -146,6 +157,10 @@ def analyse(
         with episode_progress(console) as bar:
             step = bar.add_task("figures", total=sum(len(part.drawn) for part in whole), status="")
             files = write_analysis(folder, title, facts, whole, lambda: bar.advance(step))
+        if card and stopped:
+            leave_out("card", "the analysis was stopped, and only a whole one is added: run it again", [checkpoint])
+        elif card:
+            add_analysis(subjects[0], short.texts, [drawn for part in whole for drawn in part.drawn], folder)
         return Analysis(files[0], files[1:], list(short.texts))
 
     try:
