@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from smat.compression import Frame, decompress, heads_of
 from smat.errors import SmatError, one_line
 from smat.schema import Error
 
+_MOST_UNPACKED = 200  # bytes from a byte: pools stay below 30, and a file of zeros that fills a memory has thousands
 _FLOATING = ("F", "BF")  # how the names of floating types begin in safetensors
 
 
@@ -40,26 +42,54 @@ Header = Mapping[str, Stored]
 
 
 def read_header(path: Path, error: Error, advice: str) -> Header:
-    """The tensors of a file by name, without their numbers.
+    """The tensors of a file by name, without their numbers; of compressed ones, what they become.
 
     Raises:
         SmatError: of the class `error`: the file cannot be read, or is damaged; `advice` says what to do.
     """
     try:
         with safe_open(path, "pt") as file:
+            heads = _heads(file, path)
+            if heads is not None:
+                return {name: Stored(head.dtype, head.shape) for name, head in heads.items()}
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
             return {name: Stored(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-    except (OSError, SafetensorError) as found:
+    except (OSError, SafetensorError, SmatError) as found:
         raise error(f"'{path}' is damaged: {one_line(found)}. {advice}") from found
 
 
 def read_weights(path: Path, error: Error, advice: str) -> dict[str, Tensor]:
     """The tensors of a file by name; arguments and errors are those of `read_header`, and numbers are finite."""
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as found:
+        with safe_open(path, "pt") as file:
+            heads = _heads(file, path)
+            tensors = load_file(path) if heads is None else _decompressed(file, heads)
+    except (OSError, SafetensorError, SmatError) as found:
         raise error(f"'{path}' is damaged: {one_line(found)}. {advice}") from found
     check_finite(tensors.items(), f"'{path}'", error, advice)
+    return tensors
+
+
+def _heads(file: Any, path: Path) -> dict[str, Frame] | None:
+    """What the frames of an open file hold; None where its tensors are not compressed."""
+    heads = heads_of(file.metadata())
+    if heads is None:
+        return None
+    if heads.keys() != set(file.keys()):
+        raise SmatError("its metadata is not of its tensors")
+    unpacked, size = sum(head.bytes for head in heads.values()), path.stat().st_size
+    if unpacked > _MOST_UNPACKED * size + 2**26:
+        raise SmatError(f"its {size:,} bytes would become {unpacked:,}, far more than a pool's do")
+    return heads
+
+
+def _decompressed(file: Any, heads: Mapping[str, Frame]) -> dict[str, Tensor]:
+    tensors = {}
+    for name, head in heads.items():
+        try:
+            tensors[name] = decompress(file.get_tensor(name), head)
+        except SmatError as found:
+            raise SmatError(f"{name}: {found}") from found
     return tensors
 
 

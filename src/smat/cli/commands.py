@@ -152,6 +152,11 @@ COMMANDS = {
             "device",
         ),
     ),
+    "pack": Command(
+        "pack:pack",
+        "pack a trained pool for use: the same networks at a fraction of the size",
+        "smat pack runs/first/best small\n  smat pack runs/first/best smaller --lossy",
+    ),
     "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
     "networks": Command(
         "networks:networks",

@@ -8,6 +8,8 @@ from smat.experts.gates import HardConcrete, gate, nonzero_probability
 from smat.experts.interpolation import Merged, interpolate
 from smat.experts.learned_gates import GateStart, Hardening, LearnedGates, OfficialGates
 from smat.experts.network import Network
+from smat.experts.packed import PackedGates, Packing
+from smat.experts.packing import pack
 from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
@@ -29,6 +31,8 @@ __all__ = [
     "Network",
     "NoUpdate",
     "OfficialGates",
+    "PackedGates",
+    "Packing",
     "PoolConfig",
     "Result",
     "Router",
@@ -54,4 +58,5 @@ __all__ = [
     "gate_index",
     "interpolate",
     "nonzero_probability",
+    "pack",
 ]

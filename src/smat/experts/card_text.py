@@ -85,6 +85,8 @@ def _experts(pool: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     yield "their update", "one of its own each" if pool.get("separate_deltas") else "one that all share"
     yield "gates", str(pool.get("gating"))
+    if packing := pool.get("packed"):
+        yield "packed", "for use, with rounded numbers" if packing.get("lossy") else "for use, exactly"
 
 
 def _use(config: Mapping[str, Any]) -> str:

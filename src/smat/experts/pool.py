@@ -35,7 +35,7 @@ NULL_OFFSET = -2.0
 and those of the experts near 1/2, so that training starts close to the paper's."""
 
 # Settings that pools did not always have, of which their fingerprints depend where they are given.
-_GATE_OPTIONS = ("mask_seed", "init_order", "estimator", "hardening")
+_GATE_OPTIONS = ("mask_seed", "init_order", "estimator", "hardening", "packed")
 
 # Tensors of updates that checkpoints have known without the update's own name before them.
 _PLAIN = {f"update.{name}": name for name in ("delta", "gate_logits", "head_logits")}
@@ -210,7 +210,8 @@ class SparseInterpolatedExperts(nn.Module, ModelHubMixin):
         Raises:
             CheckpointError: names or shapes differ; the message says which.
         """
-        ours, tensors = self.tensors(), self.update.current(dict(tensors))
+        tensors = self.update.current(dict(tensors))
+        ours = self.tensors()
         wrong = [
             f"{key}: {tuple(tensors[key].shape) if key in tensors else 'missing'} instead of {tuple(value.shape)}"
             for key, value in ours.items()
@@ -286,7 +287,8 @@ class SparseInterpolatedExperts(nn.Module, ModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         config, buffers = self._to_dict(), dict(self.backbone.named_buffers())
         before = card_in_the_way(save_directory)
-        write_pool(save_directory, config, self.tensors(), self._vectors, self.layout, buffers)
+        codings = self.config.packed and self.config.packed.codings(self.layout)
+        write_pool(save_directory, config, self.tensors(), self._vectors, self.layout, buffers, codings)
         self.card = self.card.of_pool(int(self.tasks_seen), self.fingerprint, before)
         write_card(save_directory, config, self.card)
 

@@ -11,6 +11,7 @@ from smat.experts.fixed_gates import SeparateUpdates, SharedUpdate
 from smat.experts.gates import HardConcrete
 from smat.experts.learned_gates import Estimator, GateStart, Hardening, LearnedGates, OfficialGates, Start
 from smat.experts.masks import BY_GRADIENT, Gating
+from smat.experts.packed import PackedGates, Packing
 from smat.experts.router import OfficialRouter, Router, RouterConfig, TransformerRouter
 from smat.experts.structure import Structure
 from smat.experts.updates import NoUpdate, Update
@@ -84,6 +85,7 @@ class PoolConfig:
         estimator: what learned gates are in training: `soft`, numbers in [0, 1], or `straight-through`, 0 or 1.
         hardening: schedule by which learned gates become exactly 0 or 1 by the end of the training; null: they need
             not.
+        packed: what `smat pack` made of the pool, which cannot be trained then; null: it is not packed.
     """
 
     experts: Number = 8
@@ -112,6 +114,7 @@ class PoolConfig:
     init_order: Start = field(default="normal", repr=False)
     estimator: Estimator = field(default="soft", repr=False)
     hardening: Hardening | None = field(default=None, repr=False)
+    packed: Packing | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.null_expert and not self.experts:
@@ -176,6 +179,8 @@ class PoolConfig:
         """What the experts add, not built yet: the one place that knows which settings make which update."""
         if self.experts == 0:
             return NoUpdate()
+        if self.packed is not None:
+            return PackedGates(self.packed)
         if self.update is not None:
             return copy.deepcopy(self.update)
         if self.gating != "learned":

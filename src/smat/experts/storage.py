@@ -19,6 +19,7 @@ from torch import Tensor
 
 import smat
 from smat.backbones import Backbone, BackboneSpec, build, check_network, too_large
+from smat.compression import Coding, compress
 from smat.errors import CheckpointError, SmatError
 from smat.experts.card import CARD, FIGURES, README, Card
 from smat.experts.card_storage import read_card
@@ -40,6 +41,7 @@ def write_pool(
     vectors: Collection[str],
     layout: Layout,
     buffers: Mapping[str, Tensor],
+    codings: Mapping[str, Coding] | None = None,
 ) -> None:
     """Write a pool's two files into a folder that exists.
 
@@ -51,6 +53,7 @@ def write_pool(
             or several, `[n, params]`, stored as `NAME.0/PARAMETER` and so on.
         layout: names and shapes of the network's parameters.
         buffers: of the network.
+        codings: how the stored tensors that are not exact are compressed; None: nothing is compressed.
 
     Raises:
         ConfigError: they cannot be written, as on a full disk.
@@ -64,7 +67,8 @@ def write_pool(
         for name, row in rows:
             stored |= {f"{name}/{parameter}": view for parameter, view in layout.views(row).items()}
     plain = {key: value.contiguous().cpu() for key, value in stored.items()}
-    write_whole(folder / WEIGHTS, lambda file: save_file(plain, file))
+    kept, metadata = (plain, None) if codings is None else compress(plain, codings)
+    write_whole(folder / WEIGHTS, lambda file: save_file(kept, file, metadata))
     head = {"format": FORMAT, "smat_version": smat.__version__}
     write_whole(folder / CONFIG, json.dumps(head | dict(config), indent=2) + "\n")
 
@@ -213,6 +217,9 @@ def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None
     most = max([*rows, *(stored.shape[0] for stored in header.values() if stored.shape)], default=0)
     if config.experts > most:
         raise CheckpointError(f"pool.experts is {config.experts}, but the weights have none of so many: it was changed")
+    codes = header.get("update.codes")
+    if config.packed and codes and codes.shape[:1] != (config.packed.bytes_for(config.experts),):
+        raise CheckpointError(f"pool.experts is {config.experts}, but the codes are of another number: it was changed")
     backbone = check_network(spec, header, "pretrained/", "buffers/")
     if backbone is None:
         return
