@@ -12,6 +12,10 @@ _MOST_VALUES, _DEEPEST = 100_000, 50  # of a YAML document, its aliases written 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_WITH_TUPLES = type("_WithTuples", (_LOADER,), {})  # also knows the tag of Python's tuples, and no other
+_WITH_TUPLES.add_constructor("tag:yaml.org,2002:python/tuple", _LOADER.construct_yaml_seq)
+
+
 class Unreadable(yaml.YAMLError):
     """What is wrong with a file, or with the YAML in it, in one line."""
 
@@ -28,10 +32,15 @@ def read_content(path: Path, largest: int) -> bytes:
     return content
 
 
-def load_yaml(path: Path) -> Any:
-    """What a YAML file holds; raises `Unreadable` where it cannot be read."""
+def load_yaml(path: Path, *, tuples: bool = False) -> Any:
+    """What a YAML file holds; raises `Unreadable` where it cannot be read.
+
+    Args:
+        path: the file.
+        tuples: whether Python's tuples, as PyYAML writes them, are read too, as lists.
+    """
     try:
-        return yaml.load(yaml_text(path), _LOADER)
+        return yaml.load(yaml_text(path), _WITH_TUPLES if tuples else _LOADER)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         raise Unreadable(one_line(error)) from error
 

@@ -14,17 +14,7 @@ from smat import backbones
 from smat.episodes import Episode, EpisodePlan
 from smat.experts import PoolConfig, SparseInterpolatedExperts, TemperatureSchedule
 from smat.metatuning.objective import ObjectiveConfig, TaskNoise
-
-_ROUTER = {
-    "masks_keys": "keys",
-    "skills_tokens": "tokens",
-    "task_embed_agg.attn.qkv": "qkv",
-    "task_embed_agg.attn.proj": "proj",
-    "task_embed_agg.mlp.fc1": "fc1",
-    "task_embed_agg.mlp.fc2": "fc2",
-    "task_embed_agg.norm1": "norm1",
-    "task_embed_agg.norm2": "norm2",
-}
+from smat.released.smat_checkpoint import ROUTER
 
 
 class _Patches(nn.Module):
@@ -175,7 +165,7 @@ class GoldenCase:
     def router(self, tensors: dict[str, Tensor], prefix: str = "mask_hypernet.") -> dict[str, Tensor]:
         """The routing network's tensors under the router's names."""
         renamed = {}
-        for theirs, ours in _ROUTER.items():
+        for theirs, ours in ROUTER.items():
             for key, value in tensors.items():
                 name = key.removeprefix(prefix)
                 if key.startswith(prefix) and (name == theirs or name.startswith(theirs + ".")):

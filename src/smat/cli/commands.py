@@ -157,6 +157,12 @@ COMMANDS = {
         "pack a trained pool for use: the same networks at a fraction of the size",
         "smat pack runs/first/best small\n  smat pack runs/first/best smaller --lossy",
     ),
+    "import-checkpoint": Command(
+        "import_checkpoint:import_checkpoint",
+        "make a pool of a checkpoint of the authors' code, or of a vision transformer that was tuned",
+        "smat import-checkpoint downloads/experiments/smat runs/authors\n"
+        "  smat import-checkpoint pmf.pth runs/pmf --pretrained facebook/dino-vits16",
+    ),
     "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
     "networks": Command(
         "networks:networks",
