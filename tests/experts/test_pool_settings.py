@@ -16,6 +16,7 @@ from smat.backbones import BackboneSpec
 from smat.errors import DataError
 from smat.experts import (
     HardConcrete,
+    Hardening,
     PoolConfig,
     RouterConfig,
     SparseInterpolatedExperts,
@@ -226,6 +227,7 @@ def test_official_settings_change_what_the_authors_code_does_otherwise_and_nothi
     assert official.router == RouterConfig(tokens=7, readout="first-class", normalise_single=False)
     assert replace(official, evaluation_beta=None, count_head=False, router=config.router) == config
     assert official.official() == official
+    assert replace(config, hardening=Hardening(), estimator="straight-through").official() == official
 
 
 def test_an_unused_head_is_counted_and_changes_no_network() -> None:

@@ -202,7 +202,7 @@ class PoolConfig:
     def official(self) -> "PoolConfig":
         """The same pool with everything that the authors' code does otherwise (`compat="official"`)."""
         router = replace(self.router, readout="first-class", normalise_single=False)
-        return replace(self, evaluation_beta=1.0, router=router, count_head=True)
+        return replace(self, evaluation_beta=1.0, router=router, count_head=True, estimator="soft", hardening=None)
 
 
 _OF_LEARNED_GATES = ("structure", "count_head", "init_order", "estimator", "hardening")

@@ -154,3 +154,12 @@ def test_each_backbone_has_its_folder(tmp_path: Path) -> None:
 def test_bases_that_cannot_be(what: str, bases: list[str], checkpoint: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         places_of(what, "a.yaml", bases, tmp_path, checkpoint)
+
+
+def test_without_a_target_gates_are_not_hardened(base: str) -> None:
+    values = yaml.safe_load(Path(base).read_text())
+    values["pool"]["hardening"] = {"share": 0.1, "beta": 0.1}
+    Path(base).write_text(yaml.safe_dump(values))
+    dense, sparse = Sweep(tau=[0.0, 0.5], experts=[3]).settings("sparsity", ["smat"], base)
+    assert method_config("smat", base, *dense.overrides).pool.hardening is None
+    assert method_config("smat", base, *sparse.overrides).pool.hardening

@@ -160,7 +160,8 @@ def _sparsity(method: str, base: str, tau: float, experts: int) -> Setting:
     point = {"method": name, "tau": tau, "experts": experts}
     if (own.tuning.target_sparsity, own.pool.experts) == (tau, experts):
         return Setting(varied, method, point=point)  # the method as it is: its training may be there already
-    overrides = (f"--tuning.target_sparsity={tau}", f"--pool.experts={experts}")
+    dense = () if tau else ("--pool.hardening=null",)  # which would close half of the gates where nothing else does
+    overrides = (f"--tuning.target_sparsity={tau}", f"--pool.experts={experts}", *dense)
     return Setting(varied, method, overrides, variation=varied, point=point)
 
 
