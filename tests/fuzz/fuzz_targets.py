@@ -23,7 +23,7 @@ from smat.domains import image_domain, load_image, open_domains
 from smat.domains.imported import read_imported
 from smat.episodes import EpisodeSource, FixedSampler, PlanOptions, read_episodes
 from smat.evaluation import Store
-from smat.experts import PoolConfig, SparseInterpolatedExperts
+from smat.experts import PoolConfig, SparseInterpolatedExperts, pack
 from smat.metatuning import GroupConfig, MetaTuner, OptimizerConfig, TuningConfig
 from smat.metatuning.run_config import load_config
 from smat.recipes.data.episodes import data_episodes
@@ -55,6 +55,9 @@ def prepare(folder: Path) -> None:
     (folder / "vit" / "preprocessor_config.json").write_text(json.dumps(half))
     pool = SparseInterpolatedExperts(backbones.load(folder / "vit"), PoolConfig(experts=2))
     pool.save_pretrained(folder / "pool")
+    pool.update.delta.data.normal_()
+    pack(pool).save_pretrained(folder / "packed")
+    pool.update.delta.data.zero_()
     data_import("folder", str(folder / "photos"), str(folder / "imported"), processes=0)
     domain = next(folder.joinpath("imported").iterdir())
     domain.rename(folder / "domain")

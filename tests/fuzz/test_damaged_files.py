@@ -12,9 +12,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from damage import ODD, Damage, changed, damages
 from forks import Forks
+from smat.compression import KEY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks with limits need Linux")
 
@@ -81,12 +84,17 @@ def rewrite(path: Path, data: st.DataObject, lines: bool = False) -> None:
 
 @fuzz(st.data())
 def test_pools(forks: Forks, files: Path, tmp_path: Path, data: st.DataObject) -> None:
-    folder = copied(files / "pool", tmp_path)
-    if data.draw(st.integers(0, 4)):
-        rewrite(folder / "config.json", data)
-    else:
-        weights = folder / "model.safetensors"
+    kind, packed = data.draw(st.integers(0, 4)), data.draw(st.booleans())
+    folder = copied(files / ("packed" if packed else "pool"), tmp_path)
+    weights = folder / "model.safetensors"
+    if kind == 0:
         weights.write_bytes(data.draw(damages())(weights.read_bytes()))
+    elif kind == 1 and packed:
+        with safe_open(weights, "pt") as file:
+            heads = data.draw(changed(json.loads(file.metadata()[KEY])))
+        save_file(load_file(weights), weights, {KEY: json.dumps(heads)})
+    else:
+        rewrite(folder / "config.json", data)
     check(forks, "pool", folder=str(folder))
 
 
