@@ -19,6 +19,9 @@ from smat.plugins import plain
 from smat.schema import Count, Finite, NotNegative, Number, Positive, Range, Seed, checked, from_plain
 
 
+Logit = Annotated[float, Range(-1000, 1000)]
+
+
 @dataclass(frozen=True)
 @checked("pool.temperature")
 class TemperatureSchedule:
@@ -99,7 +102,7 @@ class PoolConfig:
     evaluation_beta: Positive | None = None
     init_mean: Finite = 0.0
     init_std: NotNegative = 0.5
-    logit_range: tuple[Finite, Finite] = (math.log(0.01), math.log(100))
+    logit_range: tuple[Logit, Logit] = (math.log(0.01), math.log(100))
     random_gates: bool = False
     router: RouterConfig = RouterConfig()
     temperature: TemperatureSchedule = TemperatureSchedule()
