@@ -140,6 +140,17 @@ def test_sparsemax_is_the_closest_point_of_the_simplex() -> None:
     assert torch.autograd.gradcheck(sparsemax, (scores,))
 
 
+def test_with_softmax_only_differences_of_logits_matter() -> None:
+    pool = vit_pool(torch.float32, router=RouterConfig(choice="softmax"))
+    logits = torch.tensor([30.0, 31.0, 29.0])
+    expected = (logits / 0.5).softmax(0)
+    torch.testing.assert_close(pool.router.merge_weights(logits, 0.5), expected)
+    torch.testing.assert_close(pool.router.merge_weights(logits - 60, 0.5), expected)
+    uniform = torch.tensor([0.5, 0.9, 0.1])
+    noisy = ((logits + uniform.logit()) / 0.5).softmax(0)
+    torch.testing.assert_close(pool.router.merge_weights(logits, 0.5, uniform), noisy)
+
+
 @pytest.mark.parametrize("choice", ["sparsemax", "top"])
 def test_choices_give_the_other_experts_a_weight_of_exactly_0(choice: str) -> None:
     pool = vit_pool(experts=4, router=RouterConfig(choice=choice, top=2))

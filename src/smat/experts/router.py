@@ -30,8 +30,9 @@ class RouterConfig:
         readout: `task`, a learned token, so that the result does not depend on how classes are numbered; or
             `first-class`, the output at the prototype of class 0, as the authors' code has it.
         normalise_single: whether the weight of a single expert is 1; in the authors' code it is σ(a/T).
-        choice: choice of the experts that get a merge weight: `all`, as in the paper; those of the `top` highest
-            scores; or those that `sparsemax` gives one (Martins & Astudillo 2016).
+        choice: rule that makes merge weights of logits: `all`, normalised sigmoids as in the paper, which are nearly
+            equal where all logits are far above 0; `softmax`, of which only differences matter; the `top` highest of
+            the paper's; or `sparsemax` (Martins & Astudillo 2016). With the last two, weights can be exactly 0.
         top: number of experts that get a merge weight with the choice `top`.
     """
 
@@ -41,7 +42,7 @@ class RouterConfig:
     readout: Literal["task", "first-class"] = "task"
     normalise_single: bool = True
     # not in the repr, of which fingerprints of pools are made
-    choice: Literal["all", "top", "sparsemax"] = field(default="all", repr=False)
+    choice: Literal["all", "softmax", "top", "sparsemax"] = field(default="all", repr=False)
     top: Count = field(default=2, repr=False)
 
 
@@ -206,8 +207,10 @@ class TransformerRouter(Router):
         temperature: float,
         uniform: Float[Tensor, " experts"] | None = None,
     ) -> Float[Tensor, " experts"]:
-        """α on the simplex; with a choice of experts, that of the others is exactly 0."""
+        """α on the simplex, by the rule of `RouterConfig.choice`."""
         config = self.config
+        if config.choice == "softmax":
+            return (noisy(logits, uniform) / temperature).softmax(0)
         if config.choice == "sparsemax":
             return sparsemax(noisy(logits, uniform) / temperature)
         weights = super().merge_weights(logits, temperature, uniform)
