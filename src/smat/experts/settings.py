@@ -18,7 +18,6 @@ from smat.experts.updates import NoUpdate, Update
 from smat.plugins import plain
 from smat.schema import Count, Finite, NotNegative, Number, Positive, Range, Seed, checked, from_plain
 
-
 Logit = Annotated[float, Range(-1000, 1000)]
 
 
