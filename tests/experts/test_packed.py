@@ -153,6 +153,17 @@ def test_results_of_a_pool_are_not_those_of_a_packed_one(tmp_path: Path, caplog:
     assert not again.card.results
 
 
+def test_results_of_a_pool_hold_for_one_that_makes_the_same_networks(tmp_path: Path) -> None:
+    pool = pool_of()
+    pool.card = full_card(pool)
+    pack(pool).save_pretrained(tmp_path)
+    again = SparseInterpolatedExperts.from_pretrained(tmp_path, backbone=pool_of().backbone)
+    assert pool.card.results
+    assert [result.accuracy for result in again.card.results] == [result.accuracy for result in pool.card.results]
+    assert again.card.analysis
+    assert {each.checkpoint for each in (*again.card.results, again.card.analysis)} == {again.fingerprint()}
+
+
 def test_a_packed_pool_is_not_trained() -> None:
     small = pack(pool_of())
     with pytest.raises(ConfigError, match="packed, for use and not for training: train from the checkpoint"):

@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from PIL import Image
 from transformers import ViTModel
 
+import authors_format
 import smat.recipes.data.doctor
 import smat.recipes.evaluate  # noqa: F401  (so that forks have it)
 from smat import backbones
@@ -28,6 +29,7 @@ from smat.metatuning import GroupConfig, MetaTuner, OptimizerConfig, TuningConfi
 from smat.metatuning.run_config import load_config
 from smat.recipes.data.episodes import data_episodes
 from smat.recipes.data.imports import data_import
+from smat.released import read_smat_checkpoint
 from tiny_cells import two_methods
 from tiny_checkpoint import SIZE, tiny_vit
 
@@ -58,6 +60,7 @@ def prepare(folder: Path) -> None:
     pool.update.delta.data.normal_()
     pack(pool).save_pretrained(folder / "packed")
     pool.update.delta.data.zero_()
+    authors_format.write(folder / "authors", authors_format.model_of(authors_format.tiny_vit(), 2), 2)
     data_import("folder", str(folder / "photos"), str(folder / "imported"), processes=0)
     domain = next(folder.joinpath("imported").iterdir())
     domain.rename(folder / "domain")
@@ -106,6 +109,11 @@ def pool(folder: str) -> None:
     """Load a pool, and use it."""
     loaded = SparseInterpolatedExperts.from_pretrained(folder)
     loaded.merged_for(torch.zeros(2, 3, SIZE, SIZE), torch.tensor([0, 1]))
+
+
+def released(folder: str) -> None:
+    """Read a checkpoint of the authors' code."""
+    read_smat_checkpoint(Path(folder), heads=authors_format.HEADS)
 
 
 def backbone(folder: str) -> None:

@@ -109,6 +109,16 @@ def test_backbones(forks: Forks, files: Path, tmp_path: Path, data: st.DataObjec
     check(forks, "backbone", folder=str(folder))
 
 
+@fuzz(st.booleans(), damages())
+def test_checkpoints_of_the_authors_code(
+    forks: Forks, files: Path, tmp_path: Path, settings: bool, damage: Damage
+) -> None:
+    folder = copied(files / "authors", tmp_path)
+    path = folder / ("exp_configs.yaml" if settings else "checkpoints/best_validation.pt")
+    path.write_bytes(damage(path.read_bytes()))
+    check(forks, "released", folder=str(folder))
+
+
 @fuzz(st.data())
 def test_training_states(forks: Forks, files: Path, tmp_path: Path, data: st.DataObject) -> None:
     folder = copied(files / "run", tmp_path)

@@ -215,6 +215,19 @@ class Card(Said):
         new = {result.of for result in found}
         return replace(self, results=[result for result in self.results if result.of not in new] + list(found))
 
+    def of_same(self, before: str, after: str) -> "Card":
+        """The card of a pool that makes the same networks from other numbers: what was found of the one holds for it.
+
+        Args:
+            before: fingerprint of the one.
+            after: fingerprint of the other.
+        """
+        results = [replace(r, checkpoint=after) if r.checkpoint == before else r for r in self.results]
+        analysis = self.analysis
+        if analysis and analysis.checkpoint == before:
+            analysis = replace(analysis, checkpoint=after)
+        return replace(self, results=results, analysis=analysis)
+
     def of_pool(self, tasks: int, fingerprint: Callable[[], str], before: "Card | None" = None) -> "Card":
         """The card of a pool as it is now: what was found of other numbers than these is left out, with a word.
 

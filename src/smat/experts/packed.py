@@ -88,7 +88,11 @@ class PackedGates(Update):
     def __init__(self, packing: Packing) -> None:
         super().__init__()
         self.packing = packing
-        self.bits = packing.bits
+
+    @property
+    def bits(self) -> Bits:
+        """Bits of a gate's code."""
+        return self.packing.bits
 
     def build(self, backbone: Backbone, pretrained: Float[Tensor, " params"], layout: Layout, experts: int) -> None:
         """Closed gates."""
@@ -104,12 +108,10 @@ class PackedGates(Update):
         for m, level in enumerate(levels):
             codes[m // each] |= level << (self.bits * (m % each))
         values = rounded(delta.detach()[_some_open(codes)], self.packing.coding)
-        is_open = gates.T > 0
-        fractional = is_open & (gates.T < 1)
-        if self.bits == 2 or not fractional.any():
-            self._take(codes, values, *[values.new_zeros(0)] * 2)
-        else:
-            self._take(codes, values, _bytes_of(fractional[is_open]), gates.T[fractional])
+        partial, fractions = [values.new_zeros(0)] * 2
+        if self.bits == 1 and (fractional := (gates.T > 0) & (gates.T < 1)).any():
+            partial, fractions = _bytes_of(fractional[gates.T > 0]), gates.T[fractional]
+        self._take(codes, values, partial, fractions)
 
     def _take(self, codes: Tensor, values: Tensor, partial: Tensor, fractions: Tensor) -> None:
         """Keep the packed form, and what merging makes of it: the dense update, and the columns with fractions."""
@@ -146,10 +148,11 @@ class PackedGates(Update):
         codes, values, partial, fractions = (torch.zeros(0) if tensor is None else tensor for tensor in found)
         if codes.shape != self.codes.shape or codes.dtype != torch.uint8:
             return tensors  # which will be said of it as of any other tensor
-        is_open = self._levels(codes) > 0
-        opened, between = int(is_open.sum()), 0
-        if fits := partial.shape in ((0,), (-(-opened // 8),)) and partial.dtype == torch.uint8:
-            between = int(_bits_of(partial, opened).sum()) if len(partial) else 0
+        between, fits = 0, partial.dtype == torch.uint8
+        if fits and partial.numel():
+            opened = int((self._levels(codes) > 0).sum())
+            fits = partial.shape == (-(-opened // 8),)
+            between = int(_bits_of(partial, opened).sum()) if fits else 0
         if not fits or values.shape != (int(_some_open(codes).sum()),) or fractions.shape != (between,):
             raise CheckpointError("its packed experts contradict each other: it was changed")
         self._take(*(tensor.to(self.codes.device) for tensor in (codes, values, partial, fractions)))

@@ -12,6 +12,8 @@ from smat.experts.learned_gates import LearnedGates
 from smat.experts.packed import PackedGates, Packing
 from smat.experts.pool import SparseInterpolatedExperts
 
+_ONE_BYTE = 8  # experts whose codes are a byte: with more, sums of two tables differ in the last bits
+
 
 @torch.no_grad()
 def pack(pool: SparseInterpolatedExperts, *, lossy: bool = False) -> SparseInterpolatedExperts:
@@ -48,5 +50,6 @@ def pack(pool: SparseInterpolatedExperts, *, lossy: bool = False) -> SparseInter
         small.head.copy_(pool.head)
     if pool.config.experts:
         small.router.load_state_dict(pool.router.state_dict())
-    small.card = pool.card
+    same = not lossy and pool.config.experts <= _ONE_BYTE
+    small.card = pool.card.of_same(pool.fingerprint(), small.fingerprint()) if same else pool.card
     return small.eval()

@@ -1,6 +1,7 @@
 """A pool's settings."""
 
 import copy
+import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -136,9 +137,10 @@ class PoolConfig:
             )
         changed = [name for name in _OF_LEARNED_GATES if getattr(self, name) != _DEFAULTS[name]]
         if self.gating != "learned" and changed:
+            usual = ", ".join(f"pool.{name} to {json.dumps(_DEFAULTS[name])}" for name in changed)
             raise ConfigError(
-                f"{', '.join(f'pool.{name}' for name in changed)}: of learned gates; leave it with pool.gating "
-                f"{self.gating}"
+                f"{', '.join(f'pool.{name}' for name in changed)}: of learned gates; with pool.gating {self.gating} "
+                f"leave it out, or, where a configuration below has it, set {usual}"
             )
         if self.init_order != "normal" and self.structure != "parameter":
             raise ConfigError("pool.init_order needs a gate for each parameter: set pool.structure to parameter")

@@ -43,7 +43,7 @@ class PackedCheckpoint:
 
 @checked_arguments
 def pack(checkpoint: str, out: str, *, lossy: bool = False, allow_imports: Collection[str] = ()) -> PackedCheckpoint:
-    """Pack a trained pool for use: the same networks from a tenth of the bytes, and faster to merge.
+    """Pack a trained pool for use: the same networks from about an eighth of the bytes, and faster to merge.
 
     A packed pool is used like any other (`smat evaluate`, `predict`, `fit`, `app`, the hub), but cannot be trained
     further: keep the checkpoint that it was made from. It makes the same networks, number for number, unless numbers

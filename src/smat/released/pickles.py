@@ -38,12 +38,13 @@ def read_pickle(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def state_of(found: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The state_dict in a file: under `model`, `state_dict`, `teacher` or `student`, or the file itself.
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state_dict in such a file: under `model`, `state_dict`, `teacher` or `student`, or the file itself.
 
     Raises:
-        CheckpointError: there are no tensors, or numbers that are not finite.
+        CheckpointError: it cannot be read, or there are no tensors, or numbers that are not finite.
     """
+    found = read_pickle(path)
     inner = next((found[key] for key in ("model", "state_dict", "teacher", "student") if key in found), found)
     state = {str(k): v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
     if not state:

@@ -1,6 +1,7 @@
 """Checkpoints of the authors' code: `exp_configs.yaml` beside `checkpoints/best_validation.pt`."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from smat.backbones import build
 from smat.backbones.positions import resize_positions
 from smat.errors import CheckpointError
 from smat.experts import OfficialGates, PoolConfig, RouterConfig, SparseInterpolatedExperts, TemperatureSchedule
-from smat.released.pickles import read_pickle, state_of
+from smat.released.pickles import read_state
 from smat.released.vit_names import known, renamed, spec_of, vit_of
 from smat.yaml_files import Unreadable, load_yaml
 
@@ -76,7 +77,7 @@ def read_smat_checkpoint(
     """
     folder, file = _places(path)
     name, experts, structured = _settings(folder / CONFIG)
-    stored = _parts(state_of(read_pickle(file), file), file, experts)
+    stored = _parts(read_state(file), file, experts)
     spec = spec_of(stored.vit, name, heads, image_size)
     config = PoolConfig(
         experts=experts,
@@ -178,7 +179,7 @@ def _resize(stored: _Stored, grid: int) -> None:
         grid,
     )
     gates = stored.gates["pos_embed"]
-    side = int((gates.shape[1] - 1) ** 0.5)
+    side = math.isqrt(gates.shape[1] - 1)
     nearest = (torch.arange(grid) * side) // grid
     kept = torch.cat([torch.zeros(1, dtype=torch.long), 1 + (nearest[:, None] * side + nearest).flatten()])
     stored.gates["pos_embed"] = gates[:, kept]

@@ -1,5 +1,6 @@
 """Vision transformers that were tuned from a pre-trained one, such as PMF's released ones, as a pool of one expert."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from smat.backbones import load
 from smat.backbones.positions import resize_positions
 from smat.errors import CheckpointError
 from smat.experts import PoolConfig, SharedUpdate, SparseInterpolatedExperts
-from smat.released.pickles import read_pickle, state_of
+from smat.released.pickles import read_state
 from smat.released.vit_names import renamed, vit_of
 
 _HEAD = ("scale_cls", "bias")  # of PMF's cosine
@@ -29,7 +30,7 @@ def read_tuned(path: Path, pretrained: str, *, image_size: int | None = None) ->
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file '{path}': give the .pt, .pth or .bin file of a tuned network")
-    state = state_of(read_pickle(path), path)
+    state = read_state(path)
     vit = vit_of(state, f"'{path}'")
     backbone = load(pretrained, image_size=image_size, position_rule="dino")
     head = [state[name].float().reshape(-1) for name in _HEAD if name in state]
@@ -39,7 +40,7 @@ def read_tuned(path: Path, pretrained: str, *, image_size: int | None = None) ->
     )
     shapes = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
     if (positions := shapes.get("network.embeddings.position_embeddings")) and "pos_embed" in vit:
-        grid = int((positions[1] - 1) ** 0.5)
+        grid = math.isqrt(positions[1] - 1)
         vit["pos_embed"] = resize_positions(vit["pos_embed"][0], grid, 1, "dino")[None]
     try:
         tuned = pool.layout.flatten({f"network.{name}": tensor.float() for name, tensor in renamed(vit).items()})
