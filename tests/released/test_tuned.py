@@ -44,7 +44,7 @@ def features(state: dict[str, Tensor], images: Tensor) -> Tensor:
 def test_the_expert_is_what_tuning_changed(prefix: str, key: str | None, pretrained: str, tmp_path: Path) -> None:
     state = {f"{prefix}{name}": p for name, p in tuned_state().items()} | {f"{prefix}head.weight": torch.ones(2, 16)}
     torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / "tuned.pt")
-    pool = read_tuned(tmp_path / "tuned.pt", pretrained, image_size=SIZE)
+    pool = read_tuned(pretrained, [str(tmp_path / "tuned.pt")], image_size=SIZE)
     images = torch.randn(3, 3, SIZE, SIZE)
     with torch.no_grad():
         ours = pool.network(pool.merged_vector(torch.ones(1)))(images)
@@ -67,7 +67,7 @@ def test_the_cosine_of_pmf_comes_along(pretrained: str, tmp_path: Path) -> None:
 
 def test_images_of_another_size(pretrained: str, tmp_path: Path) -> None:
     torch.save(tuned_state(), tmp_path / "tuned.pt")
-    pool = read_tuned(tmp_path / "tuned.pt", pretrained, image_size=SIZE + PATCH)
+    pool = read_tuned(pretrained, [str(tmp_path / "tuned.pt")], image_size=SIZE + PATCH)
     assert (
         pool.network(pool.merged_vector(torch.ones(1)))(torch.randn(1, 3, SIZE + PATCH, SIZE + PATCH)).isfinite().all()
     )
@@ -77,15 +77,15 @@ def test_another_network_is_named(pretrained: str, tmp_path: Path) -> None:
     state = tuned_state()
     torch.save({name: p for name, p in state.items() if not name.startswith("blocks.1")}, tmp_path / "short.pt")
     with pytest.raises(CheckpointError, match=r"short\.pt' is no tuned .*dino: .*missing \['network\.layers\.1"):
-        read_tuned(tmp_path / "short.pt", pretrained, image_size=SIZE)
+        read_tuned(pretrained, [str(tmp_path / "short.pt")], image_size=SIZE)
     torch.save({"conv1.weight": torch.ones(2)}, tmp_path / "resnet.pt")
-    with pytest.raises(CheckpointError, match="has no vision transformer as DINO and timm name it"):
-        read_tuned(tmp_path / "resnet.pt", pretrained)
+    with pytest.raises(CheckpointError, match=r"resnet\.pt' is no tuned .* missing"):
+        read_tuned(pretrained, [str(tmp_path / "resnet.pt")])
     with pytest.raises(CheckpointError, match="there is no file"):
-        read_tuned(tmp_path / "none.pt", pretrained)
+        read_tuned(pretrained, [str(tmp_path / "none.pt")])
     torch.save(state, tmp_path / "tuned.pt")
     with pytest.raises(BackboneError):
-        read_tuned(tmp_path / "tuned.pt", str(tmp_path / "none"))
+        read_tuned(str(tmp_path / "none"), [str(tmp_path / "tuned.pt")])
 
 
 class Evil:
@@ -110,7 +110,7 @@ def test_damaged_files_are_named(content: bytes, tmp_path: Path) -> None:
 def test_a_file_without_tensors_is_named(pretrained: str, tmp_path: Path) -> None:
     torch.save([torch.ones(2)], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="holds a list; expected a state_dict"):
-        read_tuned(tmp_path / "list.pt", pretrained)
+        read_tuned(pretrained, [str(tmp_path / "list.pt")])
     torch.save({"epoch": 3}, tmp_path / "empty.pt")
     with pytest.raises(CheckpointError, match="has no tensors by name"):
-        read_tuned(tmp_path / "empty.pt", pretrained)
+        read_tuned(pretrained, [str(tmp_path / "empty.pt")])

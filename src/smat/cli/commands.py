@@ -163,6 +163,19 @@ COMMANDS = {
         "smat import-checkpoint downloads/experiments/smat runs/authors\n"
         "  smat import-checkpoint pmf.pth runs/pmf --pretrained facebook/dino-vits16",
     ),
+    "import-delta": Command(
+        "import_delta:import_delta",
+        "make a pool of networks that others have tuned from one: an expert of each",
+        "smat import-delta facebook/dino-vits16 birds.safetensors cars.pt --out runs/experts\n"
+        "  smat import-delta facebook/dinov2-small birds/ cars/ --out runs/experts --routing prototypes \\\n"
+        "      --domains [data/birds.parquet,data/cars.parquet]",
+        basic=("out", "peft", "routing", "domains", "tasks", "image_size", "way", "shot", "split", "seed", "workers"),
+    ),
+    "export-delta": Command(
+        "export_delta:export_delta",
+        "write each expert of a pool as a task vector and as a whole network, for other tools",
+        "smat export-delta runs/first/best vectors",
+    ),
     "methods": Command("methods:methods", "list the systems that can be trained and compared", "smat methods"),
     "networks": Command(
         "networks:networks",

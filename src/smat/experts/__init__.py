@@ -11,6 +11,7 @@ from smat.experts.network import Network
 from smat.experts.packed import PackedGates, Packing
 from smat.experts.packing import pack
 from smat.experts.pool import SparseInterpolatedExperts
+from smat.experts.prototype_router import PrototypeRouter, place
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
 from smat.experts.strength import Strength
@@ -34,6 +35,7 @@ __all__ = [
     "PackedGates",
     "Packing",
     "PoolConfig",
+    "PrototypeRouter",
     "Result",
     "Router",
     "RouterConfig",
@@ -59,4 +61,5 @@ __all__ = [
     "interpolate",
     "nonzero_probability",
     "pack",
+    "place",
 ]

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from smat.experts.card_storage import card_in_the_way, write_card
 from smat.experts.card_text import card_text
 from smat.experts.interpolation import Merged, Uniform
 from smat.experts.network import Network
-from smat.experts.router import class_prototypes, count_classes
+from smat.experts.router import Router, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig
 from smat.experts.storage import read_pool, write_pool
 from smat.flat import Layout, adopt
@@ -132,6 +132,15 @@ class SparseInterpolatedExperts(nn.Module, ModelHubMixin):
         small = copy.copy(self)
         small._modules = {name: module for name, module in self._modules.items() if name != "update"}
         return small
+
+    def with_router(self, router: Router) -> "SparseInterpolatedExperts":
+        """A copy with another router, built anew, as its settings then say."""
+        other = SparseInterpolatedExperts(copy.deepcopy(self.backbone), replace(self.config, routing=router))
+        mine = {name: value for name, value in self.tensors().items() if not name.startswith("router.")}
+        theirs = {name: value for name, value in other.tensors().items() if name.startswith("router.")}
+        other.load_tensors(mine | theirs, "the pool")
+        other.card = self.card
+        return other.eval()
 
     def merge(self, weights: Float[Tensor, " experts"], uniform: Uniform | None = None) -> Merged:
         """The network that the experts make together under the given weights (paper, eq. 4)."""

@@ -77,7 +77,7 @@ def export_hf(
         nonlocal report
         with quiet():
             network.save_pretrained(folder)
-            _processor(spec, margin).save_pretrained(folder)
+            image_processor(spec, margin).save_pretrained(folder)
         report = _checked(report, classifier, layer, folder, pictures)
         about = {"smat": smat.__version__, **asdict(report)}
         (folder / MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -97,7 +97,7 @@ def export_hf(
     return report
 
 
-def _processor(spec: BackboneSpec, margin: float) -> Any:
+def image_processor(spec: BackboneSpec, margin: float) -> Any:
     """The one whose cut and resize are nearest: the shorter side to a size, then the centre."""
     size = spec.image_size
     return transformers.CLIPImageProcessor(

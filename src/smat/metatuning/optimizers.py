@@ -92,6 +92,8 @@ def tunes_delta(pool: SparseInterpolatedExperts) -> bool:
 def parameter_groups(pool: SparseInterpolatedExperts) -> dict[str, list[nn.Parameter]]:
     """The trained parameters of a pool with experts by group, `delta`, `gates` and `router`, as far as there are any.
 
+    Those that are frozen (`requires_grad` is false) are none.
+
     Raises:
         ConfigError: its update names another group.
     """
@@ -105,7 +107,8 @@ def parameter_groups(pool: SparseInterpolatedExperts) -> dict[str, list[nn.Param
         "gates": [*own.get("gates", ())],
         "router": [*pool.router.parameters()],
     }
-    return {name: members for name, members in groups.items() if members}
+    trained = {name: [p for p in members if p.requires_grad] for name, members in groups.items()}
+    return {name: members for name, members in trained.items() if members}
 
 
 class MetaOptimizer:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +13,11 @@ from smat.backbones.spec import Pixels
 from smat.domains import DataOptions, DomainConfig
 from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
-from smat.experts import PoolConfig
+from smat.experts import PoolConfig, SparseInterpolatedExperts
 from smat.metatuning.settings import TuningConfig
 from smat.options import YAML, instantiated, readable
 from smat.plugins import plain
+from smat.rng import seeded_torch
 from smat.schema import Count, Finite, Processes, checked
 
 
@@ -50,6 +51,8 @@ class TrainConfig(DataOptions):
         std: standard deviation of the colours, likewise.
         episodes: ways, shots and images of the training tasks.
         pool: experts, gates and router.
+        init: checkpoint to go on tuning from, by its folder or name on the hub, in place of new experts: its backbone,
+            experts and router are then the run's, and `backbone`, `image_size` and `pool` follow from it.
         tuning: objective, optimizers and schedule.
         compat: `official` takes the settings of the authors' code wherever they differ from ours.
         workers: number of processes that make episodes.
@@ -66,11 +69,45 @@ class TrainConfig(DataOptions):
     std: Finite | Sequence[Finite] | None = None
     episodes: EpisodeConfig = EpisodeConfig()
     pool: PoolConfig = PoolConfig()
+    init: str | None = None
     tuning: TuningConfig = TuningConfig()
     compat: Literal["none", "official"] = "none"
     workers: Processes = 1
     accelerator: str = "auto"
     devices: Count | None = None
+
+    def new_pool(self) -> SparseInterpolatedExperts:
+        """The experts to begin with: new ones around the backbone, or those of `init`.
+
+        Raises:
+            ConfigError: settings of the backbone or the pool that are not those of `init`.
+            SmatError: as `smat.backbones.load` and `SparseInterpolatedExperts.from_pretrained` raise.
+        """
+        if self.init is None:
+            backbone = self.load_backbone()
+            with seeded_torch(self.tuning.seed, "initialisation"):
+                return SparseInterpolatedExperts(backbone, self.pool)
+        pool = SparseInterpolatedExperts.from_pretrained(self.init)
+        if pool.config.packed:
+            raise ConfigError(f"init is {self.init}, a packed pool, which cannot be tuned: give the one it was made of")
+        own, usual = self.of_pool(pool), {field.name: field.default for field in fields(TrainConfig)}
+        other = [
+            name
+            for name in ("backbone", "image_size", "mean", "std", "pool")
+            if getattr(self, name) not in (usual[name], getattr(own, name))
+        ]
+        if other:
+            raise ConfigError(
+                f"{' and '.join(other)} differ from those of init, {self.init}: leave them out, or leave out init"
+            )
+        return pool
+
+    def of_pool(self, pool: SparseInterpolatedExperts) -> "TrainConfig":
+        """The settings with the backbone and the pool of `init`, where it is given."""
+        if self.init is None:
+            return self
+        spec = pool.backbone.spec
+        return replace(self, backbone=spec.name, image_size=spec.image_size, mean=None, std=None, pool=pool.config)
 
     def load_backbone(self) -> Backbone:
         """The pre-trained network; raises as `smat.backbones.load`."""

@@ -43,6 +43,7 @@ class TuningConfig:
             training domain, point the same way, which changes no other number of the run; 0: none.
         keep_every: number of tasks between pools that are kept for good, in `kept`, the first before training and the
             last at the end; 0: none.
+        only_router: whether the router alone learns, and the experts stay as they are.
     """
 
     tasks: Count = 100_000
@@ -61,12 +62,18 @@ class TuningConfig:
     sparsity_budget: Budget = "expert"
     record_alignment: Number = 0
     keep_every: Number = 0
+    only_router: bool = False
 
     def __post_init__(self) -> None:
         if self.tasks % self.meta_batch:
             raise ConfigError(
                 f"tuning.tasks is {self.tasks}, which is no multiple of tuning.meta_batch {self.meta_batch}: choose "
                 f"{self.tasks - self.tasks % self.meta_batch or self.meta_batch}"
+            )
+        if self.only_router and self.target_sparsity is not None:
+            raise ConfigError(
+                f"tuning.target_sparsity is {self.target_sparsity}, but with tuning.only_router no gate is trained: "
+                "set tuning.target_sparsity to null"
             )
 
     def router_alone(self, task: int) -> bool:

@@ -75,6 +75,15 @@ class MetaTuner:
                 f"tuning.leave_out.share is {config.leave_out.share}, but one expert without a null expert leaves the "
                 "router no choice to learn: set pool.null_expert, pool.experts to 2 or more, or the share to 0"
             )
+        if config.only_router:
+            if not pool.config.routed or not any(True for _ in pool.router.parameters()):
+                raise ConfigError(
+                    f"tuning.only_router is true, but the router of {pool.config.experts} "
+                    f"expert{'s' if pool.config.experts > 1 else ''} has nothing to learn: set it to false"
+                )
+            pool.update.requires_grad_(False)
+            if pool.head is not None:
+                pool.head.requires_grad_(False)
         if config.meta_batch % fabric.world_size:
             raise ConfigError(
                 f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"

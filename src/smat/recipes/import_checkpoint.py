@@ -80,7 +80,7 @@ def import_checkpoint(
     elif heads is not None or routing != "stored":
         raise ConfigError("--heads and --routing are of the authors' checkpoints: leave them out with --pretrained")
     else:
-        pool = read_tuned(Path(path), pretrained, image_size=image_size)
+        pool = read_tuned(pretrained, [path], image_size=image_size, position_rule="dino")
     pool.save_pretrained(folder)
     return _shown(_summary(pool, folder))
 

@@ -54,14 +54,20 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def origins_of(domains: Sequence[Domain], pool: SparseInterpolatedExperts) -> dict[str, Any]:
-    """What a run's numbers depend on besides its settings: versions, and fingerprints of backbone and data."""
+def origins_of(domains: Sequence[Domain], pool: SparseInterpolatedExperts, init: str | None = None) -> dict[str, Any]:
+    """What a run's numbers depend on besides its settings: versions, and fingerprints of backbone and data.
+
+    Args:
+        domains: the run's domains.
+        pool: what it begins with.
+        init: where that is from, if not new.
+    """
     packages = versions("torch", "transformers", "lightning", "kornia", "datasets")
     return {
         "versions": packages | {"python": platform.python_version()},
         "backbone": backbone_fingerprint(pool),
         "data": {domain.name: domain.fingerprint for domain in domains},
-    }
+    } | ({} if init is None else {"init": pool.fingerprint()})
 
 
 def backbone_fingerprint(pool: SparseInterpolatedExperts) -> str:
@@ -79,6 +85,7 @@ class _Origins:
 
     data: dict[str, str]
     backbone: str | None = None
+    init: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -96,7 +103,7 @@ def check_origins(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
     """Compare what a run began with, and what it would go on with; other versions are only warned of.
 
     Raises:
-        CheckpointError: the data or the weights of the backbone have changed.
+        CheckpointError: the data, the weights of the backbone or the checkpoint to begin with have changed.
     """
     was, data = before["data"], now["data"]
     if was != data:
@@ -108,6 +115,11 @@ def check_origins(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
         raise CheckpointError(
             f"the backbone of the run in {folder} has changed: its weights are not those that the run began with. Put "
             "these back, or start a new run (--out)"
+        )
+    if before.get("init") != now.get("init"):
+        raise CheckpointError(
+            f"the checkpoint that the run in {folder} began with (init) has changed: put it back, or start a new run "
+            "(--out)"
         )
     began, goes_on = before.get("versions", {}), now.get("versions", {})
     changed = [f"{name} {began[name]}, now {new}" for name, new in goes_on.items() if began.get(name, new) != new]

@@ -12,7 +12,6 @@ from lightning.fabric import Fabric, seed_everything
 
 from smat.domains import DomainConfig, open_domains
 from smat.errors import CheckpointError, CollapseError, ConfigError
-from smat.experts import SparseInterpolatedExperts
 from smat.files import check_folder, locked, write_whole
 from smat.metatuning import MetaTuner
 from smat.metatuning.methods import method_files
@@ -38,7 +37,6 @@ from smat.recipes.run_folder import (
 )
 from smat.recipes.training_card import training_entry
 from smat.recipes.training_log import TrainingLog
-from smat.rng import seeded_torch
 from smat.schema import check_settings, read_yaml
 
 _log = logging.getLogger(__name__)
@@ -78,19 +76,18 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         raise ConfigError(f"{folder} holds a run already: go on with it (--resume), or choose another folder (--out)")
     seed_everything(config.tuning.seed, verbose=False)
     domains = open_domains(config.domains, **config.opening())
-    backbone = config.load_backbone()
+    pool = config.new_pool()
+    config, backbone = config.of_pool(pool), pool.backbone
     backbone.spec = replace(backbone.spec, margin=config.episodes.transforms.margin)  # for whoever uses the pool
-    with seeded_torch(config.tuning.seed, "initialisation"):
-        pool = SparseInterpolatedExperts(backbone, config.pool)
     image_format = backbone.spec.image_format
     train_source, validation = episode_sources(config, domains, image_format)
-    if find_lr and not tunes_delta(pool):
-        raise ConfigError(
-            f"nothing of {type(pool.update).__name__} follows tuning.optimizers.delta.lr: leave out --find-lr (find_lr)"
-        )
-    searched = config.tuning.optimizers.delta.lr is None and tunes_delta(pool)
+    tunes_experts = tunes_delta(pool) and not config.tuning.only_router
+    if find_lr and not tunes_experts:
+        what = "with tuning.only_router" if config.tuning.only_router else f"of {type(pool.update).__name__}"
+        raise ConfigError(f"nothing {what} follows tuning.optimizers.delta.lr: leave out --find-lr (find_lr)")
+    searched = config.tuning.optimizers.delta.lr is None and tunes_experts
     with ExitStack() as held:
-        by_first(fabric, lambda: _take(folder, config, origins_of(domains, pool), begun, held))
+        by_first(fabric, lambda: _take(folder, config, origins_of(domains, pool, config.init), begun, held))
         if searched:
             config = with_rate(config, find_rate(pool, train_source, domains, image_format, config, folder, fabric))
         if fabric.is_global_zero:  # which saves the pool

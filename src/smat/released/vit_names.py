@@ -30,6 +30,11 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 _HEAD = re.compile(r"(head|fc|fc_norm)\.")
 
 
+def is_vit(state: Mapping[str, Tensor]) -> bool:
+    """Whether there is such a vision transformer in a state_dict."""
+    return any(f"{prefix}{_FIRST}" in state for prefix in _PREFIXES)
+
+
 def vit_of(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """The parameters of a vision transformer in a state_dict, without what their names begin with, and without a head.
 

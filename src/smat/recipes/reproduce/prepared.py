@@ -8,7 +8,7 @@ from typing import NamedTuple
 from smat.adaptation import FineTuner
 from smat.domains import open_domains
 from smat.episodes import EpisodeSource
-from smat.errors import Interrupted
+from smat.errors import ConfigError, Interrupted
 from smat.evaluation import (
     Cell,
     Comparison,
@@ -149,6 +149,11 @@ def prepare(
     Raises:
         SmatError: if a checkpoint, domain or setting does not fit.
     """
+    if workshop.base.init:
+        raise ConfigError(
+            f"init is {workshop.base.init}, but here every method is trained from the backbone: leave it out, and give "
+            "trained pools by --checkpoint"
+        )
     drawn = options.options(workshop.base)
     every = open_domains(domains or [*workshop.base.domains, *workshop.base.test_domains], **drawn.opening())
     opened = [domain for domain in every if domains or domain.role != "validation"]
