@@ -12,6 +12,10 @@ class ConfigError(SmatError, ValueError):
     """A setting that cannot work, alone or with another."""
 
 
+class InUseError(ConfigError):
+    """A folder that another process works in."""
+
+
 class DataError(SmatError, ValueError):
     """Images, labels, classes or splits that do not fit what was asked of them."""
 

@@ -9,13 +9,13 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from smat.errors import ConfigError
+from smat.errors import ConfigError, InUseError
 
 Content = str | Callable[[Path], object]
 """A text, or a function that writes a file of the path that it is given."""
@@ -23,6 +23,13 @@ Content = str | Callable[[Path], object]
 _log = logging.getLogger(__name__)
 
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what this process has open
+
+
+_LOCK = ".lock"
+_IN_USE = (
+    "{} is in use by another process: wait until it has ended, or choose another folder (--out); to share the work of "
+    "smat reproduce give --join to all of them"
+)
 
 
 def check_writable(path: str | Path, what: str = "output") -> Path:
@@ -180,23 +187,50 @@ def locked(folder: Path) -> Iterator[None]:
     """Within the block no other process enters such a block of the folder, which is made; a kill frees it too.
 
     Raises:
-        ConfigError: another process is in it, or the folder cannot be written to.
+        InUseError: another process is in it.
+        ConfigError: the folder cannot be written to.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / _LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise ConfigError(
-            f"{folder} is in use by another process: wait until it has ended, or choose another folder (--out)"
-        ) from error
+        raise InUseError(_IN_USE.format(folder)) from error
     except (OSError, NotImplementedError) as error:
         _log.warning("%s cannot be locked (%s): see to it that no two commands write to it at once", folder, error)
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Within the block other processes may be in such a block of the folder too, but none in one of `locked`.
+
+    Raises:
+        InUseError: another process has the folder for itself.
+        ConfigError: the folder cannot be written to.
+    """
+    import fcntl  # not on Windows
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / _LOCK
+        while True:
+            file = path.open("a")
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.close()
+                raise InUseError(_IN_USE.format(folder)) from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    break
+            file.close()  # whoever had it has removed the file since it was opened
+    with file:
+        yield
 
 
 def _written_in_place(path: Path) -> bool:

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from smat.cli import main
 from smat.errors import CheckpointError, ConfigError
 from smat.experts import SparseInterpolatedExperts
 from smat.files import locked
-from smat.metatuning import StepReport, rate_search
+from smat.metatuning import MetaTuner, StepReport, rate_search
 from smat.metatuning.checkpoints import load_state
 from smat.metatuning.rate_search import RateSearch, Trial
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
@@ -156,19 +157,39 @@ def test_a_precision_left_open_is_that_of_the_machine_where_the_run_began(
         run("begun", {"32-true": "bf16-mixed", "bf16-mixed": "32-true"}[fastest], "--resume")
 
 
+def torchrun(*options: str) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", "smat.cli"]
+
+
+def of_two_machines() -> list[list[str]]:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    common = "--nnodes", "2", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", port
+    return [torchrun(*common, "--node-rank", rank) for rank in "01"]
+
+
 @pytest.mark.slow
-def test_two_processes_come_to_what_one_does(settings: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "smat.cli", "train", "--config", str(settings), "--out"]
-    for devices in ("1", "2"):
-        done = subprocess.run(
-            [*command, str(tmp_path / devices), "--devices", devices],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-    one, two = weights(tmp_path / "1" / "last"), weights(tmp_path / "2" / "last")
+@pytest.mark.parametrize("how", ["two devices", "torchrun with four", "two machines of two"])
+def test_several_processes_come_to_what_one_does(how: str, settings: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load(settings.read_text())
+    config["tuning"]["meta_batch"] = 4
+    settings.write_text(yaml.safe_dump(config))
+    starts, more = {
+        "two devices": ([[sys.executable, "-m", "smat.cli"]], ["--devices", "2"]),
+        "torchrun with four": ([torchrun("--standalone", "--nproc-per-node", "4")], []),
+        "two machines of two": (of_two_machines(), ["--devices", "2", "--num-nodes", "2"]),
+    }[how]
+    meta_tune(settings, out=tmp_path / "one")
+    command = ["train", "--config", str(settings), "--out", str(tmp_path / "several"), *more]
+    processes = [
+        subprocess.Popen([*start, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for start in starts
+    ]
+    for process in processes:
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    one, two = weights(tmp_path / "one" / "last"), weights(tmp_path / "several" / "last")
     start = weights_at_start(settings)
     for key, value in one.items():
         if key in start and not key.startswith("pretrained"):
@@ -188,6 +209,48 @@ def weights_at_start(settings: Path) -> dict[str, torch.Tensor]:
     folder = settings.parent / "start"
     pool.save_pretrained(folder)
     return weights(folder)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_all_and_another_number_goes_on(settings: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load(settings.read_text())
+    config["tuning"] |= {"tasks": 400, "checkpoint_every": 2}
+    settings.write_text(yaml.safe_dump(config))
+    out = tmp_path / "run"
+    command = ["train", "--config", str(settings), "--out", str(out), "--resume"]
+    run = subprocess.Popen(
+        [*torchrun("--standalone", "--nproc-per-node", "2"), *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not (out / "state").exists():
+        assert run.poll() is None
+        time.sleep(0.2)
+    ranks = [int(found) for found in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
+    os.kill(ranks[1], signal.SIGKILL)
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode != 0
+    assert "SIGKILL" in said or "Signal 9" in said
+    done = load_state(out / "state")["progress"]["tasks"]
+    assert 0 < done < 400
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(settings, out, after=done + 2)
+    assert load_state(out / "state")["progress"]["tasks"] == done + 2
+
+
+def interrupted(settings: Path, out: Path, after: int) -> None:
+    """Go on with a run in this process alone, up to so many tasks."""
+    step = MetaTuner._step
+
+    def stopping(tuner: MetaTuner, batch: object) -> None:
+        step(tuner, batch)  # type: ignore[arg-type]
+        if tuner.progress.tasks >= after:
+            tuner._stop = True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetaTuner, "_step", stopping)
+        meta_tune(settings, out=out, resume=True)
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(settings: Path, tmp_path: Path, forks: Forks) -> None:
@@ -420,6 +483,23 @@ def test_the_number_of_processes_is_that_of_what_started_them(
     assert [settings["devices"] for settings in made] == [2, 2]
     with pytest.raises(ConfigError, match=r"--devices is 3, but \w+ has started 2 processes.*--devices 2"):
         launch("cpu", 3)
+    with pytest.raises(ConfigError, match=r"--num-nodes 2, but \w+ has started 2 processes.* on 1 machine:"):
+        launch("cpu", None, 2)
+
+
+def test_processes_on_several_machines_are_counted_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict] = []
+    with pytest.raises(ConfigError, match=r"--num-nodes is 2, but this process was started by itself.*torchrun"):
+        launch("cpu", 1, 2)
+    monkeypatch.setattr("smat.recipes.devices.Fabric", lambda **s: made.append(s) or MagicMock(spec=Fabric))
+    environment = {"TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "3"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    launch("cpu", None)
+    launch("cpu", 2, 2)
+    assert [(settings["devices"], settings["num_nodes"]) for settings in made] == [(2, 2)] * 2
+    with pytest.raises(ConfigError, match=r"--devices is 4.* on 2 machines: .*--devices 2 --num-nodes 2"):
+        launch("cpu", 4)
 
 
 def run_of(out: Path) -> dict:

@@ -22,26 +22,40 @@ class Store:
     A cell can hold some of a method's episodes on a domain; cells that follow one another are found as one. A line that
     was being written when its process died is dropped, with a warning, so that it is computed again.
 
+    Several processes can share the work: each adds to a file of its own, and all files are read as one.
+
     Args:
         path: the file; it and its folder are made where they are missing.
+        worker: name of a process among several: it adds to a file beside `path` that has this name in its own.
 
     Raises:
         CheckpointError: if a line before the last is damaged.
         ConfigError: if the file cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, worker: str = "") -> None:
         self.path = check_writable(path)
+        self._own = self.path.with_stem(f"{self.path.stem}-{worker}") if worker else self.path
         self._cells: dict[str, dict[int, dict[int, Cell]]] = {}  # by key, first episode and number of episodes
-        content = self.path.read_bytes() if self.path.exists() else b""
-        *lines, torn = content.split(b"\n")
-        for number, line in enumerate(lines, start=1):
-            where = f"line {number} of '{self.path}' is damaged, and"
-            advice = "Please delete that line, and its result will be computed again"
-            self._keep(parse_json(line, Cell, where, CheckpointError, advice))
-        if torn:
+        self._read: dict[Path, tuple[int, int]] = {}  # bytes and lines of each file so far
+        self.refresh()
+        if not worker and self.path.exists() and (torn := self.path.stat().st_size - self._read[self.path][0]):
             _log.warning("%s ends within a line: that result is dropped, and computed again", self.path)
-            os.truncate(self.path, len(content) - len(torn))
+            os.truncate(self.path, self.path.stat().st_size - torn)
+
+    def refresh(self) -> None:
+        """Read what other processes have added."""
+        for path in sorted(self.path.parent.glob(f"{self.path.stem}*{self.path.suffix}")):
+            start, count = self._read.get(path, (0, 0))
+            with path.open("rb") as file:
+                file.seek(start)
+                content = file.read()
+            *lines, torn = content.split(b"\n")  # what is torn may still be written
+            for number, line in enumerate(lines, start=count + 1):
+                where = f"line {number} of '{path}' is damaged, and"
+                advice = "Please delete that line, and its result will be computed again"
+                self._keep(parse_json(line, Cell, where, CheckpointError, advice))
+            self._read[path] = start + len(content) - len(torn), count + len(lines)
 
     def __len__(self) -> int:
         """Number of keys: of methods on domains."""
@@ -55,9 +69,9 @@ class Store:
         starts = self._cells.setdefault(cell.key.text(), {})
         starts.setdefault(cell.first, {})[len(cell.accuracies)] = cell
 
-    def find(self, key: CellKey, episodes: int) -> Cell | None:
-        """What is stored of that key's episodes from 0 on, at most so many; None if there is nothing."""
-        starts, found, done = self._cells.get(key.text(), {}), None, 0
+    def find(self, key: CellKey, episodes: int, first: int = 0) -> Cell | None:
+        """What is stored of that key's episodes first..episodes-1 without a gap; None if there is nothing."""
+        starts, found, done = self._cells.get(key.text(), {}), None, first
         while fitting := [n for n in starts.get(done, ()) if done + n <= episodes]:
             cell = starts[done][max(fitting)]
             found = found + cell if found else cell
@@ -71,7 +85,7 @@ class Store:
             ConfigError: it cannot be written, as on a full disk.
         """
         line = (json.dumps(asdict(cell)) + "\n").encode()
-        with writing(self.path), self.path.open("ab", buffering=0) as file:
+        with writing(self._own), self._own.open("ab", buffering=0) as file:
             before = file.tell()
             try:
                 if file.write(line) < len(line):  # where the disk became full

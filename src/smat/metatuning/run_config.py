@@ -57,8 +57,9 @@ class TrainConfig(DataOptions):
         compat: `official` takes the settings of the authors' code wherever they differ from ours.
         workers: number of processes that make episodes.
         accelerator: device to train on: `auto`, `cpu` or `cuda`.
-        devices: number of devices, which take one task each at a time; by default 1, or one for each process that
-            torchrun or SLURM has started.
+        devices: number of devices of each machine, which take one task each at a time; by default 1, or one for each
+            process that torchrun or SLURM has started there.
+        num_nodes: number of machines; by default those on which torchrun or SLURM has started processes.
     """
 
     domains: list[str | DomainConfig]
@@ -75,6 +76,7 @@ class TrainConfig(DataOptions):
     workers: Processes = 1
     accelerator: str = "auto"
     devices: Count | None = None
+    num_nodes: Count | None = None
 
     def new_pool(self) -> SparseInterpolatedExperts:
         """The experts to begin with: new ones around the backbone, or those of `init`.

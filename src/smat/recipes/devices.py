@@ -14,28 +14,37 @@ from smat.errors import ConfigError, SmatError
 Found = TypeVar("Found")
 
 
-def launch(accelerator: str, devices: int | None) -> Fabric:
+def launch(accelerator: str, devices: int | None, num_nodes: int | None = None) -> Fabric:
     """Fabric, with its processes running.
 
     Args:
         accelerator: `auto`, `cpu` or `cuda`.
-        devices: number of devices; None: as many as there are processes, or 1 where nothing has started several.
+        devices: number of devices of each machine; None: one per process that was started, or 1 where none was.
+        num_nodes: number of machines; None: those on which processes were started.
 
     Raises:
-        ConfigError: other processes were started than asked for, or there are no such devices.
+        ConfigError: other processes were started than asked for, none on other machines, or there are no such devices.
     """
     by, processes, nodes = _started()
-    if processes > 1 and devices not in (None, processes):
+    per_node = processes // nodes
+    if by and (devices or per_node, num_nodes or nodes) != (per_node, nodes):
+        given = [f"--devices is {devices}"] * (devices is not None) + [f"--num-nodes {num_nodes}"] * bool(num_nodes)
         raise ConfigError(
-            f"--devices is {devices}, but {by} has started {processes} processes, one per device: leave --devices out, "
-            f"or give --devices {processes}"
+            f"{' and '.join(given)}, but {by} has started {per_node} processes, one per device, on {nodes} "
+            f"machine{'s' if nodes > 1 else ''}: leave these options out, or give --devices {per_node} --num-nodes "
+            f"{nodes}"
+        )
+    if not by and (num_nodes or 1) > 1:
+        raise ConfigError(
+            f"--num-nodes is {num_nodes}, but this process was started by itself: start the command on every machine "
+            "by torchrun or SLURM's srun"
         )
     try:
-        per_node, nodes = (processes // nodes, nodes) if processes > 1 else (devices or 1, 1)
+        per_node = per_node if by else devices or 1
         fabric = Fabric(accelerator=accelerator, devices=per_node, num_nodes=nodes, strategy="auto")
         fabric.launch()
     except (MisconfigurationException, ValueError) as error:
-        raise ConfigError(f"--accelerator is {accelerator} and --devices {devices}: {error}") from error
+        raise ConfigError(f"--accelerator is {accelerator} and --devices {per_node}: {error}") from error
     return fabric
 
 
@@ -45,7 +54,8 @@ def _started() -> tuple[str, int, int]:
         processes = int(os.environ["WORLD_SIZE"])
         return "torchrun", processes, max(1, processes // int(os.environ["LOCAL_WORLD_SIZE"]))
     if "SLURM_NTASKS" in os.environ and SLURMEnvironment.detect():
-        return "SLURM", int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", 1))
+        processes = int(os.environ["SLURM_NTASKS"])
+        return "SLURM" if processes > 1 else "", processes, int(os.environ.get("SLURM_NNODES", 1))
     return "", 1, 1
 
 

@@ -27,6 +27,7 @@ FREE = (
     "workers",
     "accelerator",
     "devices",
+    "num_nodes",
     "verify",
     "max_pixels",
     "test_domains",

@@ -69,7 +69,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         config = with_rate(config, None)
     keep_freed_memory()
     leave_cores_to(config.workers)
-    fabric = launch(config.accelerator, config.devices)
+    fabric = launch(config.accelerator, config.devices, config.num_nodes)
     # one for all processes: each might find another precision
     config, begun = by_first(fabric, lambda: (_completed_by(config, folder, fabric), is_begun(folder)))
     if begun and not resume:

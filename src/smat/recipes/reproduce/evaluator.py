@@ -21,6 +21,7 @@ from smat.experts import SparseInterpolatedExperts
 from smat.recipes.episode_progress import episode_progress, follow
 from smat.recipes.reproduce.plan import tunes
 from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.reproduce.training import Workshop
 
 _AT_ONCE = 8  # pools in memory
@@ -72,6 +73,7 @@ class Evaluator:
         episodes: number of episodes per domain.
         settings: how everything is evaluated.
         store: finished results.
+        sharing: who else does so.
     """
 
     workshop: Workshop
@@ -80,6 +82,7 @@ class Evaluator:
     episodes: int
     settings: EvaluationSettings
     store: Store
+    sharing: Sharing
 
     def __post_init__(self) -> None:
         self.frozen = FixedFeatures(self.backbone, self.settings.precision, cache=self.settings.cache)
@@ -87,29 +90,45 @@ class Evaluator:
     def cells(self, batch: Sequence[Planned]) -> list[Cell]:
         """The results of a batch on all domains; finished ones come from the store."""
         pools = {planned.network: self._pool(planned) for planned in batch}
-        entrants, found = [], []
+        entrants = []
         for planned in batch:
             setting, seed, tuner = planned
             pool = pools[planned.network]
             entrants.append(Entrant(setting.name, pool, tuner, setting.head, setting.strengths, seed))
-        for source in self.sources:
-            keys = {entrant: entrant.key(source, self.settings) for entrant in entrants}
-            done = {entrant: self._done(key) for entrant, key in keys.items()}
-            for first in sorted(set(done.values()) - {self.episodes}):
-                self._evaluate({e: key for e, key in keys.items() if done[e] == first}, source, first)
-            found += [cell for key in keys.values() if (cell := self.store.find(key, self.episodes))]
-        return found
+        keys = [{entrant: entrant.key(source, self.settings) for entrant in entrants} for source in self.sources]
+        spans = self.sharing.spans(self.episodes)
+        left = [(source, of, span) for source, of in zip(self.sources, keys, strict=True) for span in spans]
+        while left := [(source, of, span) for source, of, span in left if not self._take(source, of, span)]:
+            self.workshop.console.print(f"{len(left)} parts are evaluated by others: waiting for them", end="\r")
+            self.sharing.pause()
+        self.store.refresh()
+        return [cell for of in keys for key in of.values() if (cell := self.store.find(key, self.episodes))]
+
+    def _take(self, source: EpisodeSource, keys: Mapping[Entrant, CellKey], span: tuple[int, int]) -> bool:
+        """Evaluate what is missing of a span of episodes; False if another process does it."""
+        if not self._missing(keys, span):
+            return True
+        with self.sharing.lease(sorted(key.text() for key in keys.values()), span) as mine:
+            if mine:
+                missing = self._missing(keys, span)
+                for first in sorted(set(missing.values())):
+                    those = {entrant: keys[entrant] for entrant, begin in missing.items() if begin == first}
+                    self._evaluate(those, source, first, span[1])
+            return mine
+
+    def _missing(self, keys: Mapping[Entrant, CellKey], span: tuple[int, int]) -> dict[Entrant, int]:
+        """The entrants that lack episodes of a span, and the first one that each lacks."""
+        self.store.refresh()
+        first, stop = span
+        found = {entrant: self.store.find(key, stop, first) for entrant, key in keys.items()}
+        begins = {entrant: first + (len(cell.accuracies) if cell else 0) for entrant, cell in found.items()}
+        return {entrant: begin for entrant, begin in begins.items() if begin < stop}
 
     def _pool(self, planned: Planned) -> SparseInterpolatedExperts:
         return self.workshop.open(planned.setting, planned.seed) if planned.setting.trained else self.backbone
 
-    def _done(self, key: CellKey) -> int:
-        """How many of its episodes are stored."""
-        cell = self.store.find(key, self.episodes)
-        return len(cell.accuracies) if cell else 0
-
-    def _evaluate(self, keys: Mapping[Entrant, CellKey], source: EpisodeSource, first: int) -> None:
-        """Evaluate episodes from `first` on; what is done is stored every few episodes."""
+    def _evaluate(self, keys: Mapping[Entrant, CellKey], source: EpisodeSource, first: int, stop: int) -> None:
+        """Evaluate episodes first..stop-1; what is done is stored every few episodes."""
         domain = source.domains[0]
         contenders = {entrant: entrant.contender(source, self.settings) for entrant in keys}
         rows: list[EpisodeRow] = []
@@ -117,7 +136,7 @@ class Evaluator:
         def keep(row: EpisodeRow) -> None:
             follower(row)
             rows.append(row)
-            if row.n + 1 == self.episodes or (row.n + 1) % _BLOCK == 0:
+            if row.n + 1 == stop or (row.n + 1) % _BLOCK == 0:
                 for entrant, contender in contenders.items():
                     rates = contender.rates[-len(rows) :] if isinstance(contender, FineTuned) else []
                     passes = entrant.passes(self.settings)
@@ -127,12 +146,12 @@ class Evaluator:
         with episode_progress(self.workshop.console) as bar:
             by_label = {entrant.label: contender for entrant, contender in contenders.items()}
             who = next(iter(by_label)) if len(by_label) == 1 else f"{len(by_label)} methods"
-            follower = follow(bar, f"{domain.name}: {who}", self.episodes, first)
+            follower = follow(bar, f"{domain.name}: {who}", stop, first)
             evaluate_domain(
                 by_label,
                 self.frozen,
                 source,
-                self.episodes,
+                stop,
                 first=first,
                 workers=self.settings.workers,
                 on_episode=keep,

@@ -25,6 +25,7 @@ from smat.process import leave_cores_to
 from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.evaluator import Evaluator, batches
 from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.reproduce.training import Workshop
 from smat.recipes.result_tables import result_title
 
@@ -50,6 +51,7 @@ class Prepared:
         settings: how everything is evaluated.
         store: finished results.
         missing: trainings that are not finished, by name.
+        sharing: who else does the work.
     """
 
     workshop: Workshop
@@ -61,6 +63,7 @@ class Prepared:
     settings: EvaluationSettings
     store: Store
     missing: dict[str, TrainConfig]
+    sharing: Sharing
 
     @property
     def folder(self) -> Path:
@@ -111,9 +114,11 @@ class Prepared:
 
     def _cells(self) -> list[Cell]:
         try:
-            self.workshop.train(self.missing)
+            self.workshop.train(self.missing, self.sharing)
             leave_cores_to(self.workshop.workers)
-            evaluator = Evaluator(self.workshop, self.backbone, self.sources, self.episodes, self.settings, self.store)
+            evaluator = Evaluator(
+                self.workshop, self.backbone, self.sources, self.episodes, self.settings, self.store, self.sharing
+            )
             planned = batches(self.columns, self.workshop.seeds, self.tuners)
             return [cell for batch in planned for cell in evaluator.cells(batch)]
         except KeyboardInterrupt as interruption:
@@ -132,6 +137,7 @@ def prepare(
     episodes: int,
     settings: EvaluationSettings,
     store: Store,
+    sharing: Sharing,
 ) -> Prepared:
     """Look at data, checkpoints and begun trainings of a comparison.
 
@@ -145,6 +151,7 @@ def prepare(
         episodes: number of episodes per domain.
         settings: how everything is evaluated; validation episodes are added.
         store: finished results.
+        sharing: who else does the work.
 
     Raises:
         SmatError: if a checkpoint, domain or setting does not fit.
@@ -171,4 +178,4 @@ def prepare(
     workshop.check(columns, backbone)
     workshop.check_tuners(tuners, columns, backbone)
     missing = workshop.trainings(columns, backbone)
-    return Prepared(workshop, columns, tuners, backbone, sources, episodes, settings, store, missing)
+    return Prepared(workshop, columns, tuners, backbone, sources, episodes, settings, store, missing, sharing)

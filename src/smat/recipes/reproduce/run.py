@@ -11,7 +11,6 @@ from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind
 from smat.errors import ConfigError
 from smat.evaluation import Comparison, EvaluationSettings, Rule, Store, paper_numbers, with_tuning, write_tables
 from smat.experts import FeatureCache
-from smat.files import locked
 from smat.heads import Head, make_head
 from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
@@ -20,6 +19,7 @@ from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.figures import check_sources, draw
 from smat.recipes.reproduce.plan import FIGURES, GAINS, What, given_checkpoints, make_tuners, places_of, plan, tunes
 from smat.recipes.reproduce.prepared import Prepared, prepare
+from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.reproduce.specialisation import write_specialisation
 from smat.recipes.reproduce.sweeps import Sweep
 from smat.recipes.reproduce.training import Workshop
@@ -53,6 +53,7 @@ def reproduce(
     precision: Precision = "auto",
     workers: Processes = 1,
     device: Device = "auto",
+    join: bool = False,
     feature_cache: str | None = None,
     allow_imports: Sequence[str] = (),
 ) -> list[Comparison]:
@@ -104,6 +105,8 @@ def reproduce(
             or else the second where the device computes fast in bfloat16 and the first elsewhere.
         workers: number of processes that make episodes.
         device: `auto`, `cpu` or `cuda`.
+        join: share the work with other processes, on this machine or on others that see the same folder: give all of
+            them the same command, whenever you like. Each takes what is left, and all end with the whole table.
         feature_cache: folder of a cache of features of frozen networks: images that were seen before, in whatever
             command, do not pass through them again.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
@@ -133,19 +136,20 @@ def reproduce(
     with ExitStack() as held:
         ready: list[Prepared] = []
         for file, place in places_of(what, base, sweep.bases, folder, checkpoint):
-            held.enter_context(locked(place))
-            store, training = Store(place / "cells.jsonl"), place / "training"
+            sharing = Sharing(place, join)
+            held.enter_context(sharing.held())
+            store, training = Store(place / "cells.jsonl", sharing.new_name()), place / "training"
             settings = EvaluationSettings(
                 FineTuneConfig(steps=steps, grid=rates),
                 learning_rate_from,
-                _precision(precision, store, device),
+                _precision(precision, store, device, sharing),
                 workers,
                 cache=FeatureCache.of(feature_cache),
             )
             keep_freed_memory()
             config = load_config([file])
             workshop = Workshop(file, config, training, given, seeds, device, workers, console, allow_imports)
-            ready.append(prepare(workshop, columns, tuners, domains, options, episodes, settings, store))
+            ready.append(prepare(workshop, columns, tuners, domains, options, episodes, settings, store, sharing))
         check_sources(what, [(each.workshop.config, each.sources) for each in ready])
         shown = [with_tuning(column.name, tuner.name) for tuner in tuners for column in columns if tunes(tuner, column)]
         tested = [source.domains[0].name for source in ready[0].sources]
@@ -158,7 +162,8 @@ def reproduce(
         ]
         paths = _results(what, name or what, folder, ready, found)
         if what == "sparsity":
-            paths += write_specialisation(ready[0], folder / f"{name or what}-specialisation")
+            with ready[0].sharing.one_after_another("specialisation"):
+                paths += write_specialisation(ready[0], folder / f"{name or what}-specialisation")
         console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
     return [comparison for comparisons in found for comparison in comparisons]
 
@@ -193,10 +198,13 @@ def _check_gains(what: What, against: str, tuners: Sequence[FineTuner]) -> None:
         )
 
 
-def _precision(precision: Precision, store: Store, device: Device) -> NetworkPrecision:
-    """The precision of the networks to evaluate; with `auto` a comparison goes on as it began."""
+def _precision(precision: Precision, store: Store, device: Device, sharing: Sharing) -> NetworkPrecision:
+    """The precision of the networks to evaluate; with `auto` a comparison goes on as it began, and all agree on it."""
     before = next((found for key in store if (found := key.protocol.get("precision"))), None)
     if precision == "auto" and before is not None:
         precision = before
         _log.info("precision: %s (that of the results in %s)", before, store.path)
-    return resolve_precision(precision, pick_device(device))
+    if precision != "auto":
+        return resolve_precision(precision, pick_device(device))
+    agreed = sharing.agreed("precision.txt", lambda: resolve_precision("auto", pick_device(device)))
+    return "bf16-mixed" if agreed == "bf16-mixed" else "32-true"

@@ -18,6 +18,7 @@ from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
 from smat.plugins import packages_named, plain
 from smat.recipes.reproduce.setting import Setting
+from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.run_folder import backbone_fingerprint, is_begun
 from smat.recipes.train import as_begun, prepare_folder, train
 
@@ -65,7 +66,13 @@ class Workshop:
 
     def training_config(self, setting: Setting, seed: int) -> TrainConfig:
         """The base configuration turned into that of a training; raises a `ConfigError` if it does not fit."""
-        fixed = (f"--tuning.seed={seed}", f"--accelerator={self.device}", f"--workers={self.workers}", "--devices=1")
+        fixed = (
+            f"--tuning.seed={seed}",
+            f"--accelerator={self.device}",
+            f"--workers={self.workers}",
+            "--devices=1",
+            "--num_nodes=null",
+        )
         config = method_config(setting.method, self.config, *fixed, *setting.overrides).resolved()
         return replace(config, domains=list(setting.domains)) if setting.domains else config
 
@@ -110,14 +117,22 @@ class Workshop:
                         f"{folder / setting.pool} is not there any more, and its training has ended: remove {folder}"
                     )
 
-    def train(self, configs: Mapping[str, TrainConfig]) -> None:
-        """Run trainings, from their beginning or from where they were interrupted."""
-        threads = torch.get_num_threads()
-        for number, (name, config) in enumerate(configs.items(), start=1):
-            folder = self.folder / name
-            self.console.rule(f"training {number}/{len(configs)}: {name}")
-            torch.set_num_threads(threads)  # a training leaves some to its workers
-            train(config, out=str(folder), resume=True)
+    def train(self, configs: Mapping[str, TrainConfig], sharing: Sharing) -> None:
+        """Run trainings, from their beginning or from where they were interrupted; those of others are waited for."""
+        threads, left = torch.get_num_threads(), dict(configs)
+        while left:
+            for name, config in list(left.items()):
+                folder = self.folder / name
+                with sharing.lease("training", name) as mine:
+                    if mine and not (folder / "last").exists():
+                        self.console.rule(f"training {len(configs) - len(left) + 1}/{len(configs)}: {name}")
+                        torch.set_num_threads(threads)  # a training leaves some to its workers
+                        train(config, out=str(folder), resume=True)
+                    if mine:
+                        del left[name]
+            if left:
+                self.console.print(f"{', '.join(left)}: trained by others, waiting", soft_wrap=True, end="\r")
+                sharing.pause()
         torch.set_num_threads(threads)
 
     def check(self, settings: Sequence[Setting], own: SparseInterpolatedExperts) -> None:
