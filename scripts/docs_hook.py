@@ -1,17 +1,20 @@
 """Pages of the documentation site that are written elsewhere: mkdocs calls the functions below while it builds.
 
-The start page is the README; the pages on the command line and the table of methods are made from the program itself.
+The start page is the README; the pages on the command line and on licences and the table of methods are made from the
+program itself.
 """
 
 import logging
 import re
 from argparse import SUPPRESS, Action
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from packaging.requirements import Requirement
 
 from smat.cli.commands import COMMANDS
 from smat.cli.parser import build_parser
@@ -35,6 +38,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=site_links((ROOT / source).read_text(encoding="utf-8"))))
     files.append(File.generated(config, "command-line.md", content=command_line()))
+    files.append(File.generated(config, "licences.md", content=licences()))
     return files
 
 
@@ -64,6 +68,30 @@ def methods_table() -> str:
         for name, method in METHODS.items()
     ]
     return "\n".join(["| method | what it is | proposed by | trained |", "|---|---|---|---|", *rows])
+
+
+def licences() -> str:
+    """The licences of what smat is installed with, as the installed packages say."""
+    rows = ["| package | for | version | licence |", "| --- | --- | --- | --- |"]
+    for requirement in map(Requirement, metadata.requires("smat-fewshot") or ()):
+        if requirement.name == "smat-fewshot":
+            continue
+        extra = re.search(r"extra == .(\w+).", str(requirement.marker))
+        part = f"extra `{extra[1]}`" if extra else "always"
+        try:
+            about = metadata.metadata(requirement.name)
+        except metadata.PackageNotFoundError:
+            rows.append(f"| {requirement.name} | {part} | not installed here | |")
+            continue
+        classified = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier", []) if "License ::" in line]
+        texts = (about.get("License-Expression"), *classified, (about.get("License") or "").partition("\n")[0])
+        licence = next((text for text in texts if text and "OSI Approved" not in text), "not said")
+        rows.append(f"| {requirement.name} | {part} | {about['Version']} | {licence} |")
+    text = (
+        "smat is under the Apache License 2.0. These are the packages that it asks for; each brings others, whose "
+        "licences `pip-licenses` and tools like it list."
+    )
+    return "\n".join(["# Licences", "", text, "", *rows, ""])
 
 
 def command_line() -> str:

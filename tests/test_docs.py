@@ -154,7 +154,9 @@ def test_the_page_on_the_command_line_has_every_command_and_writes_options_with_
     "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
 )
 def test_options_on_a_page_exist(page: Path, command_line: str) -> None:
-    named = re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", page.read_text(encoding="utf-8"))
+    others = r"^#SBATCH .*$|torchrun .*(?:\\\n.*)?-m smat.cli|^docker .*(?:\\\n)?"
+    text = re.sub(others, "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = re.findall(r"(?<![\w-])--[a-z][\w.-]*[a-z]", text)
     elsewhere = {"--shm-size", "--pool", "--constraint"}  # of `docker run`, scripts/fit_prior.py, and pip
     known = {*options(command_line), "--config", "--help", "--help-all", "--print-config", *elsewhere}
     # what follows an option that takes a class, such as --head.shrinkage, is a setting of the class
