@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlparse
 
 Repositories = dict[str, dict[str, bytes]]  # the files of each repository, by path
 REVISION = "0" * 40
+DAY = "2026-01-02T03:04:05.000Z"
 
 
 @contextmanager
@@ -45,6 +47,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.answer({"url": f"{self.address}/{name}", "id": name})
             case ["api", "validate-yaml"]:
                 self.answer({"errors": [], "warnings": []})
+            case ["api", "models", owner, name, "branch", _] if f"{owner}/{name}" in self.repositories:
+                self.answer({})
             case ["api", "models", owner, name, "preupload", _] if f"{owner}/{name}" in self.repositories:
                 files = json.loads(body)["files"]
                 self.answer(
@@ -61,6 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         match self.path.split("?")[0].strip("/").split("/"):
+            case ["api", "models"]:
+                found = [{"id": name, "sha": REVISION, "downloads": 7, "lastModified": DAY} for name in self.tagged()]
+                self.answer(found)
             case ["api", "models", owner, name, "revision", _] if f"{owner}/{name}" in self.repositories:
                 files = [{"rfilename": path} for path in self.repositories[f"{owner}/{name}"]]
                 self.answer({"id": f"{owner}/{name}", "sha": REVISION, "siblings": files, "private": False, "tags": []})
@@ -77,6 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.missing()
 
     do_HEAD = do_GET
+
+    def tagged(self) -> list[str]:
+        """The repositories whose card names the library that is asked for, which is a tag on the hub."""
+        wanted = f"library_name: {parse_qs(urlparse(self.path).query)['filter'][0]}"
+        return [name for name, files in self.repositories.items() if wanted in files.get("README.md", b"").decode()]
 
     @property
     def address(self) -> str:

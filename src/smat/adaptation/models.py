@@ -43,9 +43,9 @@ def open_model(
     """A pool on a device.
 
     Args:
-        model: a checkpoint of smat, by folder or hub name; a pre-trained backbone, by any name that
-            `smat.backbones.load` takes, which becomes a pool without experts; or either as an object, which
-            stays as it is: where the result would differ from it, the result is a copy.
+        model: a checkpoint of smat, by folder or hub name (`OWNER/NAME@REVISION` for one version of it); a pre-trained
+            backbone, by any name that `smat.backbones.load` takes, which becomes a pool without experts; or either as
+            an object, which stays as it is: where the result would differ from it, the result is a copy.
         device: where to.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
         images: size and normalisation of the images, where a backbone that is given by name is to take others than its
@@ -98,6 +98,8 @@ def _names_backbone(name: str) -> bool:
         return True
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         return False  # loading a checkpoint says what such a folder lacks
+    if "@" in name and not Path(name).is_dir():
+        return False  # of the hub, only pools have a revision in their name
     try:
         return "model_type" in Checkpoint.find(name).config()
     except BackboneError as error:

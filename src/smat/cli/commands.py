@@ -157,6 +157,12 @@ COMMANDS = {
         "pack a trained pool for use: the same networks at a fraction of the size",
         "smat pack runs/first/best small\n  smat pack runs/first/best smaller --lossy",
     ),
+    "publish": Command(
+        "publish:publish",
+        "put a pool on the Hugging Face hub, or show what would be there",
+        "smat publish runs/first/best me/experts --licence apache-2.0 --dry-run\n"
+        "  smat predict me/experts --support photos/labelled --query photos/new",
+    ),
     "import-checkpoint": Command(
         "import_checkpoint:import_checkpoint",
         "make a pool of a checkpoint of the authors' code, or of a vision transformer that was tuned",
@@ -180,7 +186,7 @@ COMMANDS = {
     "networks": Command(
         "networks:networks",
         "list the networks on this machine: what each is good for, how large, and how fast",
-        "smat networks\n  smat networks runs/first ../shared/backbone --speed false",
+        "smat networks\n  smat networks runs/first ../shared/backbone --speed false\n  smat networks --hub",
     ),
     "bench": Command(
         "bench.run:bench",

@@ -4,6 +4,7 @@ Storage takes and gives plain pieces, settings and tensors by name; it knows no 
 compared with its weights before a network is made, so that none is made that could not be filled.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -26,10 +27,12 @@ from smat.experts.card_storage import read_card
 from smat.experts.settings import PoolConfig
 from smat.files import write_whole
 from smat.flat import Layout
-from smat.schema import from_plain, read_versioned
+from smat.schema import from_plain, read_json, read_versioned
 from smat.weights import Header, bounded, misfits, read_header, read_weights
 
 CONFIG, WEIGHTS, FORMAT = "config.json", "model.safetensors", 1
+CHECKSUMS = "checksums.json"
+"""File of a published pool with the SHA-256 of its other files, which are compared after a download."""
 _ROW = re.compile(r"[^/]*\.(\d{1,9})/")  # of a tensor with several entries for each parameter
 _AGAIN = "Copy or download it again"
 
@@ -233,10 +236,39 @@ def _check_sizes(spec: BackboneSpec, config: PoolConfig, header: Header) -> None
 
 
 def _fetch(name: str, **download: Any) -> Path:
+    """A pool of the hub in the cache; `OWNER/NAME@REVISION` is a branch, a tag or a commit of it."""
+    repository, _, revision = name.partition("@")
+    if revision:
+        download = {"revision": revision} | download
+    files = [CONFIG, WEIGHTS, CARD, README, CHECKSUMS, f"{FIGURES}/*"]
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD, README, f"{FIGURES}/*"], **download))
+        folder = Path(snapshot_download(repository, allow_patterns=files, **download))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"there is no folder {name!r}, and the hub gave no checkpoint of that name ({type(error).__name__}): check "
             "the spelling, or the network connection"
         ) from error
+    _check_sums(name, folder)
+    return folder
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_sums(name: str, folder: Path) -> None:
+    """Raise a `CheckpointError` for files that are not those that were published."""
+    path = folder / CHECKSUMS
+    if not path.is_file() or not all((folder / file).is_file() for file in (CONFIG, WEIGHTS)):
+        return  # `read_config` names what is missing
+    said = read_json(path, dict, CheckpointError, _AGAIN)
+    wrong = [
+        file for file, digest in said.items() if not (folder / file).is_file() or checksum(folder / file) != digest
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{name}: {', '.join(wrong[:3])} is not what was published (its hash in {CHECKSUMS} is another). {_AGAIN}; "
+            "if that does not help, it was changed on the hub"
+        )

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -12,7 +14,7 @@ from rich.table import Table
 
 from smat.adaptation import Choice, Device, Network, choose, find_networks, open_model, pick_device
 from smat.adaptation.networks import fits
-from smat.errors import SmatError
+from smat.errors import ConfigError, SmatError, one_line
 from smat.left_out import collecting, leave_out
 from smat.precision import resolve_precision
 from smat.rng import torch_generator
@@ -21,6 +23,7 @@ _CAPTION = (
     "MB: on disk; params: parameters, in millions; px: side of the images; ms: milliseconds for an image to pass "
     "through once; accuracy: on validation classes, of the pool's own run, in per cent"
 )
+_MOST = 100  # pools of the hub in the table
 _IMAGES, _SECONDS, _SECONDS_IN_ALL = 8, 1.0, 60.0
 
 
@@ -36,6 +39,23 @@ class Listed(Network):
 
 
 @dataclass(frozen=True)
+class OnHub:
+    """A pool of experts that somebody has published.
+
+    Attributes:
+        name: its name on the hub.
+        commit: hash of its newest version: NAME@COMMIT is just this one.
+        modified: day of this version.
+        downloads: number of downloads in the last month.
+    """
+
+    name: str
+    commit: str
+    modified: str
+    downloads: int
+
+
+@dataclass(frozen=True)
 class Networks:
     """What is on this machine.
 
@@ -44,15 +64,23 @@ class Networks:
         device: where the speed was measured.
         default: the network that is taken where none is named; None where there is none for photographs.
         why_none: what to do then.
+        on_hub: pools on the hub, where these were asked for.
     """
 
     networks: list[Listed]
     device: str
     default: Choice | None
     why_none: str = ""
+    on_hub: list[OnHub] = field(default_factory=list)
 
 
-def networks(folders: list[str] = [], *, speed: bool = True, device: Device = "auto") -> Networks:  # noqa: B006
+def networks(
+    folders: list[str] = [],  # noqa: B006  (it is only read)
+    *,
+    speed: bool = True,
+    hub: bool = False,
+    device: Device = "auto",
+) -> Networks:
     """List the networks on this machine that images can be classified with, and what each is good for.
 
     These are the models in the Hugging Face hub's cache, the pools of experts in folders of runs below the working
@@ -62,6 +90,7 @@ def networks(folders: list[str] = [], *, speed: bool = True, device: Device = "a
 
     Args:
         folders: folders of networks or of runs, or with such folders in them.
+        hub: list the pools that were published on the Hugging Face hub (`smat publish`) instead.
         speed: whether to load each network and measure how fast it is here, for at most about a minute.
         device: device to measure on: `auto`, `cpu` or `cuda`.
 
@@ -69,9 +98,13 @@ def networks(folders: list[str] = [], *, speed: bool = True, device: Device = "a
         The networks, and the one that is taken where none is named.
 
     Raises:
-        ConfigError: a folder that is not there or has no network.
+        ConfigError: a folder that is not there or has no network, or the hub cannot be reached.
     """
     console, place = Console(), pick_device(device)
+    if hub:
+        if folders:
+            raise ConfigError("folders and --hub are given: leave one of them out")
+        return Networks([], str(place), None, on_hub=_published(console))
     found = [Listed(**vars(network)) for network in find_networks(folders)]
     if speed:
         found = _measured(found, place, console)
@@ -81,6 +114,27 @@ def networks(folders: list[str] = [], *, speed: bool = True, device: Device = "a
     text = f"taken where no network is named: {default.name}: {default.why}" if default else why_none
     console.print(text, soft_wrap=True, markup=False, highlight=False)
     return Networks(found, str(place), default, why_none)
+
+
+def _published(console: Console) -> list[OnHub]:
+    """The pools on the hub, the most downloaded first."""
+    try:
+        models = list(HfApi().list_models(filter="smat", sort="downloads", limit=_MOST, full=True))
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise ConfigError(
+            f"the hub cannot be asked for its pools ({one_line(error)[:200]}): look at the network connection, or list "
+            "what is on this machine by leaving out --hub"
+        ) from error
+    found = [
+        OnHub(model.id, model.sha or "", f"{model.last_modified:%Y-%m-%d}" if model.last_modified else "", downloads)
+        for model in models
+        for downloads in [model.downloads or 0]
+    ]
+    table = Table("pool", "version", "of", "downloads", caption="NAME@VERSION is just this version of a pool")
+    for each in found:
+        table.add_row(escape(each.name), each.commit[:12], each.modified, f"{each.downloads:,}")
+    console.print(table if found else "there are no pools of smat on the hub")
+    return found
 
 
 def _default(found: Sequence[Network]) -> tuple[Choice | None, str]:
