@@ -14,6 +14,7 @@ from smat.domains import DataOptions, DomainConfig
 from smat.episodes import EpisodeShape, TransformConfig
 from smat.errors import ConfigError
 from smat.experts import PoolConfig, SparseInterpolatedExperts
+from smat.metatuning.callbacks import Callback, LoggerName
 from smat.metatuning.settings import TuningConfig
 from smat.options import YAML, instantiated, readable
 from smat.plugins import plain
@@ -60,6 +61,9 @@ class TrainConfig(DataOptions):
         devices: number of devices of each machine, which take one task each at a time; by default 1, or one for each
             process that torchrun or SLURM has started there.
         num_nodes: number of machines; by default those on which torchrun or SLURM has started processes.
+        loggers: where numbers go besides `log.jsonl` and TensorBoard: any of `csv` (`log.csv`), `wandb` (Weights &
+            Biases) and `mlflow`, which are set up by their own environment variables.
+        callbacks: classes of one's own that follow the training, by import path.
     """
 
     domains: list[str | DomainConfig]
@@ -77,6 +81,8 @@ class TrainConfig(DataOptions):
     accelerator: str = "auto"
     devices: Count | None = None
     num_nodes: Count | None = None
+    loggers: list[LoggerName] = field(default_factory=list)
+    callbacks: list[Callback] = field(default_factory=list)
 
     def new_pool(self) -> SparseInterpolatedExperts:
         """The experts to begin with: new ones around the backbone, or those of `init`.

@@ -28,6 +28,8 @@ FREE = (
     "accelerator",
     "devices",
     "num_nodes",
+    "loggers",
+    "callbacks",
     "verify",
     "max_pixels",
     "test_domains",

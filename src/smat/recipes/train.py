@@ -14,6 +14,7 @@ from smat.domains import DomainConfig, open_domains
 from smat.errors import CheckpointError, CollapseError, ConfigError
 from smat.files import check_folder, locked, write_whole
 from smat.metatuning import MetaTuner
+from smat.metatuning.callbacks import callbacks_of
 from smat.metatuning.methods import method_files
 from smat.metatuning.optimizers import tunes_delta
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig, load_config
@@ -93,7 +94,10 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         if fabric.is_global_zero:  # which saves the pool
             training = training_entry(config, read_origins(folder), train_source, validation)
             pool.card = replace(pool.card, training=training)
-        log = held.enter_context(TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero))
+        callbacks = callbacks_of(config.loggers, config.callbacks) if fabric.is_global_zero else []
+        log = held.enter_context(
+            TrainingLog(folder, config.tuning.tasks, active=fabric.is_global_zero, callbacks=callbacks)
+        )
         tuner = MetaTuner(
             pool,
             train_source,
@@ -113,7 +117,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
                 _write_settings(folder, config)
         elif begun:
             tuner.resume()
-        log.start(tuner.progress.tasks)
+        log.start(tuner.progress.tasks, plain(config))
         try:
             tuner.run()
         except CollapseError as error:

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from smat.files import write_whole, writing
-from smat.metatuning import StepReport, TuningConfig
+from smat.metatuning import Callback, StepReport, TuningConfig
 from smat.metatuning.constraint import targets
 from smat.metatuning.run_log import LOG, read_log
 from smat.metatuning.shortfall import shortfall
@@ -30,10 +31,12 @@ class TrainingLog:
         folder: folder of `log.jsonl` and `tensorboard/`.
         tasks: number of tasks of the whole run.
         active: whether anything is shown and written: in the first process only.
+        callbacks: what else follows the run.
     """
 
-    def __init__(self, folder: Path, tasks: int, *, active: bool = True) -> None:
+    def __init__(self, folder: Path, tasks: int, *, active: bool = True, callbacks: Sequence[Callback] = ()) -> None:
         self.folder, self.tasks, self.active = folder, tasks, active
+        self._callbacks, self._started = callbacks, list[Callback]()
         self.path = folder / LOG
         self._smooth: dict[str, float] = {}
         self._bar = Progress(
@@ -49,8 +52,13 @@ class TrainingLog:
     def __enter__(self) -> "TrainingLog":
         return self
 
-    def start(self, done: int) -> None:
-        """Begin after so many tasks; lines that a stopped run wrote beyond them are dropped, to be written again."""
+    def start(self, done: int, settings: Mapping[str, Any] | None = None) -> None:
+        """Begin after so many tasks; lines that a stopped run wrote beyond them are dropped, to be written again.
+
+        Args:
+            done: number of tasks.
+            settings: of the run, as plain data, for callbacks.
+        """
         self._begun, self._first, self._tasks = time.monotonic(), done, done
         self._row = self._bar.add_task("", total=self.tasks, completed=done, status="")
         if not self.active:
@@ -59,6 +67,9 @@ class TrainingLog:
         write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._lines = self.path.open("a")
         self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done + 1 if done else None)
+        for callback in self._callbacks:
+            callback.on_start(self.folder, settings or {}, done)
+            self._started.append(callback)
         self._bar.start()
 
     def step(self, report: StepReport) -> None:
@@ -118,6 +129,8 @@ class TrainingLog:
         with writing(self.folder / "tensorboard"):
             for key, value in values.items():
                 self._board.add_scalar(key, value, tasks)
+        for callback in self._callbacks:
+            callback.on_metrics(tasks, values)
 
     def _write_line(self, row: dict[str, Any]) -> None:
         with writing(self.path):
@@ -141,3 +154,5 @@ class TrainingLog:
                     self._lines.close()
                 finally:
                     self._board.close()
+        for callback in self._started:
+            callback.on_end(finished=error is None)
