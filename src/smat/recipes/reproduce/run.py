@@ -1,9 +1,12 @@
 """`smat reproduce`: the comparisons of the paper, on domains of one's own."""
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,6 +18,7 @@ from smat.heads import Head, make_head
 from smat.metatuning.run_config import load_config
 from smat.precision import NetworkPrecision, Precision, resolve_precision
 from smat.process import keep_freed_memory
+from smat.recipes.reproduce.backends import Jobs
 from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.figures import check_sources, draw
 from smat.recipes.reproduce.plan import FIGURES, GAINS, What, given_checkpoints, make_tuners, places_of, plan, tunes
@@ -54,6 +58,7 @@ def reproduce(
     workers: Processes = 1,
     device: Device = "auto",
     join: bool = False,
+    jobs: Jobs = Jobs(),
     feature_cache: str | None = None,
     allow_imports: Sequence[str] = (),
 ) -> list[Comparison]:
@@ -107,6 +112,7 @@ def reproduce(
         device: `auto`, `cpu` or `cuda`.
         join: share the work with other processes, on this machine or on others that see the same folder: give all of
             them the same command, whenever you like. Each takes what is left, and all end with the whole table.
+        jobs: processes elsewhere that share the work.
         feature_cache: folder of a cache of features of frozen networks: images that were seen before, in whatever
             command, do not pass through them again.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
@@ -118,6 +124,7 @@ def reproduce(
         SmatError: if a method, checkpoint, domain or setting does not fit; all are checked before the work starts.
         Interrupted: after an interruption; what is finished is in the files.
     """
+    given = locals() | {"join": True, "jobs": Jobs()}
     console, folder = Console(), Path(out)
     columns = plan(what, base, methods, sweep, make_head(head))
     tuners = make_tuners(adapt, columns)
@@ -132,7 +139,10 @@ def reproduce(
         )
     _check_gains(what, against, tuners)
     rates = default_grid(learning_rate_from) if grid is None else tuple(grid)
-    given = given_checkpoints(checkpoint, columns, seeds)
+    trained = given_checkpoints(checkpoint, columns, seeds)
+    if jobs.backend:
+        jobs.run(partial(_share, given, str(Path.cwd())), folder, console)
+        join = True
     with ExitStack() as held:
         ready: list[Prepared] = []
         for file, place in places_of(what, base, sweep.bases, folder, checkpoint):
@@ -148,7 +158,7 @@ def reproduce(
             )
             keep_freed_memory()
             config = load_config([file])
-            workshop = Workshop(file, config, training, given, seeds, device, workers, console, allow_imports)
+            workshop = Workshop(file, config, training, trained, seeds, device, workers, console, allow_imports)
             ready.append(prepare(workshop, columns, tuners, domains, options, episodes, settings, store, sharing))
         check_sources(what, [(each.workshop.config, each.sources) for each in ready])
         shown = [with_tuning(column.name, tuner.name) for tuner in tuners for column in columns if tunes(tuner, column)]
@@ -166,6 +176,12 @@ def reproduce(
                 paths += write_specialisation(ready[0], folder / f"{name or what}-specialisation")
         console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
     return [comparison for comparisons in found for comparison in comparisons]
+
+
+def _share(given: Mapping[str, Any], place: str) -> None:
+    """What each process elsewhere does, in the same working directory; what it finds is in the folder."""
+    os.chdir(place)
+    reproduce(**given)
 
 
 def _results(
