@@ -4,7 +4,7 @@ from smat.evaluation.cells import Cell, CellKey, calibration_bins, with_tuning
 from smat.evaluation.comparison import Comparison, Entry, Line, compare, role_lines
 from smat.evaluation.contenders import Experts, FineTuned, Frozen
 from smat.evaluation.entrants import Entrant, EvaluationSettings, same_backbone
-from smat.evaluation.joint import JointEvaluation
+from smat.evaluation.joint import FinishedPart, JointEvaluation
 from smat.evaluation.learning_rates import (
     Rule,
     fine_tuned,
@@ -42,6 +42,7 @@ __all__ = [
     "EvaluationSettings",
     "Experts",
     "FineTuned",
+    "FinishedPart",
     "FixedFeatures",
     "Frozen",
     "JointEvaluation",

@@ -1,6 +1,7 @@
 """Several networks on the same episodes, around one backbone or several."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
@@ -12,6 +13,19 @@ from smat.evaluation.contenders import FineTuned
 from smat.evaluation.entrants import Entrant, EvaluationSettings, same_backbone
 from smat.evaluation.protocol import Contender, EpisodeFeatures, EpisodeRow, FixedFeatures, evaluate_domain
 from smat.experts import SparseInterpolatedExperts
+
+
+@dataclass(frozen=True)
+class FinishedPart:
+    """Episodes of one domain that follow one another.
+
+    Attributes:
+        rows: the episodes.
+        rates: learning rates of the fine-tuning in these episodes, by entrant; without fine-tuning none.
+    """
+
+    rows: list[EpisodeRow]
+    rates: dict[str, list[float]]
 
 
 class JointEvaluation:
@@ -28,7 +42,8 @@ class JointEvaluation:
     def __init__(self, entrants: Sequence[Entrant], settings: EvaluationSettings) -> None:
         self.entrants, self.settings = entrants, settings
         self.rows: list[EpisodeRow] = []
-        self._begun: list[tuple[Domain, Mapping[Entrant, CellKey], Mapping[Entrant, Contender]]] = []
+        self._begun: dict[str, tuple[Domain, Mapping[Entrant, CellKey], Mapping[Entrant, Contender]]] = {}
+        self._rates: dict[tuple[str, str], list[float]] = {}  # of parts, by domain and entrant
         known: list[tuple[SparseInterpolatedExperts, FixedFeatures]] = []
         self._features: dict[Entrant, FixedFeatures] = {}
         for entrant in entrants:
@@ -46,31 +61,67 @@ class JointEvaluation:
             episodes: their number.
             on_episode: called after each of them.
         """
-        contenders = {entrant: entrant.contender(source, self.settings) for entrant in self.entrants}
-        keys = {entrant: entrant.key(source, self.settings) for entrant in self.entrants}
-        self._begun.append((source.domains[0], keys, contenders))
-        shared = self._features[self.entrants[0]]
 
         def keep(row: EpisodeRow) -> None:
             self.rows.append(row)
             on_episode(row)
 
+        self._evaluate(source, 0, episodes, keep)
+
+    def part(
+        self, source: EpisodeSource, first: int, stop: int, on_episode: Callable[[EpisodeRow], None]
+    ) -> "FinishedPart":
+        """Evaluate episodes first..stop-1 of one domain, which are not added to `rows`: `add` does that."""
+        contenders, rows = self._contenders(source)[1], []
+        before = {e.name: len(c.rates) for e, c in contenders.items() if isinstance(c, FineTuned)}
+
+        def keep(row: EpisodeRow) -> None:
+            rows.append(row)
+            on_episode(row)
+
+        self._evaluate(source, first, stop, keep)
+        tuned = {e.name: c.rates[before[e.name] :] for e, c in contenders.items() if isinstance(c, FineTuned)}
+        return FinishedPart(rows, tuned)
+
+    def add(self, source: EpisodeSource, part: "FinishedPart") -> None:
+        """Add episodes of one domain that follow those that were added before."""
+        self._contenders(source)
+        self.rows += part.rows
+        for name, rates in part.rates.items():
+            self._rates.setdefault((source.domains[0].name, name), []).extend(rates)
+
+    def keys(self, source: EpisodeSource) -> list[CellKey]:
+        """What the results of each entrant on a domain depend on."""
+        return [entrant.key(source, self.settings) for entrant in self.entrants]
+
+    def _contenders(self, source: EpisodeSource) -> tuple[Domain, Mapping[Entrant, Contender]]:
+        domain = source.domains[0]
+        if domain.name not in self._begun:
+            contenders = {entrant: entrant.contender(source, self.settings) for entrant in self.entrants}
+            keys = dict(zip(self.entrants, self.keys(source), strict=True))
+            self._begun[domain.name] = domain, keys, contenders
+        return domain, self._begun[domain.name][2]
+
+    def _evaluate(self, source: EpisodeSource, first: int, stop: int, on_episode: Callable[[EpisodeRow], None]) -> None:
+        shared, (_, contenders) = self._features[self.entrants[0]], self._contenders(source)
         by_name = {
             entrant.name: contender
             if self._features[entrant] is shared
             else partial(_with_own_features, contender, self._features[entrant])
             for entrant, contender in contenders.items()
         }
-        evaluate_domain(by_name, shared, source, episodes, workers=self.settings.workers, on_episode=keep)
+        workers = self.settings.workers
+        evaluate_domain(by_name, shared, source, stop, first=first, workers=workers, on_episode=on_episode)
 
     def cells(self) -> list[Cell]:
         """The results of each entrant on each domain of which an episode is finished."""
         found = []
-        for domain, keys, contenders in self._begun:
+        for domain, keys, contenders in self._begun.values():
             if rows := [row for row in self.rows if row.domain == domain.name]:
                 for entrant, key in keys.items():
                     contender = contenders[entrant]
-                    rates = contender.rates[: len(rows)] if isinstance(contender, FineTuned) else []
+                    own = contender.rates[: len(rows)] if isinstance(contender, FineTuned) else []
+                    rates = self._rates.get((domain.name, entrant.name), own)
                     found.append(Cell.of(key, domain.role, rows, entrant.name, rates, entrant.passes(self.settings)))
         return found
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from smat.evaluation import (
     write_tables,
 )
 from smat.experts import FeatureCache
-from smat.files import check_writable
+from smat.files import check_writable, shared
 from smat.heads import Head, make_head
 from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
@@ -37,6 +38,7 @@ from smat.recipes.episode_progress import episode_progress, follow
 from smat.recipes.evaluation_card import add_results, check_cards
 from smat.recipes.evaluation_report import write_report
 from smat.recipes.result_tables import result_title, show_results
+from smat.recipes.shared_evaluation import SharedEvaluation
 from smat.schema import Count, NotNegative, Number, Processes, checked_arguments
 
 _log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ def evaluate(
     tables: str | None = None,
     card: bool = False,
     feature_cache: str | None = None,
+    join: str | None = None,
     allow_imports: Sequence[str] = (),
 ) -> Evaluation:
     """Measure few-shot accuracy on domains, of checkpoints and of their frozen backbone on the same episodes.
@@ -131,6 +134,8 @@ def evaluate(
             checkpoints, into which nothing is written otherwise.
         feature_cache: folder of a cache of features of frozen networks: images that were seen before, in whatever
             command, do not pass through them again.
+        join: folder in which processes share the episodes, on this machine or on others that see it: give all of them
+            the same command, whenever you like. Each takes what is left, and all end with all results.
         allow_imports: packages whose code may be imported where a checkpoint names classes outside smat.
 
     Returns:
@@ -193,6 +198,7 @@ def evaluate(
         "tables": tables,
         "card": card,
         "feature_cache": feature_cache,
+        "join": join,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
     title = result_title(subject, head, [tuner], settings, sources, most)
@@ -220,10 +226,15 @@ def evaluate(
         return found
 
     try:
-        with episode_progress(console) as bar:
+        with ExitStack() as held:
+            evaluation = joint
+            if join:
+                held.enter_context(shared(Path(join)))
+                evaluation = SharedEvaluation(Path(join), joint, console)
+            bar = held.enter_context(episode_progress(console))
             for source in sources:
                 name = source.domains[0].name
-                joint.run(source, counts[name], follow(bar, name, counts[name]))
+                evaluation.run(source, counts[name], follow(bar, name, counts[name]))
     except KeyboardInterrupt as interruption:
         found = deliver(complete=False)
         raise Interrupted(

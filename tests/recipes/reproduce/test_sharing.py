@@ -16,7 +16,7 @@ from smat.domains.pocket import PocketDomain
 from smat.errors import InUseError
 from smat.files import locked, shared
 from smat.recipes.reproduce.run import reproduce
-from smat.recipes.reproduce.sharing import Sharing
+from smat.recipes.sharing import Sharing
 
 ARGUMENTS: dict[str, Any] = {"methods": ["pretrained", "knn", "pmf", "smat"], "seeds": [0, 1], **SMALL}
 TABLES = ("table1.md", "table1.csv", "table1.tex")
@@ -33,8 +33,8 @@ def alone(base: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smat.recipes.reproduce.sharing._SPAN", 2)
-    monkeypatch.setattr("smat.recipes.reproduce.sharing._PAUSE", 0.05)
+    monkeypatch.setattr("smat.recipes.sharing.SPAN", 2)
+    monkeypatch.setattr("smat.recipes.sharing._PAUSE", 0.05)
     monkeypatch.setattr("smat.recipes.reproduce.evaluator._BLOCK", 2)
 
 

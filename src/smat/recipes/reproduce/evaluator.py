@@ -21,8 +21,8 @@ from smat.experts import SparseInterpolatedExperts
 from smat.recipes.episode_progress import episode_progress, follow
 from smat.recipes.reproduce.plan import tunes
 from smat.recipes.reproduce.setting import Setting
-from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.reproduce.training import Workshop
+from smat.recipes.sharing import Sharing
 
 _AT_ONCE = 8  # pools in memory
 _BLOCK = 25  # episodes between two saves; where it changes, stored blocks still fit together

@@ -25,9 +25,9 @@ from smat.process import leave_cores_to
 from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.evaluator import Evaluator, batches
 from smat.recipes.reproduce.setting import Setting
-from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.reproduce.training import Workshop
 from smat.recipes.result_tables import result_title
+from smat.recipes.sharing import Sharing
 
 
 class Size(NamedTuple):

@@ -23,11 +23,11 @@ from smat.recipes.reproduce.episodes import EpisodeOverrides
 from smat.recipes.reproduce.figures import check_sources, draw
 from smat.recipes.reproduce.plan import FIGURES, GAINS, What, given_checkpoints, make_tuners, places_of, plan, tunes
 from smat.recipes.reproduce.prepared import Prepared, prepare
-from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.reproduce.specialisation import write_specialisation
 from smat.recipes.reproduce.sweeps import Sweep
 from smat.recipes.reproduce.training import Workshop
 from smat.recipes.result_tables import show_results
+from smat.recipes.sharing import Sharing
 from smat.schema import Count, NotNegative, Number, Processes, Seed, checked_arguments
 
 _log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from smat.metatuning.methods import method_config
 from smat.metatuning.run_config import TrainConfig
 from smat.plugins import packages_named, plain
 from smat.recipes.reproduce.setting import Setting
-from smat.recipes.reproduce.sharing import Sharing
 from smat.recipes.run_folder import backbone_fingerprint, is_begun
+from smat.recipes.sharing import Sharing
 from smat.recipes.train import as_begun, prepare_folder, train
 
 

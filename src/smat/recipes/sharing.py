@@ -1,4 +1,4 @@
-"""How the work of a comparison is shared among processes that are given one folder."""
+"""How work is shared among processes that are given one folder."""
 
 import hashlib
 import secrets
@@ -13,7 +13,9 @@ from filelock import FileLock, Timeout
 
 from smat.files import locked, shared, write_whole, writing
 
-_SPAN = 100  # episodes that a process takes at a time: a multiple of those between two saves
+SPAN = 100
+"""Episodes that a process takes at a time: a multiple of those between two saves of a comparison."""
+
 _LEASES = ".leases"
 _PAUSE = 2.0  # seconds between two looks at what others do
 
@@ -46,9 +48,14 @@ class Sharing:
         """
         return shared(self.folder) if self.joined else locked(self.folder)
 
-    def spans(self, episodes: int) -> list[tuple[int, int]]:
-        """Episodes that are evaluated in one go, each as the first one and the one after the last."""
-        step = _SPAN if self.joined else episodes
+    def spans(self, episodes: int, most: int | None = None) -> list[tuple[int, int]]:
+        """Episodes that are evaluated in one go, each as the first one and the one after the last.
+
+        Args:
+            episodes: number of all.
+            most: number of those that are taken at a time, `SPAN` by default.
+        """
+        step = (most or SPAN) if self.joined else episodes
         return [(first, min(first + step, episodes)) for first in range(0, episodes, step)]
 
     @contextmanager
