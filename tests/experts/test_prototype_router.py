@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from smat.errors import DataError
-from smat.experts import PrototypeRouter, SparseInterpolatedExperts, place
+from smat.experts import PrototypeRouter, SparseInterpolatedExperts, task_direction
 from tiny_pool import make_pool
 
 
@@ -25,9 +25,9 @@ def made(experts: int = 2, dim: int = 16) -> PrototypeRouter:
 def test_where_a_task_lies_does_not_depend_on_lengths_or_the_order_of_classes() -> None:
     prototypes = torch.randn(4, 6)
     lengths = torch.tensor([[0.5], [2.0], [1.0], [3.0]])
-    torch.testing.assert_close(place(lengths * prototypes), place(prototypes))
-    torch.testing.assert_close(place(prototypes.flip(0)), place(prototypes))
-    assert float(place(prototypes).norm()) == pytest.approx(1)
+    torch.testing.assert_close(task_direction(lengths * prototypes), task_direction(prototypes))
+    torch.testing.assert_close(task_direction(prototypes.flip(0)), task_direction(prototypes))
+    assert float(task_direction(prototypes).norm()) == pytest.approx(1)
 
 
 def test_a_router_that_knows_nothing_gives_equal_weights() -> None:

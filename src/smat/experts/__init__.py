@@ -11,7 +11,7 @@ from smat.experts.network import Network
 from smat.experts.packed import PackedGates, Packing
 from smat.experts.packing import pack
 from smat.experts.pool import SparseInterpolatedExperts
-from smat.experts.prototype_router import PrototypeRouter, place
+from smat.experts.prototype_router import PrototypeRouter, task_direction
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
 from smat.experts.strength import Strength
@@ -61,5 +61,5 @@ __all__ = [
     "interpolate",
     "nonzero_probability",
     "pack",
-    "place",
+    "task_direction",
 ]

@@ -15,7 +15,7 @@ from smat.experts.router import Router
 _LARGEST = 10.0  # logarithm of the scale: cosines that differ by 0.001 then choose one expert
 
 
-def place(prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " dim"]:
+def task_direction(prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " dim"]:
     """Where a task lies: the mean direction of its class prototypes, as a vector of length 1."""
     return normalize(normalize(prototypes, dim=1).mean(0), dim=0)
 
@@ -40,7 +40,7 @@ class PrototypeRouter(Router):
 
     def forward(self, prototypes: Float[Tensor, "way dim"]) -> Float[Tensor, " experts"]:
         """The scaled cosines."""
-        return self.scale * (self.centres @ place(prototypes))
+        return self.scale * (self.centres @ task_direction(prototypes))
 
     def merge_weights(
         self,
@@ -60,7 +60,7 @@ class PrototypeRouter(Router):
         The centres of all tasks are kept.
 
         Args:
-            places: `place` of tasks, one matrix per expert.
+            places: `task_direction` of tasks, one matrix per expert.
 
         Returns:
             The share of the second half whose own expert gets the largest weight.

@@ -16,7 +16,7 @@ from torch import Tensor
 from smat.domains import Domain, open_domains
 from smat.episodes import EpisodeSource, PlanOptions
 from smat.errors import ConfigError
-from smat.experts import PrototypeRouter, SparseInterpolatedExperts, class_prototypes, place
+from smat.experts import PrototypeRouter, SparseInterpolatedExperts, class_prototypes, task_direction
 from smat.files import check_folder
 from smat.metatuning.optimizers import GroupConfig, OptimizerConfig
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig
@@ -145,7 +145,7 @@ def _by_prototypes(
         for number in track(range(tasks), f"tasks of {domain.name}", console=Console(stderr=True), transient=True):
             episode = source.episode(number)
             prototypes = class_prototypes(network(episode.support), episode.support_labels, episode.way)
-            rows.append(place(prototypes))
+            rows.append(task_direction(prototypes))
         places.append(torch.stack(rows))
     routed = pool.with_router(PrototypeRouter())
     assert isinstance(routed.router, PrototypeRouter)

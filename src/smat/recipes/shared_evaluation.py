@@ -76,8 +76,7 @@ class SharedEvaluation:
         spans = self.sharing.spans(episodes, _SPAN)
         left = spans
         while left := [span for span in left if not self._take(source, span)]:
-            self.console.print(f"{len(left)} parts are evaluated by others: waiting for them", end="\r")
-            self.sharing.pause()
+            self.sharing.wait(f"parts of the evaluation: {len(left)}", self.console)
         for span in spans:
             part = self._read(source, span)
             self.joint.add(source, part)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
+from rich.console import Console
 
 from smat.files import locked, shared, write_whole, writing
 
@@ -22,7 +23,7 @@ _PAUSE = 2.0  # seconds between two looks at what others do
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sharing:
     """What a process has of the work in a folder.
 
@@ -35,6 +36,7 @@ class Sharing:
 
     folder: Path
     joined: bool
+    _said: str = ""
 
     def new_name(self) -> str:
         """A name for this process that no other has, also on other machines; empty where it is alone."""
@@ -89,8 +91,11 @@ class Sharing:
                 write_whole(path, find())
             return path.read_text()
 
-    def pause(self) -> None:
-        """Wait a little for the others."""
+    def wait(self, what: str, console: Console) -> None:
+        """Wait a little for the others, and say what for when that is something new."""
+        if what != self._said:
+            console.print(f"waiting for others: {what}", soft_wrap=True, markup=False, highlight=False)
+            self._said = what
         time.sleep(_PAUSE)
 
     def _lock(self, *what: object) -> Path:

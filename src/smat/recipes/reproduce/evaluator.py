@@ -99,8 +99,7 @@ class Evaluator:
         spans = self.sharing.spans(self.episodes)
         left = [(source, of, span) for source, of in zip(self.sources, keys, strict=True) for span in spans]
         while left := [(source, of, span) for source, of, span in left if not self._take(source, of, span)]:
-            self.workshop.console.print(f"{len(left)} parts are evaluated by others: waiting for them", end="\r")
-            self.sharing.pause()
+            self.sharing.wait(f"parts of the evaluation: {len(left)}", self.workshop.console)
         self.store.refresh()
         return [cell for of in keys for key in of.values() if (cell := self.store.find(key, self.episodes))]
 

@@ -131,8 +131,7 @@ class Workshop:
                     if mine:
                         del left[name]
             if left:
-                self.console.print(f"{', '.join(left)}: trained by others, waiting", soft_wrap=True, end="\r")
-                sharing.pause()
+                sharing.wait(f"training of {', '.join(left)}", self.console)
         torch.set_num_threads(threads)
 
     def check(self, settings: Sequence[Setting], own: SparseInterpolatedExperts) -> None:
