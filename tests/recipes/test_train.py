@@ -170,7 +170,7 @@ def of_two_machines() -> list[list[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["two devices", "torchrun with four", "two machines of two"])
+@pytest.mark.parametrize("how", ["two devices", "torchrun with four", "two machines of two", "four slices"])
 def test_several_processes_come_to_what_one_does(how: str, settings: Path, tmp_path: Path) -> None:
     config = yaml.safe_load(settings.read_text())
     config["tuning"]["meta_batch"] = 4
@@ -179,6 +179,7 @@ def test_several_processes_come_to_what_one_does(how: str, settings: Path, tmp_p
         "two devices": ([[sys.executable, "-m", "smat.cli"]], ["--devices", "2"]),
         "torchrun with four": ([torchrun("--standalone", "--nproc-per-node", "4")], []),
         "two machines of two": (of_two_machines(), ["--devices", "2", "--num-nodes", "2"]),
+        "four slices": ([[sys.executable, "-m", "smat.cli"]], ["--devices", "4", "--strategy", "sharded"]),
     }[how]
     meta_tune(settings, out=tmp_path / "one")
     command = ["train", "--config", str(settings), "--out", str(tmp_path / "several"), *more]
@@ -209,6 +210,33 @@ def weights_at_start(settings: Path) -> dict[str, torch.Tensor]:
     folder = settings.parent / "start"
     pool.save_pretrained(folder)
     return weights(folder)
+
+
+@pytest.mark.slow
+def test_slices_go_on_as_one_process_and_back(settings: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load(settings.read_text())
+    config["tuning"] |= {"tasks": 12, "checkpoint_every": 4, "validate_every": 6, "validation_episodes": 3}
+    config["tuning"]["optimizers"]["delta"] |= {"rule": "adamw", "lr": 1e-3}
+    settings.write_text(yaml.safe_dump(config))
+    meta_tune(settings, out=tmp_path / "whole")
+    out, command = tmp_path / "parts", [sys.executable, "-m", "smat.cli", "train", "--resume"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(settings, out, after=4)
+    sharded = [*command, "--config", str(settings), "--out", str(out), "--devices", "2", "--strategy", "sharded"]
+    done = subprocess.run(sharded, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    one, parts = weights(tmp_path / "whole" / "last"), weights(out / "last")
+    for key, value in one.items():
+        torch.testing.assert_close(parts[key], value, rtol=1e-3, atol=2e-4, msg=key)
+    rows = [[row for row in read_log(run / "log.jsonl")[0] if "loss" in row] for run in (tmp_path / "whole", out)]
+    for ours, theirs in zip(*rows, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        assert ours["gradient_norm/gates"] == pytest.approx(theirs["gradient_norm/gates"], rel=1e-2)
+    pool = SparseInterpolatedExperts.from_pretrained(out / "last")
+    assert len(load_state(out / "state")["pool"]["delta"]) == len(pool.pretrained)  # of the whole
+    shutil.rmtree(out / "last")
+    meta_tune(settings, out=out, resume=True)  # one process takes it up
+    assert (out / "last").exists()
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from smat.experts.pool import SparseInterpolatedExperts
 from smat.experts.prototype_router import PrototypeRouter, task_direction
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
+from smat.experts.sharded import ShardedGates, Slices
 from smat.experts.strength import Strength
 from smat.experts.structure import Structure, block_of, gate_index
 from smat.experts.updates import NoUpdate, Update
@@ -40,7 +41,9 @@ __all__ = [
     "Router",
     "RouterConfig",
     "SeparateUpdates",
+    "ShardedGates",
     "SharedUpdate",
+    "Slices",
     "SparseInterpolatedExperts",
     "Strength",
     "Structure",

@@ -23,6 +23,7 @@ from smat.experts.network import Network
 from smat.experts.router import Router, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig
 from smat.experts.storage import read_pool, write_pool
+from smat.experts.updates import Update
 from smat.flat import Layout, adopt
 from smat.plugins import describe
 from smat.precision import NetworkPrecision
@@ -141,6 +142,12 @@ class SparseInterpolatedExperts(nn.Module, ModelHubMixin):
         other.load_tensors(mine | theirs, "the pool")
         other.card = self.card
         return other.eval()
+
+    def with_update(self, update: Update) -> "SparseInterpolatedExperts":
+        """The same with another update, which the settings allow; everything else shares its memory."""
+        other = copy.copy(self)
+        other._modules = self._modules | {"update": update}
+        return other
 
     def merge(self, weights: Float[Tensor, " experts"], uniform: Uniform | None = None) -> Merged:
         """The network that the experts make together under the given weights (paper, eq. 4)."""

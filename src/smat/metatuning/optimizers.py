@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from smat.errors import ConfigError
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import ShardedGates, SparseInterpolatedExperts
 from smat.metatuning.checkpoints import restore_optimizer
 from smat.schema import NotNegative, Positive, Share, checked
 
@@ -115,13 +115,14 @@ class MetaOptimizer:
     """The groups' optimizers, stepped together.
 
     Args:
-        pool: whose parameters are tuned.
+        pool: whose parameters are tuned. Where processes hold slices of them, norms are of the whole.
         multipliers: λ, a leaf with gradient, `[experts]`.
         config: rules and schedule.
     """
 
     def __init__(self, pool: SparseInterpolatedExperts, multipliers: nn.Parameter, config: OptimizerConfig) -> None:
         self.config = config
+        self._divided = ("delta", "gates") if isinstance(pool.update, ShardedGates) else ()
         self.groups: dict[str, tuple[GroupConfig, Optimizer]] = {
             name: (getattr(config, name), getattr(config, name).build(members))
             for name, members in (parameter_groups(pool) | {"multipliers": [multipliers]}).items()
@@ -146,11 +147,23 @@ class MetaOptimizer:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * (self.config.scale(progress) if config.scheduled else 1.0)
             members = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
-            limit = math.inf if config.clip is None else config.clip
-            norms[name] = float(torch.nn.utils.clip_grad_norm_(members, limit)) if members else 0.0
+            norms[name] = self._clip(members, math.inf if config.clip is None else config.clip, name in self._divided)
             optimizer.step()
             optimizer.zero_grad()
         return norms
+
+    @staticmethod
+    def _clip(members: list[nn.Parameter], limit: float, divided: bool) -> float:
+        """Clip gradients; gives their norm before that, over all processes if these hold slices."""
+        if not members:
+            return 0.0
+        norm = torch.nn.utils.get_total_norm([p.grad for p in members if p.grad is not None])
+        if divided:
+            square = norm.square()
+            torch.distributed.all_reduce(square)
+            norm = square.sqrt()
+        torch.nn.utils.clip_grads_with_norm_(members, limit, norm)
+        return float(norm)
 
     def state_dict(self) -> dict[str, dict]:
         """Every group's state."""

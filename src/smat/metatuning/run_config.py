@@ -61,6 +61,8 @@ class TrainConfig(DataOptions):
         devices: number of devices of each machine, which take one task each at a time; by default 1, or one for each
             process that torchrun or SLURM has started there.
         num_nodes: number of machines; by default those on which torchrun or SLURM has started processes.
+        strategy: whether each process holds the whole pool (`replicated`), or a slice of its update and gates, with
+            their gradients and what optimizers keep (`sharded`), for pools that are too large for one.
         loggers: where numbers go besides `log.jsonl` and TensorBoard: any of `csv` (`log.csv`), `wandb` (Weights &
             Biases) and `mlflow`, which are set up by their own environment variables.
         callbacks: classes of one's own that follow the training, by import path.
@@ -81,6 +83,7 @@ class TrainConfig(DataOptions):
     accelerator: str = "auto"
     devices: Count | None = None
     num_nodes: Count | None = None
+    strategy: Literal["replicated", "sharded"] = "replicated"
     loggers: list[LoggerName] = field(default_factory=list)
     callbacks: list[Callback] = field(default_factory=list)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import CollapseError, ConfigError, NonFiniteError
-from smat.experts import SparseInterpolatedExperts, Validation
+from smat.experts import LearnedGates, ShardedGates, Slices, SparseInterpolatedExperts, Validation
 from smat.metatuning.alignment import Probe, gradient_cosines
 from smat.metatuning.budgets import budgets, check_sparsity
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
@@ -46,6 +46,7 @@ class MetaTuner:
         folder: where `state` (to resume), `best`, `last` and those of `kept` (pools) are written.
         fabric: devices; launched.
         workers: processes that make episodes.
+        sharded: whether each process holds a slice of the update and the gates, in place of all of them.
         on_step: called after every optimizer step, on the first process only.
         on_validation: called with tasks and accuracies by domain after every validation, likewise.
         on_alignment: called with tasks and mean cosines by name after every record of alignment, likewise.
@@ -62,6 +63,7 @@ class MetaTuner:
         fabric: Fabric,
         *,
         workers: int = 0,
+        sharded: bool = False,
         on_step: Callable[[StepReport], None] = lambda _: None,
         on_validation: Callable[[int, dict[str, float]], None] = lambda _, __: None,
         on_alignment: Callable[[int, dict[str, float]], None] = lambda _, __: None,
@@ -88,6 +90,8 @@ class MetaTuner:
             raise ConfigError(
                 f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"
             )
+        if sharded:
+            self._divide(pool, config, fabric)
         self.pool, self.config, self.fabric, self.folder = pool.to(fabric.device), config, fabric, folder
         self.precision: NetworkPrecision = resolve_precision(config.precision, fabric.device)
         self.train_source, self.validation = train, tuple(validation)
@@ -99,6 +103,23 @@ class MetaTuner:
         self.watch, self.kept = Watch(config.meta_batch), KeptState(folder)
         self.processes, self.signals = Processes(fabric), StopSignals()
         self._stop = False  # what all processes have agreed on
+
+    @staticmethod
+    def _divide(pool: SparseInterpolatedExperts, config: TuningConfig, fabric: Fabric) -> None:
+        """Leave the pool a slice of its update; raises a `ConfigError` if it cannot be divided."""
+        if not isinstance(pool.update, LearnedGates) or pool.config.random_gates or pool.head is not None:
+            raise ConfigError(
+                "strategy sharded is for learned gates that are not drawn at random and the cosine head as it is: set "
+                "pool.gating to learned, pool.random_gates and pool.learned_head to false, or strategy to replicated"
+            )
+        if config.record_alignment or config.sparsity_budget == "block":
+            raise ConfigError(
+                "strategy sharded cannot record the alignment of gradients, nor keep budgets by block: set "
+                "tuning.record_alignment to 0 and tuning.sparsity_budget to expert or pool, or strategy to replicated"
+            )
+        if fabric.world_size > 1:
+            slices = Slices(len(pool.pretrained), fabric.global_rank, fabric.world_size)
+            pool.update = ShardedGates.of(pool.update, slices)
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
@@ -156,7 +177,7 @@ class MetaTuner:
         except KeyboardInterrupt:
             self._end()
         except Exception:
-            if self.progress.tasks:
+            if self.progress.tasks and not isinstance(self.pool.update, ShardedGates):  # others would not take part
                 self._write_state()
             raise
 
@@ -208,7 +229,8 @@ class MetaTuner:
                 f"the loss is not finite in episode {' and '.join(bad) or 'of another process'}, at task {start}; the "
                 f"state before it is in {self.folder}. Look at its images, lower optimizers.delta.lr, or use 32-true"
             )
-        self.processes.reduce_gradients(pool.parameters(), self.multipliers)
+        divided = set(pool.update.parameters()) if isinstance(pool.update, ShardedGates) else set()
+        self.processes.reduce_gradients((p for p in pool.parameters() if p not in divided), self.multipliers)
         alone = {"router"} if config.router_alone(start) else None
         norms = self.optimizer.step(self._share_done(start), alone)
         pool.update.after_step()
@@ -273,9 +295,11 @@ class MetaTuner:
 
     def _save_pool(self, name: str, anew: bool = True) -> None:
         """Write the pool as it is into a folder of the run's; one that is there already is only written anew."""
-        folder = self.folder / name
+        folder, pool = self.folder / name, self.pool
+        if isinstance(pool.update, ShardedGates) and (whole := pool.update.whole()) is not None:
+            pool = pool.with_update(whole)
         if self.fabric.is_global_zero and (anew or not folder.exists()):
-            replace_folder(self.pool.save_pretrained, folder)
+            replace_folder(pool.save_pretrained, folder)
         self.fabric.barrier()
 
     def save(self) -> None:
@@ -288,8 +312,11 @@ class MetaTuner:
         self.fabric.barrier()
 
     def _write_state(self) -> None:
+        sharded = isinstance(self.pool.update, ShardedGates)
+        if not (self.fabric.is_global_zero or sharded):
+            return
+        state = packed(self.pool, self.multipliers, self.optimizer, self.progress, self.watch)
         if self.fabric.is_global_zero:
-            state = packed(self.pool, self.multipliers, self.optimizer, self.progress, self.watch)
             try:
                 self.kept.save(state, self.watch.doubtful)
             except ConfigError as error:

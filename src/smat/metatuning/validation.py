@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
-from smat.experts import SparseInterpolatedExperts
+from smat.experts import ShardedGates, SparseInterpolatedExperts
 from smat.heads import Head, fit_task
 from smat.metatuning.processes import Processes
 from smat.metatuning.settings import TuningConfig
@@ -29,9 +29,13 @@ def validate(
     for source in sources:
         correct = torch.zeros(2, device=fabric.device)
         rank, world = fabric.global_rank, fabric.world_size
-        for episode in episode_loader(source, rank, config.validation_episodes, world, workers):
+        number = config.validation_episodes
+        if isinstance(pool.update, ShardedGates):  # all take part in each merge: the last round may have more
+            number += -number % world
+        for n, episode in enumerate(episode_loader(source, rank, number, world, workers)):
             accuracy = query_accuracy(pool, episode.to(fabric.device), config.head, precision)
-            correct += torch.stack([accuracy, correct.new_ones(())])
+            if rank + n * world < config.validation_episodes:
+                correct += torch.stack([accuracy, correct.new_ones(())])
         correct = processes.mean(correct)
         accuracies[source.domains[0].name] = float(correct[0] / correct[1])
     return accuracies

@@ -28,6 +28,7 @@ FREE = (
     "accelerator",
     "devices",
     "num_nodes",
+    "strategy",
     "loggers",
     "callbacks",
     "verify",

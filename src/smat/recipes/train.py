@@ -87,6 +87,11 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
         what = "with tuning.only_router" if config.tuning.only_router else f"of {type(pool.update).__name__}"
         raise ConfigError(f"nothing {what} follows tuning.optimizers.delta.lr: leave out --find-lr (find_lr)")
     searched = config.tuning.optimizers.delta.lr is None and tunes_experts
+    if searched and config.strategy == "sharded":
+        raise ConfigError(
+            "with strategy sharded no learning rate can be searched for: give tuning.optimizers.delta.lr, or find it "
+            "with fewer experts first (--find-lr)"
+        )
     with ExitStack() as held:
         by_first(fabric, lambda: _take(folder, config, origins_of(domains, pool, config.init), begun, held))
         if searched:
@@ -106,6 +111,7 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
             folder,
             fabric,
             workers=config.workers,
+            sharded=config.strategy == "sharded",
             on_step=log.step,
             on_validation=log.validation,
             on_alignment=log.alignment,
