@@ -71,10 +71,9 @@ def publish(
         checkpoint: folder of a checkpoint.
         repository: name on the hub, OWNER/NAME; it is made if it is not there.
         dry_run: show what would be uploaded, and upload nothing.
-        packing: how the pool is packed (`smat pack`): `exact`, the same networks from fewer bytes, unless the experts
-            are of a kind that cannot be packed; `lossy`, with rounded numbers; or `none`, so that it can be tuned
-            further.
-        licence: its licence, such as apache-2.0; by default the one on its card.
+        packing: kind of packing (`smat pack`): `exact`, the same networks from fewer bytes, unless the experts are of a
+            kind that cannot be packed; `lossy`, with rounded numbers; or `none`, so that the pool can be tuned further.
+        licence: licence of the pool, such as apache-2.0; by default the one on its card.
         private: make the repository visible to you alone, if it is new.
         revision: branch to upload to, which is made if it is not there; by default main.
         figures: publish the figures of the card too.

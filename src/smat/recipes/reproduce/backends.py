@@ -34,7 +34,7 @@ class Jobs:
     backend: Backend | None = None
     jobs: Count = 2
     job_cpus: Count = 1
-    job_gpus: NotNegative = 0
+    job_gpus: NotNegative = 0.0
     slurm: dict[str, Any] = field(default_factory=dict)
 
     def run(self, work: Callable[[], object], folder: Path, console: Console) -> None:
