@@ -79,14 +79,14 @@ def licences() -> str:
         extra = re.search(r"extra == .(\w+).", str(requirement.marker))
         part = f"extra `{extra[1]}`" if extra else "always"
         try:
-            about = metadata.metadata(requirement.name)
+            about: dict[str, Any] = metadata.metadata(requirement.name).json
         except metadata.PackageNotFoundError:
             rows.append(f"| {requirement.name} | {part} | not installed here | |")
             continue
-        classified = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier", []) if "License ::" in line]
-        texts = (about.get("License-Expression"), *classified, (about.get("License") or "").partition("\n")[0])
+        classified = [line.rpartition(" :: ")[2] for line in about.get("classifier", []) if "License ::" in line]
+        texts = (about.get("license_expression"), *classified, about.get("license", "").partition("\n")[0])
         licence = next((text for text in texts if text and "OSI Approved" not in text), "not said")
-        rows.append(f"| {requirement.name} | {part} | {about['Version']} | {licence} |")
+        rows.append(f"| {requirement.name} | {part} | {about['version']} | {licence} |")
     text = (
         "smat is under the Apache License 2.0. These are the packages that it asks for; each brings others, whose "
         "licences `pip-licenses` and tools like it list."
