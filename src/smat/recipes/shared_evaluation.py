@@ -71,26 +71,32 @@ class SharedEvaluation:
         Args:
             source: the episodes.
             episodes: their number.
-            on_episode: called with each, also with those that others have evaluated.
+            on_episode: called with each: its own as they are finished, then those of others.
         """
-        spans = self.sharing.spans(episodes, _SPAN)
+        spans, own = self.sharing.spans(episodes, _SPAN), set[int]()
+
+        def mine(row: EpisodeRow) -> None:
+            own.add(row.n)
+            on_episode(row)
+
         left = spans
-        while left := [span for span in left if not self._take(source, span)]:
+        while left := [span for span in left if not self._take(source, span, mine)]:
             self.sharing.wait(f"parts of the evaluation: {len(left)}", self.console)
         for span in spans:
             part = self._read(source, span)
             self.joint.add(source, part)
             for row in part.rows:
-                on_episode(row)
+                if row.n not in own:
+                    on_episode(row)
 
-    def _take(self, source: EpisodeSource, span: tuple[int, int]) -> bool:
+    def _take(self, source: EpisodeSource, span: tuple[int, int], on_episode: Callable[[EpisodeRow], None]) -> bool:
         """Evaluate a span unless it is there; False if another process does it."""
         path = self._path(source, span)
         if path.exists():
             return True
         with self.sharing.lease(path.name) as mine:
             if mine and not path.exists():
-                part = self.joint.part(source, *span, lambda _: None)
+                part = self.joint.part(source, *span, on_episode)
                 with writing(self.parts):
                     self.parts.mkdir(exist_ok=True)
                 write_whole(path, json.dumps(_written(part)) + "\n")
