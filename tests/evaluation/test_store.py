@@ -86,3 +86,20 @@ def test_a_line_damaged_in_the_middle_is_named_and_nothing_is_lost(tmp_path: Pat
 def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder"):
         Store(tmp_path)
+
+
+def test_several_processes_have_files_of_their_own_that_are_read_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "cells.jsonl"
+    first, second = Store(path, "a"), Store(path, "b")
+    first.add(CELLS[0])
+    second.add(CELLS[1])
+    assert first.find(CELLS[1].key, 2) is None
+    for store in (first, second):
+        store.refresh()
+        assert [store.find(cell.key, 2) for cell in CELLS[:2]] == CELLS[:2]
+    first.add(CELLS[2])
+    half = (tmp_path / "cells-b.jsonl").read_bytes()
+    (tmp_path / "cells-b.jsonl").write_bytes(half + half[:30])  # being written
+    first.refresh()
+    assert len(Store(path)) == 3
+    assert not path.exists()

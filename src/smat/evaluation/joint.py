@@ -70,9 +70,9 @@ class JointEvaluation:
 
     def part(
         self, source: EpisodeSource, first: int, stop: int, on_episode: Callable[[EpisodeRow], None]
-    ) -> "FinishedPart":
+    ) -> FinishedPart:
         """Evaluate episodes first..stop-1 of one domain, which are not added to `rows`: `add` does that."""
-        contenders, rows = self._contenders(source)[1], []
+        contenders, rows = self._contenders(source), []
         before = {e.name: len(c.rates) for e, c in contenders.items() if isinstance(c, FineTuned)}
 
         def keep(row: EpisodeRow) -> None:
@@ -83,7 +83,7 @@ class JointEvaluation:
         tuned = {e.name: c.rates[before[e.name] :] for e, c in contenders.items() if isinstance(c, FineTuned)}
         return FinishedPart(rows, tuned)
 
-    def add(self, source: EpisodeSource, part: "FinishedPart") -> None:
+    def add(self, source: EpisodeSource, part: FinishedPart) -> None:
         """Add episodes of one domain that follow those that were added before."""
         self._contenders(source)
         self.rows += part.rows
@@ -94,16 +94,16 @@ class JointEvaluation:
         """What the results of each entrant on a domain depend on."""
         return [entrant.key(source, self.settings) for entrant in self.entrants]
 
-    def _contenders(self, source: EpisodeSource) -> tuple[Domain, Mapping[Entrant, Contender]]:
+    def _contenders(self, source: EpisodeSource) -> Mapping[Entrant, Contender]:
         domain = source.domains[0]
         if domain.name not in self._begun:
             contenders = {entrant: entrant.contender(source, self.settings) for entrant in self.entrants}
             keys = dict(zip(self.entrants, self.keys(source), strict=True))
             self._begun[domain.name] = domain, keys, contenders
-        return domain, self._begun[domain.name][2]
+        return self._begun[domain.name][2]
 
     def _evaluate(self, source: EpisodeSource, first: int, stop: int, on_episode: Callable[[EpisodeRow], None]) -> None:
-        shared, (_, contenders) = self._features[self.entrants[0]], self._contenders(source)
+        shared, contenders = self._features[self.entrants[0]], self._contenders(source)
         by_name = {
             entrant.name: contender
             if self._features[entrant] is shared

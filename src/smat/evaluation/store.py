@@ -95,3 +95,4 @@ class Store:
                 file.truncate(before)
                 raise
         self._keep(cell)
+        self._read[self._own] = before + len(line), self._read.get(self._own, (0, 0))[1] + 1

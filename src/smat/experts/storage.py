@@ -264,11 +264,9 @@ def _check_sums(name: str, folder: Path) -> None:
     if not path.is_file() or not all((folder / file).is_file() for file in (CONFIG, WEIGHTS)):
         return  # `read_config` names what is missing
     said = read_json(path, dict, CheckpointError, _AGAIN)
-    wrong = [
-        file for file, digest in said.items() if not (folder / file).is_file() or checksum(folder / file) != digest
-    ]
+    wrong = [file for file in (CONFIG, WEIGHTS) if file in said and checksum(folder / file) != said[file]]
     if wrong:
         raise CheckpointError(
-            f"{name}: {', '.join(wrong[:3])} is not what was published (its hash in {CHECKSUMS} is another). {_AGAIN}; "
+            f"{name}: {' and '.join(wrong)} is not what was published (its hash in {CHECKSUMS} is another). {_AGAIN}; "
             "if that does not help, it was changed on the hub"
         )

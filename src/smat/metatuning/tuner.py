@@ -77,6 +77,8 @@ class MetaTuner:
                 f"tuning.leave_out.share is {config.leave_out.share}, but one expert without a null expert leaves the "
                 "router no choice to learn: set pool.null_expert, pool.experts to 2 or more, or the share to 0"
             )
+        if sharded:
+            self._divide(pool, config, fabric)
         if config.only_router:
             if not pool.config.routed or not any(True for _ in pool.router.parameters()):
                 raise ConfigError(
@@ -90,8 +92,6 @@ class MetaTuner:
             raise ConfigError(
                 f"tuning.meta_batch is {config.meta_batch}, which {fabric.world_size} devices cannot share equally"
             )
-        if sharded:
-            self._divide(pool, config, fabric)
         self.pool, self.config, self.fabric, self.folder = pool.to(fabric.device), config, fabric, folder
         self.precision: NetworkPrecision = resolve_precision(config.precision, fabric.device)
         self.train_source, self.validation = train, tuple(validation)
