@@ -178,7 +178,9 @@ def test_update(case: GoldenCase, trained: tuple) -> None:
     pool, multipliers, _ = trained
     theirs = case.load("step")
     config = OptimizerConfig(delta=GroupConfig("sgd", 1e-4, momentum=0.9, weight_decay=1e-4), warmup=0.0)
-    norms = MetaOptimizer(pool, multipliers, config).step(progress=0.0)
+    optimizer = MetaOptimizer(pool, multipliers, config)
+    norms = optimizer.clip()
+    optimizer.step(progress=0.0)
     shapes = dict(zip(pool.layout.names, pool.layout.shapes, strict=True))
     for name, value in case.named("delta_hypernet.phis.{}", theirs, "phi_index").items():
         where = pool.layout.slices[name]

@@ -67,11 +67,11 @@ def _on_accelerator(device: str) -> tuple[NetworkPrecision, str]:
 
 def _on_cpu() -> tuple[NetworkPrecision, str]:
     """The precision for this processor, and why."""
-    instructions = _instructions()
+    known = instructions()
     limits = [f"{name}={os.environ[name]}" for name in _LIMITS if os.environ.get(name)]
-    if not limits and instructions >= _AMX:
+    if not limits and known >= _AMX:
         return "bf16-mixed", "this processor has AMX"
-    if instructions and not instructions & _BFLOAT16:
+    if known and not known & _BFLOAT16:
         return "32-true", "this processor has no bfloat16"
     gain = _bfloat16_gain()
     limited = f" under {', '.join(limits)}" if limits else ""
@@ -79,7 +79,7 @@ def _on_cpu() -> tuple[NetworkPrecision, str]:
     return "bf16-mixed" if gain >= _WORTHWHILE else "32-true", reason
 
 
-def _instructions() -> set[str]:
+def instructions() -> set[str]:
     """Names of the processor's instruction sets, as Linux has them; empty where it is not known."""
     lines = _CPU_INFO.read_text(encoding="utf-8").splitlines() if _CPU_INFO.exists() else []
     found = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))

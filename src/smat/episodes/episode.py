@@ -61,11 +61,16 @@ class Episode:
         return self.plan.way
 
     def to(self, device: torch.device | str) -> "Episode":
-        """The same episode with its tensors on another device."""
+        """The same episode with its tensors on another device; a GPU gets them while it computes."""
+        asynchronous = torch.device(device).type == "cuda" and self.support.device.type == "cpu"
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.pin_memory().to(device, non_blocking=True) if asynchronous else tensor.to(device)
+
         return replace(
             self,
-            support=self.support.to(device),
-            support_labels=self.support_labels.to(device),
-            query=self.query.to(device),
-            query_labels=self.query_labels.to(device),
+            support=moved(self.support),
+            support_labels=moved(self.support_labels),
+            query=moved(self.query),
+            query_labels=moved(self.query_labels),
         )

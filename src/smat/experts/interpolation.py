@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from smat.experts.compiled import CompiledGates
 from smat.experts.gates import GateMode, HardConcrete, concrete, gate, nonzero_probability
 
 aten = torch.ops.aten
@@ -60,6 +61,7 @@ def interpolate(
     density_hc: HardConcrete | None = ...,
     mode: GateMode = ...,
     segments: Sequence[int] = ...,
+    compiled: bool = ...,
     measure: Literal[True] = ...,
 ) -> Merged: ...
 
@@ -74,6 +76,7 @@ def interpolate(
     *,
     index: Tensor | None = ...,
     mode: GateMode = ...,
+    compiled: bool = ...,
     measure: Literal[False],
 ) -> Tensor: ...
 
@@ -90,6 +93,7 @@ def interpolate(
     density_hc: HardConcrete | None = None,
     mode: GateMode = "soft",
     segments: Sequence[int] = (),
+    compiled: bool = False,
     measure: bool = True,
 ) -> Merged | Tensor:
     """Merge the experts into one network (paper, eq. 4) and measure their gates on the way.
@@ -105,21 +109,29 @@ def interpolate(
         density_hc: distribution for the expected density where it is not `hc` (the authors' evaluation).
         mode: `soft` gates, or those of 0 or 1, with or without a slope.
         segments: lengths of consecutive parts of the parameters, P in all, that are measured apart; only for G = P.
+        compiled: whether to use compiled kernels, which there are for soft deterministic gates, one per parameter, that
+            are measured together: the same numbers within rounding.
         measure: whether to measure the gates; if not, θ alone is returned, for use without training.
 
     Gradients reach delta, gate_logits and merge_weights; θ_pre is frozen.
     """
     if not measure:
-        return _merged_vector(pretrained, delta, gate_logits, merge_weights, hc, index, mode)
-    counts = None if index is None else torch.bincount(index, minlength=gate_logits.shape[1]).to(delta.dtype)
+        return _merged_vector(pretrained, delta, gate_logits, merge_weights, hc, index, mode, compiled)
+    counts = None if index is None else torch.zeros_like(gate_logits[0]).index_add(0, index, torch.ones_like(delta))
     lengths = tuple(segments) or (gate_logits.shape[1],)
+    compiled = compiled and uniform is None and len(lengths) == 1 and _has_kernel(index, mode)
+    settings = _Settings(hc, density_hc or hc, uniform, mode, lengths, compiled)
     vector, density, sparsity = _Interpolate.apply(
-        pretrained, delta, gate_logits, merge_weights, index, counts, hc, density_hc or hc, uniform, mode, lengths
+        pretrained, delta, gate_logits, merge_weights, index, counts, settings
     )  # pyright: ignore[reportGeneralTypeIssues]
     if len(lengths) == 1:
         return Merged(vector, density[:, 0], sparsity[:, 0])
     shares = density.new_tensor(lengths) / delta.numel()
     return Merged(vector, density @ shares, sparsity @ shares, (density, sparsity))
+
+
+def _has_kernel(index: Tensor | None, mode: GateMode) -> bool:
+    return index is None and mode == "soft"
 
 
 @torch.no_grad()
@@ -131,11 +143,19 @@ def _merged_vector(
     hc: HardConcrete,
     index: Tensor | None,
     mode: GateMode,
+    compiled: bool,
 ) -> Tensor:
-    coefficients = torch.empty_like(logits[0])
-    for part in chunks(logits):
+    vector, coefficients, begin = torch.empty_like(pretrained), torch.empty_like(logits[0]), 0
+    if compiled and _has_kernel(index, mode):
+        kernels = CompiledGates(delta, logits, hc, hc)
+        kernels.merge(pretrained, weights, vector, measure=False)
+        begin = kernels.end
+    for part in chunks(logits, begin):
         coefficients[part] = weights @ gate(logits[:, part], hc, mode=mode)
-    return torch.addcmul(pretrained, coefficients if index is None else coefficients[index], delta)
+    rest = slice(begin, None)
+    of_parameters = coefficients[rest] if index is None else coefficients[index]
+    torch.addcmul(pretrained[rest], of_parameters, delta[rest], out=vector[rest])
+    return vector
 
 
 def chunks(gates: Tensor, begin: int = 0, end: int | None = None) -> Iterator[slice]:
@@ -146,12 +166,27 @@ def chunks(gates: Tensor, begin: int = 0, end: int | None = None) -> Iterator[sl
         yield slice(start, min(start + step, end))
 
 
-def _segments(gates: Tensor, lengths: Sequence[int]) -> Iterator[tuple[int, slice]]:
-    """The chunks of every segment, with its number."""
+def _segments(gates: Tensor, lengths: Sequence[int], done: int) -> Iterator[tuple[int, slice]]:
+    """The chunks of every segment, with its number, but for what is done of the first."""
     begin = 0
     for number, length in enumerate(lengths):
-        yield from ((number, part) for part in chunks(gates, begin, begin + length))
+        yield from ((number, part) for part in chunks(gates, max(begin, done), begin + length))
         begin += length
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What is not a tensor; see `interpolate`."""
+
+    hc: HardConcrete
+    density_hc: HardConcrete
+    uniform: Uniform | None
+    mode: GateMode
+    lengths: tuple[int, ...]
+    compiled: bool
+
+    def kernels(self, delta: Tensor, logits: Tensor) -> CompiledGates | None:
+        return CompiledGates(delta, logits, self.hc, self.density_hc) if self.compiled else None
 
 
 class _Interpolate(torch.autograd.Function):
@@ -164,16 +199,17 @@ class _Interpolate(torch.autograd.Function):
         weights: Tensor,
         index: Tensor | None,
         counts: Tensor | None,
-        hc: HardConcrete,
-        density_hc: HardConcrete,
-        uniform: Uniform | None,
-        mode: GateMode,
-        lengths: tuple[int, ...],
+        settings: _Settings,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        hc, density_hc, uniform, mode = settings.hc, settings.density_hc, settings.uniform, settings.mode
+        lengths, done = settings.lengths, 0
         coefficients = torch.empty_like(logits[0]) if index is not None else None
         vector = torch.empty_like(pretrained)
         nonzero, opened = logits.new_zeros(2, logits.shape[0], len(lengths))
-        for segment, part in _segments(logits, lengths):
+        if kernels := settings.kernels(delta, logits):
+            nonzero[:, 0], opened[:, 0] = kernels.merge(pretrained, weights, vector)
+            done = kernels.end
+        for segment, part in _segments(logits, lengths, done):
             phi = logits[:, part]
             z = gate(phi, hc, uniform(part.start, part.stop) if uniform else None, mode)
             coefficient = weights @ z
@@ -192,8 +228,7 @@ class _Interpolate(torch.autograd.Function):
         sizes = delta.new_tensor(lengths if index is None else [delta.numel()])
         sparsity = (sizes - opened) / sizes
         ctx.save_for_backward(delta, logits, weights, index, counts)
-        ctx.hc, ctx.density_hc, ctx.uniform, ctx.mode = hc, density_hc, uniform, mode
-        ctx.lengths, ctx.sizes = lengths, sizes
+        ctx.settings, ctx.sizes = settings, sizes
         ctx.mark_non_differentiable(sparsity)
         return vector, nonzero / sizes, sparsity
 
@@ -201,8 +236,8 @@ class _Interpolate(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad_vector, grad_density, _ = grads
         delta, logits, weights, index, counts = ctx.saved_tensors
-        hc: HardConcrete = ctx.hc
-        mode: GateMode = ctx.mode
+        settings: _Settings = ctx.settings
+        hc, mode, done = settings.hc, settings.mode, 0
         grad_delta = torch.empty_like(delta)
         grad_logits = torch.empty_like(logits) if ctx.needs_input_grad[2] and mode != "hard" else None
         grad_weights = torch.zeros_like(weights)
@@ -213,9 +248,12 @@ class _Interpolate(torch.autograd.Function):
             # the gradient of a shared gate's coefficient is the sum over the parameters that follow it
             grad_shared = torch.zeros_like(logits[0]).index_add_(0, index, grad_vector * delta)
             coefficients = torch.empty_like(logits[0])
-        for segment, part in _segments(logits, ctx.lengths):
+        if grad_logits is not None and (kernels := settings.kernels(delta, logits)):
+            grad_weights = kernels.gradients(grad_vector, density_scales[:, 0], weights, grad_delta, grad_logits)
+            done = kernels.end
+        for segment, part in _segments(logits, settings.lengths, done):
             phi = logits[:, part]
-            uniform = ctx.uniform(part.start, part.stop) if ctx.uniform else None
+            uniform = settings.uniform(part.start, part.stop) if settings.uniform else None
             s = concrete(phi, hc, uniform)
             stretched = s * (hc.zeta - hc.gamma) + hc.gamma
             z = stretched.clamp(0, 1) if mode == "soft" else gate(phi, hc, uniform, mode)
@@ -231,11 +269,11 @@ class _Interpolate(torch.autograd.Function):
             # each is one pass: the slope of the clip, and those of the two sigmoids
             clipped = aten.hardtanh_backward(slopes * grad_coefficient, stretched, 0, 1)
             through_gate = aten.sigmoid_backward(clipped, s)
-            probability = nonzero_probability(phi, ctx.density_hc, mode)
+            probability = nonzero_probability(phi, settings.density_hc, mode)
             density_scale = density_scales[:, segment, None]
             scale = density_scale if counts is None else density_scale * counts[part]
             through_density = aten.sigmoid_backward(scale, probability)
             torch.add(through_gate, through_density, out=grad_logits[:, part])
         if coefficients is not None:
             torch.mul(grad_vector, coefficients[index], out=grad_delta)
-        return None, grad_delta, grad_logits, grad_weights, *[None] * 7
+        return None, grad_delta, grad_logits, grad_weights, None, None, None

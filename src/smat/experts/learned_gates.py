@@ -81,6 +81,7 @@ class LearnedGates(Update):
         gate_logits: φ, `[experts, gates]`.
         gate_index: the gate of each parameter, `[params]`; None where each has its own.
         segments: lengths of consecutive parts of the parameters that are measured apart; see `measure_blocks`.
+        compiled: whether the interpolation uses compiled kernels where there are some (see `smat.experts.compiled`).
     """
 
     vectors = ("delta",)
@@ -107,6 +108,7 @@ class LearnedGates(Update):
         self.hardening = hardening
         self.progress = 0.0
         self.segments: tuple[int, ...] = ()
+        self.compiled = False
 
     def build(self, backbone: Backbone, pretrained: Float[Tensor, " params"], layout: Layout, experts: int) -> None:
         """A zero update behind gates at random."""
@@ -173,6 +175,7 @@ class LearnedGates(Update):
             density_hc=self.training_distribution,
             mode=self.mode,
             segments=self.segments,
+            compiled=self.compiled,
         )
 
     def merged_vector(
@@ -201,6 +204,7 @@ class LearnedGates(Update):
             self.gate_distribution,
             index=self.gate_index,
             mode=self.mode,
+            compiled=self.compiled,
             measure=False,
         )
 

@@ -92,8 +92,10 @@ class SparseInterpolatedExperts(nn.Module, ModelHubMixin):
         return self.config.temperature.at(int(self.tasks_seen))
 
     def _apply(self, fn, recurse: bool = True) -> "SparseInterpolatedExperts":
-        """Moving the pool moves `pretrained`; the backbone follows it."""
+        """Moving the pool moves `pretrained`; the backbone follows it. The count of tasks, read at each, stays."""
+        seen = self.tasks_seen
         super()._apply(fn, recurse)
+        self.tasks_seen = seen
         self.backbone._apply(fn, recurse)
         adopt(self.backbone, self.pretrained, self.layout)
         return self

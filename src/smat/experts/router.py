@@ -81,14 +81,16 @@ def sparsemax(scores: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     ordered = scores.sort(descending=True).values
     excess = ordered.cumsum(0) - 1
     counts = torch.arange(1, len(scores) + 1, device=scores.device, dtype=scores.dtype)
-    size = int((counts * ordered > excess).sum())
-    return (scores - excess[size - 1] / size).clamp_min(0)
+    size = (counts * ordered > excess).sum(0, keepdim=True)
+    return (scores - excess.gather(0, size - 1) / size).clamp_min(0)
 
 
 def class_prototypes(features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int) -> Float[Tensor, "way dim"]:
     """The mean feature of each class; every class 0..way-1 must occur in `labels`."""
     totals = features.new_zeros(way, features.shape[1]).index_add(0, labels, features)
-    return totals / torch.bincount(labels, minlength=way)[:, None]
+    # not by bincount, for which a GPU has to be waited for
+    counts = features.new_zeros(way).index_add(0, labels, torch.ones_like(labels, dtype=features.dtype))
+    return totals / counts[:, None]
 
 
 def count_classes(labels: Int[Tensor, " n"]) -> int:

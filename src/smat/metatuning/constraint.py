@@ -50,7 +50,7 @@ def lagrangian(
     target = targets(target_sparsity, budget, len(merged.sparsity), len(multipliers))
     tau = multipliers.new_tensor(target)
     with torch.no_grad():
-        multipliers.clamp_(min=0)[sparsity > tau] = 0
+        multipliers.clamp_(min=0).masked_fill_(sparsity > tau, 0)
     if weights is None:
         weights = torch.ones_like(multipliers)
     return Lagrangian(

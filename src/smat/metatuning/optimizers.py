@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from smat.errors import ConfigError
@@ -128,42 +128,43 @@ class MetaOptimizer:
             for name, members in (parameter_groups(pool) | {"multipliers": [multipliers]}).items()
         }
 
-    def step(self, progress: float, groups: Collection[str] | None = None) -> dict[str, float]:
-        """Clip, update and clear gradients.
+    def clip(self, groups: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Clip the gradients of some groups, by default of all; gives the norm of each before that."""
+        return {
+            name: self._clip(optimizer, math.inf if config.clip is None else config.clip, name in self._divided)
+            for name, (config, optimizer) in self.groups.items()
+            if groups is None or name in groups
+        }
+
+    def step(self, progress: float, groups: Collection[str] | None = None) -> None:
+        """Update and clear gradients.
 
         Args:
             progress: share of the run that is done, 0..1, for the schedule.
             groups: names of the groups that are updated; the others only lose their gradients. None: all.
-
-        Returns:
-            The norm before clipping of the gradient of each group that is updated.
         """
-        norms = {}
         for name, (config, optimizer) in self.groups.items():
-            if groups is not None and name not in groups:
-                optimizer.zero_grad()
-                continue
             assert config.lr is not None  # `build` has checked it
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * (self.config.scale(progress) if config.scheduled else 1.0)
-            members = [p for p in optimizer.param_groups[0]["params"] if p.grad is not None]
-            norms[name] = self._clip(members, math.inf if config.clip is None else config.clip, name in self._divided)
-            optimizer.step()
+            if groups is None or name in groups:
+                optimizer.step()
             optimizer.zero_grad()
-        return norms
 
     @staticmethod
-    def _clip(members: list[nn.Parameter], limit: float, divided: bool) -> float:
+    def _clip(optimizer: Optimizer, limit: float, divided: bool) -> Tensor:
         """Clip gradients; gives their norm before that, over all processes if these hold slices."""
+        parameters = optimizer.param_groups[0]["params"]
+        members = [p for p in parameters if p.grad is not None]
         if not members:
-            return 0.0
+            return parameters[0].new_zeros(())
         norm = torch.nn.utils.get_total_norm([p.grad for p in members if p.grad is not None])
         if divided:
             square = norm.square()
             torch.distributed.all_reduce(square)
             norm = square.sqrt()
         torch.nn.utils.clip_grads_with_norm_(members, limit, norm)
-        return float(norm)
+        return norm
 
     def state_dict(self) -> dict[str, dict]:
         """Every group's state."""

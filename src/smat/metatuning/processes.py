@@ -23,10 +23,6 @@ class Processes:
             torch.distributed.all_reduce(value)
         return value / self.fabric.world_size
 
-    def agree(self, *flags: bool) -> list[bool]:
-        """Whether any process raises each flag."""
-        return (self.mean(torch.tensor([float(flag) for flag in flags], device=self.fabric.device)) > 0).tolist()
-
     def reduce_gradients(self, parameters: Iterable[nn.Parameter], multipliers: nn.Parameter) -> None:
         """Sum gradients over the processes; multipliers that one process set to 0 are 0 in all."""
         if self.fabric.world_size == 1:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -42,22 +43,44 @@ def numbers(result: TaskResult) -> dict[str, Tensor]:
 
 def averaged(
     results: Sequence[Mapping[str, Tensor]],
-    norms: Mapping[str, float],
+    norms: Mapping[str, Tensor],
+    asked: bool,
     pool: SparseInterpolatedExperts,
     multipliers: Tensor,
     processes: Processes,
-) -> tuple[dict[str, float], list[float]]:
-    """The numbers of a step by name, averaged over the tasks of all processes, and the sparsity of each expert."""
-    mean = {key: processes.mean(torch.stack([r[key] for r in results]).mean(0)) for key in results[0]}
-    sparsity = [round(s, 4) for s in mean.pop("sparsity").tolist()]
-    routing = mean.pop("merge_weights").tolist()
-    values = {key: float(value) for key, value in mean.items()}
-    values |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
+) -> tuple[dict[str, float], list[float], bool, bool]:
+    """What is to know of a step before it is made, over the tasks of all processes; a GPU is waited for once.
+
+    Args:
+        results: the numbers of this process's tasks.
+        norms: of the gradients, by group.
+        asked: whether this process was asked to stop.
+        pool: whose tasks these are.
+        multipliers: λ.
+        processes: the others.
+
+    Returns:
+        The average numbers by name; the sparsity of each expert; whether any process was asked to stop; and whether
+        any task's loss is not finite.
+    """
+    device = multipliers.device
+    found = {key: torch.stack([r[key] for r in results]).mean(0) for key in results[0]}
+    found |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
+    found["multipliers"] = multipliers.detach().clamp(min=0)
+    found["asked"] = torch.tensor(float(asked), device=device)
+    found["broken"] = 1 - torch.stack([r["loss"].isfinite().all() for r in results]).float().min()
+    flat = torch.cat([value.detach().float().flatten() for value in found.values()])
+    read = iter(processes.mean(flat).cpu().tolist())
+    numbers = {key: list(islice(read, value.numel())) for key, value in found.items()}
+    sparsity = [round(s, 4) for s in numbers.pop("sparsity")]
+    routing, of_budgets = numbers.pop("merge_weights"), numbers.pop("multipliers")
+    (any_asked,), (any_broken,) = numbers.pop("asked"), numbers.pop("broken")
+    values = {key: value for key, (value,) in numbers.items()}
     values |= {f"sparsity/{m}": s for m, s in enumerate(sparsity)}
-    by_expert = multipliers.clamp(min=0).view(min(len(sparsity), len(multipliers)), -1).mean(1)
+    by_expert = torch.tensor(of_budgets).view(min(len(sparsity), len(of_budgets)), -1).mean(1)
     values |= {f"multiplier/{m}": v for m, v in enumerate(by_expert.tolist())}
     values |= {f"merge_weight/{m}": w for m, w in enumerate(routing)}
     if pool.config.null_expert:
         values["merge_weight/null"] = 1 - sum(routing)
     values["temperature"] = pool.temperature
-    return values, sparsity
+    return values, sparsity, any_asked > 0, any_broken > 0

@@ -9,7 +9,7 @@ from typing import NoReturn, TypeVar
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from smat.episodes import Episode, EpisodeSource, episode_loader
 from smat.errors import CollapseError, ConfigError, NonFiniteError
@@ -17,6 +17,7 @@ from smat.experts import LearnedGates, ShardedGates, Slices, SparseInterpolatedE
 from smat.metatuning.alignment import Probe, gradient_cosines
 from smat.metatuning.budgets import budgets, check_sparsity
 from smat.metatuning.checkpoints import KeptState, recover_folder, replace_folder
+from smat.metatuning.compilation import is_compiled
 from smat.metatuning.kept import drop_kept, kept_folder
 from smat.metatuning.masks import choose_mask
 from smat.metatuning.objective import TaskNoise, train_task
@@ -77,8 +78,11 @@ class MetaTuner:
                 f"tuning.leave_out.share is {config.leave_out.share}, but one expert without a null expert leaves the "
                 "router no choice to learn: set pool.null_expert, pool.experts to 2 or more, or the share to 0"
             )
+        compiled = is_compiled(pool, config, fabric.device)
         if sharded:
             self._divide(pool, config, fabric)
+        if isinstance(pool.update, LearnedGates):
+            pool.update.compiled = compiled
         if config.only_router:
             if not pool.config.routed or not any(True for _ in pool.router.parameters()):
                 raise ConfigError(
@@ -220,30 +224,29 @@ class MetaTuner:
                 weight=1 / config.meta_batch,
             )
             results.append(numbers(result))
-        finite = torch.stack([r["loss"].isfinite() for r in results])
-        self._stop, broken = self.processes.agree(bool(self.signals.asked), not bool(finite.all()))
+        divided = set(pool.update.parameters()) if isinstance(pool.update, ShardedGates) else set()
+        self.processes.reduce_gradients((p for p in pool.parameters() if p not in divided), self.multipliers)
+        alone = {"router"} if config.router_alone(start) else None
+        norms, asked = self.optimizer.clip(alone), bool(self.signals.asked)
+        values, sparsity, self._stop, broken = averaged(results, norms, asked, pool, self.multipliers, self.processes)
         if broken:
             self.save()
-            bad = [e.plan.id for e, ok in zip(batch, finite.tolist(), strict=True) if not ok]
+            bad = [e.plan.id for e, result in zip(batch, results, strict=True) if not result["loss"].isfinite()]
             raise NonFiniteError(
                 f"the loss is not finite in episode {' and '.join(bad) or 'of another process'}, at task {start}; the "
                 f"state before it is in {self.folder}. Look at its images, lower optimizers.delta.lr, or use 32-true"
             )
-        divided = set(pool.update.parameters()) if isinstance(pool.update, ShardedGates) else set()
-        self.processes.reduce_gradients((p for p in pool.parameters() if p not in divided), self.multipliers)
-        alone = {"router"} if config.router_alone(start) else None
-        norms = self.optimizer.step(self._share_done(start), alone)
+        self.optimizer.step(self._share_done(start), alone)
         pool.update.after_step()
         self.progress.tasks += config.meta_batch
         pool.tasks_seen += config.meta_batch
-        self._report(results, norms)
+        self._report(values, sparsity)
 
     def _share_done(self, tasks: int) -> float:
         """Where on the schedule of the learning rates a step begins, 0..1."""
         return tasks / self.config.tasks
 
-    def _report(self, results: Sequence[dict[str, Tensor]], norms: dict[str, float]) -> None:
-        values, sparsity = averaged(results, norms, self.pool, self.multipliers, self.processes)
+    def _report(self, values: dict[str, float], sparsity: list[float]) -> None:
         fell = self.watch.add(values["accuracy"], values["accuracy/frozen"], values["feature_spread"])
         if self.fabric.is_global_zero:
             self.on_step(StepReport(self.progress.tasks, values, sparsity))

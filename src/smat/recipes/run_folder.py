@@ -37,6 +37,7 @@ FREE = (
     "tuning.checkpoint_every",
     "tuning.record_alignment",
     "tuning.keep_every",
+    "tuning.compile",  # but for rounding, which is said
 )
 """Settings that a resumed run may change: they do not change its numbers."""
 
@@ -58,17 +59,21 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def origins_of(domains: Sequence[Domain], pool: SparseInterpolatedExperts, init: str | None = None) -> dict[str, Any]:
+def origins_of(
+    domains: Sequence[Domain], pool: SparseInterpolatedExperts, init: str | None = None, *, compiled: bool = False
+) -> dict[str, Any]:
     """What a run's numbers depend on besides its settings: versions, and fingerprints of backbone and data.
 
     Args:
         domains: the run's domains.
         pool: what it begins with.
         init: where that is from, if not new.
+        compiled: whether experts are merged by compiled kernels.
     """
     packages = versions("torch", "transformers", "lightning", "kornia", "datasets")
     return {
         "versions": packages | {"python": platform.python_version()},
+        "compiled": compiled,
         "backbone": backbone_fingerprint(pool),
         "data": {domain.name: domain.fingerprint for domain in domains},
     } | ({} if init is None else {"init": pool.fingerprint()})
@@ -91,6 +96,7 @@ class _Origins:
     backbone: str | None = None
     init: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    compiled: bool = False
 
 
 def read_origins(folder: Path) -> dict[str, Any]:
@@ -127,6 +133,8 @@ def check_origins(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
         )
     began, goes_on = before.get("versions", {}), now.get("versions", {})
     changed = [f"{name} {began[name]}, now {new}" for name, new in goes_on.items() if began.get(name, new) != new]
+    if before.get("compiled", False) != now.get("compiled", False):
+        changed.append("plain code, now compiled kernels" if now["compiled"] else "compiled kernels, now plain code")
     if changed:
         _log.warning(
             "the run in %s began with %s: its numbers may differ from those of a run in one go",

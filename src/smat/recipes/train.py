@@ -15,6 +15,7 @@ from smat.errors import CheckpointError, CollapseError, ConfigError
 from smat.files import check_folder, locked, write_whole
 from smat.metatuning import MetaTuner
 from smat.metatuning.callbacks import callbacks_of
+from smat.metatuning.compilation import is_compiled
 from smat.metatuning.methods import method_files
 from smat.metatuning.optimizers import tunes_delta
 from smat.metatuning.run_config import EpisodeConfig, TrainConfig, load_config
@@ -93,7 +94,12 @@ def train(config: TrainConfig, *, out: str, resume: bool = False, find_lr: bool 
             "with fewer experts first (--find-lr)"
         )
     with ExitStack() as held:
-        by_first(fabric, lambda: _take(folder, config, origins_of(domains, pool, config.init), begun, held))
+        compiled = is_compiled(pool, config.tuning, fabric.device)
+
+        def take() -> None:
+            _take(folder, config, origins_of(domains, pool, config.init, compiled=compiled), begun, held)
+
+        by_first(fabric, take)
         if searched:
             config = with_rate(config, find_rate(pool, train_source, domains, image_format, config, folder, fabric))
         if fabric.is_global_zero:  # which saves the pool

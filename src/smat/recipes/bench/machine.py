@@ -12,7 +12,10 @@ from typing import Any
 import torch
 
 import smat
+from smat.precision import instructions
 
+# What makes matrix products fast, of x86 and ARM; the rest of a processor's instructions says little.
+_WIDE = {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "bf16", "sve", "svebf16"}
 _STATUS = Path("/proc/self/status")  # Linux
 
 
@@ -24,6 +27,7 @@ def machine(threads: int) -> dict[str, Any]:
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "instructions": sorted(instructions() & _WIDE),
         "threads": threads,
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -15,10 +15,12 @@ from rich.table import Table
 
 from smat.errors import ConfigError
 from smat.files import check_writable, write_whole
+from smat.metatuning import TuningConfig
+from smat.metatuning.compilation import is_compiled
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory
 from smat.recipes.bench.machine import machine, peak_memory
-from smat.recipes.bench.workload import BACKBONES, EAGER, SEEDED, WORK, Problem, Workload
+from smat.recipes.bench.workload import BACKBONES, COPY, EAGER, PLAIN, SEEDED, WORK, Problem, Workload
 from smat.schema import Count, Range, checked_arguments
 
 _CPU = torch.device("cpu")
@@ -43,7 +45,8 @@ def bench(
 
     Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
     no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
-    of learned gates. Peak memory is that of a fresh process. Weights and images are random.
+    of learned gates. The interpolation also runs without compiled kernels, beside a copy that moves as many bytes as it
+    must. Peak memory is that of a fresh process. Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
@@ -71,12 +74,13 @@ def bench(
     path = check_writable(output) if output else None
     console, before = Console(), torch.get_num_threads()
     resolved = list(dict.fromkeys(resolve_precision(name, _CPU) for name in precision))
-    contenders = {w: _contenders(w, resolved) for w in what}
-    memory = {w: {c: _peak_memory(problem, w, c) for c in contenders[w]} for w in what}
+    compiled = is_compiled(Workload(problem).pool, TuningConfig(), _CPU)
+    contenders = {w: _contenders(w, resolved, compiled) for w in what}
+    memory = {w: {c: _peak_memory(problem, w, c, compiled) for c in contenders[w]} for w in what}
     torch.set_num_threads(problem.threads)
     keep_freed_memory()
     try:
-        workload = Workload(problem)
+        workload = Workload(problem, compiled=compiled)
         agreement = workload.agreement()
         console.print(
             "largest relative differences from the eager code (float32): "
@@ -94,9 +98,13 @@ def bench(
         "machine": machine(problem.threads),
         "problem": asdict(problem),
         "auto": resolve_precision("auto", _CPU),
+        "compiled": compiled,
         "agreement": agreement,
         "results": results,
     }
+    if "interpolation" in what:
+        copy = statistics.median(seconds["interpolation"][COPY])
+        report["copied_gb_per_second"] = workload.bytes_of_interpolation / 1e9 / copy
     console.print(_table(report))
     if path:
         write_whole(path, json.dumps(report, indent=1) + "\n", keep=True)
@@ -123,10 +131,12 @@ def _check(problem: Problem, what: Sequence[str], precision: Sequence[str], repe
             raise ConfigError(f"{name} is {value}; give 1 or more")
 
 
-def _contenders(what: str, precision: Sequence[str]) -> list[str]:
+def _contenders(what: str, precision: Sequence[str], compiled: bool) -> list[str]:
     """The interpolation is float32 in both precisions, so there is one of it."""
-    ours = ["32-true"] if what == "interpolation" else list(precision)
-    return [EAGER, *ours, *(f"{name}{SEEDED}" for name in ours)]
+    if what == "interpolation":
+        plain = [f"32-true{PLAIN}"] if compiled else []
+        return [EAGER, "32-true", *plain, f"32-true{SEEDED}", COPY]
+    return [EAGER, *precision, *(f"{name}{SEEDED}" for name in precision)]
 
 
 def _by_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
@@ -141,16 +151,16 @@ def _by_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, li
     return seconds
 
 
-def _peak_memory(problem: Problem, what: str, contender: str) -> float:
+def _peak_memory(problem: Problem, what: str, contender: str, compiled: bool) -> float:
     """Peak memory in GB (10⁹ bytes) of a fresh process that does the work once."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
-        return executor.submit(_do_once, problem, what, contender).result()
+        return executor.submit(_do_once, problem, what, contender, compiled).result()
 
 
-def _do_once(problem: Problem, what: str, contender: str) -> float:
+def _do_once(problem: Problem, what: str, contender: str, compiled: bool) -> float:
     keep_freed_memory()
     torch.set_num_threads(problem.threads)
-    workload = Workload(problem, seeded=SEEDED in contender)
+    workload = Workload(problem, seeded=SEEDED in contender, compiled=compiled)
     if contender == EAGER:
         workload.keep_eager_alone()
     workload.run(what, contender)()
@@ -171,7 +181,10 @@ def _summary(
 
 def _table(report: dict[str, Any]) -> Table:
     machine = report["machine"]
-    table = Table(title=f"{machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}")
+    instructions = f" ({', '.join(machine['instructions'])})" if machine["instructions"] else ""
+    table = Table(title=f"{machine['cpu']}{instructions}, {machine['threads']} threads, torch {machine['torch']}")
+    if "copied_gb_per_second" in report:
+        table.caption = f"a copy reads and writes {report['copied_gb_per_second']:.1f} GB/s"
     for heading in ("work", "how", "seconds (median)", "times faster", "peak GB"):
         table.add_column(heading, justify="left" if heading in ("work", "how") else "right")
     for what, rows in report["results"].items():

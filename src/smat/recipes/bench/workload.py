@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from smat import backbones
 from smat.backbones import BackboneSpec
 from smat.episodes import Episode, EpisodePlan
-from smat.experts import NoUpdate, PoolConfig, SparseInterpolatedExperts
+from smat.experts import LearnedGates, NoUpdate, PoolConfig, SparseInterpolatedExperts
 from smat.heads import fit_task
 from smat.metatuning.objective import ObjectiveConfig, train_task
 from smat.precision import NetworkPrecision
@@ -22,6 +22,10 @@ from smat.rng import seeded_torch
 EAGER = "eager"
 SEEDED = ", seeded masks"
 """What is added to a precision where random masks from a seed stand in place of learned gates."""
+PLAIN = ", plain code"
+"""What is added where experts are merged without compiled kernels, though there are some."""
+COPY = "a copy"
+"""What moves as many bytes as the interpolation must, and does nothing else: the floor of any code for it."""
 
 WORK: tuple[str, ...] = ("train", "evaluate", "interpolation")
 TARGET_SPARSITY = 0.9
@@ -49,9 +53,10 @@ class Workload:
     Args:
         problem: sizes.
         seeded: whether the pool has random masks in place of learned gates; the eager code has none of these.
+        compiled: whether experts are merged by compiled kernels.
     """
 
-    def __init__(self, problem: Problem, *, seeded: bool = False) -> None:
+    def __init__(self, problem: Problem, *, seeded: bool = False, compiled: bool = False) -> None:
         width, heads = BACKBONES[problem.backbone]
         config = {
             "model_type": "vit",
@@ -72,6 +77,7 @@ class Workload:
             nn.init.normal_(delta, std=1e-3)
             self.episode = _random_episode(problem)
         self.pool.train()
+        self.compiled = compiled and not seeded
         self.multipliers = nn.Parameter(torch.ones(problem.experts))
         self.objective = ObjectiveConfig()
         self.target_sparsity = None if seeded else TARGET_SPARSITY
@@ -100,16 +106,21 @@ class Workload:
 
         Args:
             what: one of `WORK`.
-            contender: `EAGER`, or the precision in which the package does it, with `SEEDED` or without.
+            contender: `EAGER`, `COPY`, or the precision in which the package does it, also with `SEEDED` or `PLAIN`.
         """
+        if contender == COPY:
+            return self.copy
         if contender == EAGER:
             steps = self.eager_task, self.eager_evaluate, self.eager_interpolation
         else:
-            precision = cast(NetworkPrecision, contender.removesuffix(SEEDED))
+            precision = cast(NetworkPrecision, contender.removesuffix(SEEDED).removesuffix(PLAIN))
             steps = partial(self.task, precision), partial(self.evaluate, precision), self.interpolation
         step = dict(zip(WORK, steps, strict=True))[what]
+        compiled = self.compiled and not contender.endswith(PLAIN)
 
         def once() -> None:
+            if isinstance(self.pool.update, LearnedGates):
+                self.pool.update.compiled = compiled
             step()
             self.clear()
 
@@ -157,6 +168,23 @@ class Workload:
             roots.append(merged.expected_density.sum())
             cotangents.append(torch.tensor(1.0))
         torch.autograd.backward(roots, cotangents)
+
+    @property
+    def bytes_of_interpolation(self) -> int:
+        """How many bytes it reads and writes at least, with gates for each parameter.
+
+        Forward: logits, θ_pre and θ_δ are read, θ is written. Backward: logits, θ_δ and the gradient of θ are read, the
+        gradients of logits and θ_δ are written.
+        """
+        return 4 * self.pool.layout.size * (3 * self.pool.config.experts + 6)
+
+    @cached_property
+    def _buffers(self) -> Tensor:
+        return torch.zeros(2, self.bytes_of_interpolation // 8)
+
+    def copy(self) -> None:
+        """Move as many bytes as the interpolation must, between two places that are there already."""
+        self._buffers[0].copy_(self._buffers[1])
 
     def eager_interpolation(self) -> None:
         """The same, parameter by parameter."""

@@ -1,0 +1,210 @@
+"""The interpolation of deterministic gates in compiled kernels, one for each direction.
+
+PyTorch's compiler, Inductor, makes C++ for a processor and Triton for a GPU out of the same lines. They compute what
+the plain code of `interpolation` does, but each direction reads and writes its numbers once or twice in all, where
+plain code does so in every operation.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Literal, cast, no_type_check
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from smat.errors import ConfigError, one_line
+from smat.experts.gates import HardConcrete
+
+Compile = Literal["auto", "on", "off"]
+"""Whether the interpolation is compiled: `auto` does so where there are many gates and a compiler."""
+
+_log = logging.getLogger(__name__)
+
+# Sums are made row by row. So short a row needs no cascade of partial sums, which Inductor would write into its loop.
+ROW = 2048
+_LOG2_E = math.log2(math.e)
+# Nothing that is used twice is written to memory and read again: to compute it again is cheaper.
+_OPTIONS: dict[str, Any] = {
+    "realize_reads_threshold": 1 << 16,
+    "realize_opcount_threshold": 1 << 16,
+    "realize_acc_reads_threshold": 1 << 16,
+}
+
+
+def can_compile(device: str, required: bool) -> bool:
+    """Whether kernels can be compiled for a type of device; if not, that is logged.
+
+    Raises:
+        ConfigError: they cannot, but are `required`.
+    """
+    failure = _failure(device)
+    if failure and required:
+        raise ConfigError(
+            f"tuning.compile is on, but nothing can be compiled here ({failure}): install a C++ compiler such as g++, "
+            "or set it to auto or off"
+        )
+    if failure:
+        _log.info("experts are merged without compiled kernels, which takes several times as long: %s", failure)
+    return not failure
+
+
+@cache
+def _failure(device: str) -> str:
+    """Why nothing can be compiled for a device, as a trial shows; empty if it can."""
+    try:
+        torch.compile(_trial, dynamic=False)(torch.ones(ROW, device=device))
+    except Exception as error:  # whatever the compiler meets: it is missing, or its headers, or a place to write to
+        return one_line(error)
+    return ""
+
+
+def _trial(values: Tensor) -> Tensor:
+    return values.exp2() + 1
+
+
+class CompiledGates:
+    """The kernels for the gates of a pool, as far as whole rows of `ROW` parameters go.
+
+    Args:
+        delta: θ_δ, `[params]`.
+        logits: φ, `[experts, params]`.
+        hc: distribution of the gates.
+        density_hc: distribution for the expected density.
+
+    Attributes:
+        end: number of parameters that the kernels take care of; the last few are left to plain code.
+    """
+
+    def __init__(self, delta: Tensor, logits: Tensor, hc: HardConcrete, density_hc: HardConcrete) -> None:
+        self.end = len(delta) - len(delta) % ROW
+        self.delta, self.logits = self._rows(delta), [self._rows(of_expert) for of_expert in logits]
+        # as tensors: with hardening they change at every step, and would be compiled anew
+        numbers = [-_LOG2_E / hc.beta, math.exp(density_hc.density_shift), (hc.zeta - hc.gamma) / hc.beta]
+        self.constants = torch.tensor(numbers, dtype=delta.dtype, device=delta.device)
+        self.bounds = hc.gamma, hc.zeta
+        self.cubic = hc.beta == 2 / 3
+
+    def _rows(self, vector: Tensor) -> Tensor:
+        return vector[: self.end].view(-1, ROW)
+
+    def merge(
+        self,
+        pretrained: Float[Tensor, " params"],
+        weights: Float[Tensor, " experts"],
+        vector: Float[Tensor, " params"],
+        *,
+        measure: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Write the merged parameters into `vector`.
+
+        Returns:
+            Of each expert the sum of P(z ≠ 0), and the number of open gates; 0 if they are not to be measured.
+        """
+        rows = self._rows(pretrained), self.delta, self.logits, weights, self.constants, self._rows(vector)
+        return _compiled(_merge)(*rows, self.bounds, self.cubic, measure)
+
+    def gradients(
+        self,
+        grad_vector: Float[Tensor, " params"],
+        density_scales: Float[Tensor, " experts"],
+        weights: Float[Tensor, " experts"],
+        grad_delta: Float[Tensor, " params"],
+        grad_logits: Float[Tensor, "experts params"],
+    ) -> Float[Tensor, " experts"]:
+        """Write the gradients of update and logits; gives that of the merge weights.
+
+        Args:
+            grad_vector: gradient of the merged parameters.
+            density_scales: gradient of the sum of P(z ≠ 0) of each expert.
+            weights: merge weights.
+            grad_delta: where to write the update's.
+            grad_logits: where to write the logits'.
+        """
+        kernel = _compiled(_gradients)
+        given = self._rows(grad_vector.contiguous()), density_scales, self.delta, self.logits, weights, self.constants
+        written = self._rows(grad_delta), [self._rows(row) for row in grad_logits]
+        return kernel(*given, *written, self.bounds, self.cubic)
+
+
+@cache
+def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    return cast(Callable[..., Any], torch.compile(kernel, dynamic=False, options=_OPTIONS))
+
+
+# -- what is compiled: for each expert the same few lines, which all share one reading of its logits ------------------
+
+Bounds = tuple[float, float]
+
+# Types are not checked in here: the compiler would have to see through the checks that tests add.
+
+
+@no_type_check
+def _powers(logits: Tensor, constants: Tensor, cubic: bool) -> tuple[Tensor, Tensor]:
+    """exp(-φ/β) and exp(-φ), of which sigmoids are made.
+
+    By exp2, since Inductor writes what comes of a sigmoid or an exp to memory where it is used twice. With β = 2/3 one
+    power does for both, which are the cube and the square of exp(-φ/2).
+    """
+    if cubic:
+        root = torch.exp2(logits * (-_LOG2_E / 2))
+        square = root * root
+        return square * root, square
+    return torch.exp2(logits * constants[0]), torch.exp2(logits * -_LOG2_E)
+
+
+@no_type_check
+def _merge(
+    pretrained: Tensor,
+    delta: Tensor,
+    logits: Sequence[Tensor],
+    weights: Tensor,
+    constants: Tensor,
+    vector: Tensor,
+    bounds: Bounds,
+    cubic: bool,
+    measure: bool,
+) -> tuple[Tensor, Tensor]:
+    gamma, zeta = bounds
+    coefficient, probabilities, opened = torch.zeros_like(delta), [], []
+    for number, of_expert in enumerate(logits):
+        steep, odds = _powers(of_expert, constants, cubic)
+        z = ((zeta - gamma) / (1 + steep) + gamma).clamp(0, 1)
+        coefficient = coefficient + weights[number] * z
+        if measure:
+            probabilities.append((1 / (1 + odds * constants[1])).sum(1))
+            opened.append((steep < -zeta / gamma).to(delta.dtype).sum(1))  # where z > 0, without another division
+    vector.copy_(pretrained + coefficient * delta)
+    if not measure:
+        return torch.zeros_like(weights), torch.zeros_like(weights)
+    return torch.stack(probabilities).sum(1), torch.stack(opened).sum(1)
+
+
+@no_type_check
+def _gradients(
+    grad_vector: Tensor,
+    density_scales: Tensor,
+    delta: Tensor,
+    logits: Sequence[Tensor],
+    weights: Tensor,
+    constants: Tensor,
+    grad_delta: Tensor,
+    grad_logits: Sequence[Tensor],
+    bounds: Bounds,
+    cubic: bool,
+) -> Tensor:
+    gamma, zeta = bounds
+    grad_coefficient, coefficient, of_weights = grad_vector * delta, torch.zeros_like(delta), []
+    for number, (of_expert, gradient) in enumerate(zip(logits, grad_logits, strict=True)):
+        steep, odds = _powers(of_expert, constants, cubic)
+        s, probability = 1 / (1 + steep), 1 / (1 + odds * constants[1])
+        stretched = s * (zeta - gamma) + gamma
+        z, inside = stretched.clamp(0, 1), (stretched > 0) & (stretched < 1)
+        coefficient = coefficient + weights[number] * z
+        of_weights.append((z * grad_coefficient).sum(1))
+        through_gate = torch.where(inside, grad_coefficient * (weights[number] * constants[2]) * s * (1 - s), 0.0)
+        gradient.copy_(through_gate + density_scales[number] * probability * (1 - probability))
+    grad_delta.copy_(grad_vector * coefficient)
+    return torch.stack(of_weights).sum(1)
