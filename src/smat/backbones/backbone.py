@@ -23,7 +23,11 @@ class Backbone(nn.Module):
         network: the wrapped module.
         feature_dim: length of a feature.
         fixed_size: whether only images of `spec.image_size` can go in (networks with a table of positions).
+        activation_checkpointing: whether passes for gradients keep only the inputs of its blocks, and compute the rest
+            again: less memory for more time.
     """
+
+    activation_checkpointing: bool = False
 
     def __init__(self, spec: BackboneSpec, network: nn.Module, *, fixed_size: bool = False):
         super().__init__()

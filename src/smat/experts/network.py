@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from smat.backbones import Backbone, recomputed_activations, shared_casts
+from smat.experts.activation_checkpointing import checkpointed_blocks
 from smat.flat import Layout
 from smat.precision import NetworkPrecision
 
@@ -54,7 +55,9 @@ class Network:
             if self.precision == "bf16-mixed":
                 stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
                 stack.enter_context(shared_casts(self.backbone, torch.bfloat16))
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and self.backbone.activation_checkpointing:
+                stack.enter_context(checkpointed_blocks(self.backbone, self.parameters))
+            elif torch.is_grad_enabled():
                 stack.enter_context(recomputed_activations(self.backbone))
             features = functional_call(self.backbone, self.parameters, (images,))
         return features if self.precision == "32-true" else features.float()

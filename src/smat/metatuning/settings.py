@@ -45,6 +45,8 @@ class TuningConfig:
         keep_every: number of tasks between pools that are kept for good, in `kept`, the first before training and the
             last at the end; 0: none.
         only_router: whether the router alone learns, and the experts stay as they are.
+        activation_checkpointing: whether passes keep only the inputs of the network's blocks for backward, and compute
+            the rest again: the same numbers, in less memory and more time.
         compile: whether the kernels that merge experts with learned gates are compiled: `on`, `off`, or `auto`: from
             20 million gates on, where there is a C++ compiler. Compiled ones are several times as fast and give the
             same numbers within rounding.
@@ -67,6 +69,7 @@ class TuningConfig:
     record_alignment: Number = 0
     keep_every: Number = 0
     only_router: bool = False
+    activation_checkpointing: bool = False
     compile: Compile = "auto"
 
     def __post_init__(self) -> None:

@@ -78,6 +78,7 @@ class MetaTuner:
                 f"tuning.leave_out.share is {config.leave_out.share}, but one expert without a null expert leaves the "
                 "router no choice to learn: set pool.null_expert, pool.experts to 2 or more, or the share to 0"
             )
+        pool.backbone.activation_checkpointing = config.activation_checkpointing
         compiled = is_compiled(pool, config, fabric.device)
         if sharded:
             self._divide(pool, config, fabric)

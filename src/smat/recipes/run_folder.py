@@ -37,6 +37,7 @@ FREE = (
     "tuning.checkpoint_every",
     "tuning.record_alignment",
     "tuning.keep_every",
+    "tuning.activation_checkpointing",
     "tuning.compile",  # but for rounding, which is said
 )
 """Settings that a resumed run may change: they do not change its numbers."""

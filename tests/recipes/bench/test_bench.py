@@ -24,7 +24,7 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     assert set(report["agreement"]) == {"loss", "gradients", "logits"}
     assert all(value < 1e-4 for value in report["agreement"].values())
     assert {what: set(rows) for what, rows in report["results"].items()} == {
-        "train": {"eager", "32-true", "32-true, seeded masks"},
+        "train": {"eager", "32-true", "32-true, seeded masks", "32-true, activation checkpointing"},
     }
     for rows in report["results"].values():
         for row in rows.values():

@@ -20,7 +20,17 @@ from smat.metatuning.compilation import is_compiled
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory
 from smat.recipes.bench.machine import machine, peak_memory
-from smat.recipes.bench.workload import BACKBONES, COPY, EAGER, PLAIN, SEEDED, WORK, Problem, Workload
+from smat.recipes.bench.workload import (
+    BACKBONES,
+    CHECKPOINTED,
+    COPY,
+    EAGER,
+    PLAIN,
+    SEEDED,
+    WORK,
+    Problem,
+    Workload,
+)
 from smat.schema import Count, Range, checked_arguments
 
 _CPU = torch.device("cpu")
@@ -45,8 +55,8 @@ def bench(
 
     Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
     no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
-    of learned gates. The interpolation also runs without compiled kernels, beside a copy that moves as many bytes as it
-    must. Peak memory is that of a fresh process. Weights and images are random.
+    of learned gates; a training task also with activation checkpointing. The interpolation also runs without compiled
+    kernels, beside a copy that moves as many bytes as it must. Peak memory is that of a fresh process. Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
@@ -136,7 +146,8 @@ def _contenders(what: str, precision: Sequence[str], compiled: bool) -> list[str
     if what == "interpolation":
         plain = [f"32-true{PLAIN}"] if compiled else []
         return [EAGER, "32-true", *plain, f"32-true{SEEDED}", COPY]
-    return [EAGER, *precision, *(f"{name}{SEEDED}" for name in precision)]
+    others = (SEEDED, CHECKPOINTED) if what == "train" else (SEEDED,)
+    return [EAGER, *precision, *(f"{name}{other}" for other in others for name in precision)]
 
 
 def _by_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:

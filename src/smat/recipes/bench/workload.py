@@ -24,6 +24,8 @@ SEEDED = ", seeded masks"
 """What is added to a precision where random masks from a seed stand in place of learned gates."""
 PLAIN = ", plain code"
 """What is added where experts are merged without compiled kernels, though there are some."""
+CHECKPOINTED = ", activation checkpointing"
+"""What is added where passes keep only the inputs of the network's blocks for backward."""
 COPY = "a copy"
 """What moves as many bytes as the interpolation must, and does nothing else: the floor of any code for it."""
 
@@ -106,14 +108,15 @@ class Workload:
 
         Args:
             what: one of `WORK`.
-            contender: `EAGER`, `COPY`, or the precision in which the package does it, also with `SEEDED` or `PLAIN`.
+            contender: `EAGER`, `COPY`, or the precision in which the package does it, also with `SEEDED`, `PLAIN` or
+                `CHECKPOINTED`.
         """
         if contender == COPY:
             return self.copy
         if contender == EAGER:
             steps = self.eager_task, self.eager_evaluate, self.eager_interpolation
         else:
-            precision = cast(NetworkPrecision, contender.removesuffix(SEEDED).removesuffix(PLAIN))
+            precision = cast(NetworkPrecision, contender.partition(",")[0])
             steps = partial(self.task, precision), partial(self.evaluate, precision), self.interpolation
         step = dict(zip(WORK, steps, strict=True))[what]
         compiled = self.compiled and not contender.endswith(PLAIN)
@@ -121,6 +124,7 @@ class Workload:
         def once() -> None:
             if isinstance(self.pool.update, LearnedGates):
                 self.pool.update.compiled = compiled
+            self.pool.backbone.activation_checkpointing = contender.endswith(CHECKPOINTED)
             step()
             self.clear()
 
