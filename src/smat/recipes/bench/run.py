@@ -56,8 +56,8 @@ def bench(
     Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
     no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
     of learned gates; a training task also with activation checkpointing. The interpolation also runs without compiled
-    kernels, beside a copy that moves as many bytes as it must. Peak memory is that of a fresh process. Weights and images
-    are random.
+    kernels, beside a copy that moves as many bytes as it must. Peak memory is that of a fresh process. Weights and
+    images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
