@@ -25,6 +25,8 @@ from smat.recipes.bench.workload import (
     CHECKPOINTED,
     COPY,
     EAGER,
+    LOSSY,
+    PACKED,
     PLAIN,
     SEEDED,
     WORK,
@@ -39,7 +41,7 @@ _CPU = torch.device("cpu")
 @checked_arguments
 def bench(
     *,
-    what: list[str] = ["train", "evaluate", "interpolation"],  # noqa: B006
+    what: list[str] = ["train", "evaluate", "interpolation", "merge"],  # noqa: B006
     backbone: str = "vit-small",
     image_size: Count = 128,
     experts: Count = 8,
@@ -51,18 +53,18 @@ def bench(
     threads: Annotated[int, Range(1, 1024)] | None = None,
     output: str | None = None,
 ) -> dict[str, Any]:
-    """Measure a training task, an evaluation episode and the interpolation on this machine's processor.
+    """Measure a training task, an evaluation episode, the interpolation and a merge on this machine's processor.
 
     Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
     no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
-    of learned gates; a training task also with activation checkpointing. The interpolation also runs without compiled
-    kernels, beside a copy that moves as many bytes as it must. Peak memory is that of a fresh process. Weights and
-    images are random.
+    of learned gates; a training task also with activation checkpointing, a merge also of the packed pool. The
+    interpolation and a merge also run without compiled kernels, beside a copy that moves as many bytes as they must (a
+    merge: that of the packed pool). Peak memory is that of a fresh process. Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
     Args:
-        what: any of `train`, `evaluate`, `interpolation` (forward and backward).
+        what: any of `train`, `evaluate`, `interpolation` (forward and backward), `merge` (for use).
         backbone: `vit-tiny`, `vit-small` or `vit-base`.
         image_size: side of the images in pixels, a multiple of 16.
         experts: number of experts.
@@ -87,7 +89,9 @@ def bench(
     resolved = list(dict.fromkeys(resolve_precision(name, _CPU) for name in precision))
     compiled = is_compiled(Workload(problem).pool, TuningConfig(), _CPU)
     contenders = {w: _contenders(w, resolved, compiled) for w in what}
-    memory = {w: {c: _peak_memory(problem, w, c, compiled) for c in contenders[w]} for w in what}
+    # not of a merge: to make a packed pool takes more memory than to use it
+    measured = {w: [c for c in contenders[w] if w != "merge" and c != COPY] for w in what}
+    memory = {w: {c: _peak_memory(problem, w, c, compiled) for c in measured[w]} for w in what}
     torch.set_num_threads(problem.threads)
     keep_freed_memory()
     try:
@@ -104,7 +108,7 @@ def bench(
         }
     finally:
         torch.set_num_threads(before)
-    results = {w: {c: _summary(seconds[w], memory[w], c) for c in contenders[w]} for w in what}
+    results = {w: {c: _summary(seconds[w], memory[w].get(c), c) for c in contenders[w]} for w in what}
     report = {
         "machine": machine(problem.threads),
         "problem": asdict(problem),
@@ -143,10 +147,11 @@ def _check(problem: Problem, what: Sequence[str], precision: Sequence[str], repe
 
 
 def _contenders(what: str, precision: Sequence[str], compiled: bool) -> list[str]:
-    """The interpolation is float32 in both precisions, so there is one of it."""
-    if what == "interpolation":
-        plain = [f"32-true{PLAIN}"] if compiled else []
-        return [EAGER, "32-true", *plain, f"32-true{SEEDED}", COPY]
+    """Interpolation and merge are float32 in both precisions, so there is one of them."""
+    if what in ("interpolation", "merge"):
+        plain = [PLAIN] if compiled else []
+        others = (*plain, SEEDED) if what == "interpolation" else (*plain, PACKED, LOSSY)
+        return [EAGER, "32-true", *(f"32-true{other}" for other in others), COPY]
     others = (SEEDED, CHECKPOINTED) if what == "train" else (SEEDED,)
     return [EAGER, *precision, *(f"{name}{other}" for other in others for name in precision)]
 
@@ -180,14 +185,14 @@ def _do_once(problem: Problem, what: str, contender: str, compiled: bool) -> flo
 
 
 def _summary(
-    seconds: dict[str, list[float]], memory: dict[str, float], contender: str
-) -> dict[str, float | list[float]]:
+    seconds: dict[str, list[float]], memory: float | None, contender: str
+) -> dict[str, float | list[float] | None]:
     median = statistics.median(seconds[contender])
     return {
         "seconds": seconds[contender],
         "median_seconds": median,
         "times_faster_than_eager": statistics.median(seconds[EAGER]) / median,
-        "peak_memory_gb": memory[contender],
+        "peak_memory_gb": memory,
     }
 
 
@@ -206,6 +211,6 @@ def _table(report: dict[str, Any]) -> Table:
                 contender,
                 f"{row['median_seconds']:.3f}",
                 f"{row['times_faster_than_eager']:.2f}",
-                f"{row['peak_memory_gb']:.2f}",
+                "" if row["peak_memory_gb"] is None else f"{row['peak_memory_gb']:.2f}",
             )
     return table

@@ -1,5 +1,6 @@
 """What `smat bench` measures: a pool of random weights, its eager counterpart, and an episode of random images."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from smat import backbones
 from smat.backbones import BackboneSpec
 from smat.episodes import Episode, EpisodePlan
-from smat.experts import LearnedGates, NoUpdate, PoolConfig, SparseInterpolatedExperts
+from smat.experts import LearnedGates, NoUpdate, Packing, PoolConfig, SparseInterpolatedExperts, pack
 from smat.heads import fit_task
 from smat.metatuning.objective import ObjectiveConfig, train_task
 from smat.precision import NetworkPrecision
@@ -26,10 +27,12 @@ PLAIN = ", plain code"
 """What is added where experts are merged without compiled kernels, though there are some."""
 CHECKPOINTED = ", activation checkpointing"
 """What is added where passes keep only the inputs of the network's blocks for backward."""
+PACKED, LOSSY = ", packed", ", packed, lossy"
+"""What is added where the pool is packed for use."""
 COPY = "a copy"
-"""What moves as many bytes as the interpolation must, and does nothing else: the floor of any code for it."""
+"""What moves as many bytes as the interpolation, or a merge of a packed pool, must, and does nothing else."""
 
-WORK: tuple[str, ...] = ("train", "evaluate", "interpolation")
+WORK: tuple[str, ...] = ("train", "evaluate", "interpolation", "merge")
 TARGET_SPARSITY = 0.9
 
 # Hidden size and attention heads; all have 12 blocks, MLPs of four times the width and patches of 16 pixels.
@@ -108,16 +111,17 @@ class Workload:
 
         Args:
             what: one of `WORK`.
-            contender: `EAGER`, `COPY`, or the precision in which the package does it, also with `SEEDED`, `PLAIN` or
-                `CHECKPOINTED`.
+            contender: `EAGER`, `COPY`, or the precision in which the package does it, also with one of the additions.
         """
         if contender == COPY:
-            return self.copy
+            return partial(self.copy, self.bytes_of_merge if what == "merge" else self.bytes_of_interpolation)
+        precision, comma, addition = contender.partition(",")
         if contender == EAGER:
-            steps = self.eager_task, self.eager_evaluate, self.eager_interpolation
+            steps = self.eager_task, self.eager_evaluate, self.eager_interpolation, self.eager_merge
         else:
-            precision = cast(NetworkPrecision, contender.partition(",")[0])
-            steps = partial(self.task, precision), partial(self.evaluate, precision), self.interpolation
+            task = partial(self.task, cast(NetworkPrecision, precision))
+            evaluate = partial(self.evaluate, cast(NetworkPrecision, precision))
+            steps = task, evaluate, self.interpolation, partial(self.merge, comma + addition)
         step = dict(zip(WORK, steps, strict=True))[what]
         compiled = self.compiled and not contender.endswith(PLAIN)
 
@@ -173,6 +177,42 @@ class Workload:
             cotangents.append(torch.tensor(1.0))
         torch.autograd.backward(roots, cotangents)
 
+    @cached_property
+    def trained(self) -> SparseInterpolatedExperts:
+        """The pool with the gates that training leaves: nine of ten closed, of the others most between 0 and 1."""
+        pool = copy.deepcopy(self.pool).eval()
+        assert isinstance(pool.update, LearnedGates)
+        with seeded_torch(0, "bench/trained"):
+            share = torch.rand_like(pool.update.gate_logits.data)
+            between = torch.empty_like(share).uniform_(-1.0, 1.0)
+        closed, opened = pool.update.logit_range
+        logits = torch.where(share < 0.9, closed, torch.where(share > 0.98, opened, between))
+        pool.update.gate_logits.data.copy_(logits)
+        return pool
+
+    @cached_property
+    def packed(self) -> dict[str, SparseInterpolatedExperts]:
+        """The same packed, by what is added to the name."""
+        return {PACKED: pack(self.trained), LOSSY: pack(self.trained, lossy=True)}
+
+    @torch.no_grad()
+    def merge(self, addition: str) -> Tensor:
+        """One merge for use."""
+        pool = self.packed.get(addition, self.trained) if addition in (PACKED, LOSSY) else self.trained
+        if isinstance(pool.update, LearnedGates):
+            pool.update.compiled = self.compiled and addition != PLAIN
+        return pool.merged_vector(self._uniform_weights())
+
+    @torch.no_grad()
+    def eager_merge(self) -> None:
+        """The same, parameter by parameter."""
+        self.eager.merge(self._uniform_weights(), self.eager.masks())
+
+    @property
+    def bytes_of_merge(self) -> int:
+        """How many bytes a merge of a packed pool reads and writes at least: codes, θ_pre, θ_δ and θ."""
+        return self.pool.layout.size * (Packing().bytes_for(self.pool.config.experts) + 3 * 4)
+
     @property
     def bytes_of_interpolation(self) -> int:
         """How many bytes it reads and writes at least, with gates for each parameter.
@@ -184,11 +224,12 @@ class Workload:
 
     @cached_property
     def _buffers(self) -> Tensor:
-        return torch.zeros(2, self.bytes_of_interpolation // 8)
+        return torch.zeros(2, max(self.bytes_of_merge, self.bytes_of_interpolation) // 8)
 
-    def copy(self) -> None:
-        """Move as many bytes as the interpolation must, between two places that are there already."""
-        self._buffers[0].copy_(self._buffers[1])
+    def copy(self, moved: int) -> None:
+        """Read and write so many bytes together, between two places that are there already."""
+        to, source = self._buffers[:, : moved // 8]
+        to.copy_(source)
 
     def eager_interpolation(self) -> None:
         """The same, parameter by parameter."""
