@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from small_pools import vit_pool
 from smat.errors import ConfigError
-from smat.experts import HardConcrete, interpolate
+from smat.experts import HardConcrete, PackedGates, interpolate, pack
 from smat.experts import compiled as compiled_module
 from smat.experts.compiled import ROW, can_compile
 from smat.metatuning.compilation import is_compiled
@@ -97,3 +98,15 @@ def test_a_compiler_that_fails_is_told_by_a_trial(monkeypatch: pytest.MonkeyPatc
     assert compiled_module._failure.__wrapped__("cpu") == "no compiler of any kind"
     monkeypatch.setattr(compiled_module, "_failure", compiled_module._failure.__wrapped__)
     assert not can_compile("cpu", required=False)
+
+
+@compiles
+@pytest.mark.parametrize("experts", [3, 11])
+def test_packed_pools_make_the_same_networks_with_a_kernel(experts: int) -> None:
+    small = pack(vit_pool(experts=experts, dtype=torch.float32))
+    update, weights = small.update, torch.rand(experts, generator=torch.Generator().manual_seed(0))
+    assert isinstance(update, PackedGates)
+    assert len(update.codes) == 1 + (experts > 8)
+    plain = small.merged_vector(weights)
+    update.compiled = True
+    torch.testing.assert_close(small.merged_vector(weights), plain, rtol=1e-6, atol=1e-7)

@@ -1,4 +1,4 @@
-"""The interpolation of deterministic gates in compiled kernels, one for each direction.
+"""The interpolation of deterministic gates in compiled kernels, one for each direction, and the look-up of packed ones.
 
 PyTorch's compiler, Inductor, makes C++ for a processor and Triton for a GPU out of the same lines. They compute what
 the plain code of `interpolation` does, but each direction reads and writes its numbers once or twice in all, where
@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Literal, cast, no_type_check
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from smat.errors import ConfigError, one_line
@@ -129,6 +129,25 @@ class CompiledGates:
         return kernel(*given, *written, self.bounds, self.cubic)
 
 
+def look_up(
+    pretrained: Float[Tensor, " params"],
+    delta: Float[Tensor, " params"],
+    codes: UInt8[Tensor, "bytes params"],
+    tables: Float[Tensor, "bytes codes"],
+) -> Float[Tensor, " params"]:
+    """θ_pre + (Σ_b table_b[code_b]) ⊙ θ_δ, the merge of a packed pool.
+
+    Args:
+        pretrained: θ_pre.
+        delta: θ_δ.
+        codes: of the gates, one byte or more for each parameter.
+        tables: what each of the 256 values of a byte amounts to.
+    """
+    vector = torch.empty_like(pretrained)
+    _compiled(_look_up)(pretrained, delta, list(codes), list(tables), vector)
+    return vector
+
+
 @cache
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
     return cast(Callable[..., Any], torch.compile(kernel, dynamic=False, options=_OPTIONS))
@@ -208,3 +227,13 @@ def _gradients(
         gradient.copy_(through_gate + density_scales[number] * probability * (1 - probability))
     grad_delta.copy_(grad_vector * coefficient)
     return torch.stack(of_weights).sum(1)
+
+
+@no_type_check
+def _look_up(
+    pretrained: Tensor, delta: Tensor, codes: Sequence[Tensor], tables: Sequence[Tensor], vector: Tensor
+) -> None:
+    coefficient = tables[0][codes[0].int()]
+    for table, code in zip(tables[1:], codes[1:], strict=True):
+        coefficient = coefficient + table[code.int()]
+    vector.copy_(pretrained + coefficient * delta)

@@ -4,7 +4,7 @@ A trained pool needs no gate logits. The codes of up to eight experts' gates for
 amount to under a task's merge weights is one of 256 numbers: θ = θ_pre + table[code] ⊙ θ_δ.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from smat.backbones import Backbone
 from smat.compression import Coding, rounded
 from smat.errors import CheckpointError, ConfigError
+from smat.experts.compiled import look_up
 from smat.experts.interpolation import Merged, Uniform, chunks
 from smat.experts.updates import Update
 from smat.flat import Layout
@@ -75,6 +76,7 @@ class PackedGates(Update):
         delta: the update with its zeros, `[params]`.
         columns: parameters that some expert's gate opens in part, `[columns]`.
         column_gates: every expert's gate of these, `[experts, columns]`.
+        compiled: whether merging uses a compiled kernel (see `smat.experts.compiled`).
     """
 
     codes: Tensor
@@ -88,6 +90,7 @@ class PackedGates(Update):
     def __init__(self, packing: Packing) -> None:
         super().__init__()
         self.packing = packing
+        self.compiled = False
 
     @property
     def bits(self) -> Bits:
@@ -179,15 +182,22 @@ class PackedGates(Update):
         every = torch.arange(256, dtype=torch.uint8, device=weights.device).expand(len(self.codes), -1)
         levels = self._levels(every)
         tables = [weights[m : m + each] @ levels[m : m + each] for m in range(0, self.experts, each)]
+        if self.compiled:
+            vector = look_up(pretrained, delta, self.codes, torch.stack(tables))
+        else:
+            vector = self._looked_up(pretrained, delta, tables)
+        if len(self.columns):
+            where = self.columns
+            vector[where] = torch.addcmul(pretrained[where], weights @ self.column_gates, delta[where])
+        return vector
+
+    def _looked_up(self, pretrained: Tensor, delta: Tensor, tables: Sequence[Tensor]) -> Tensor:
         vector = torch.empty_like(pretrained)
         for part in chunks(self.codes):
             coefficients = tables[0].index_select(0, self.codes[0, part].int())
             for table, codes in zip(tables[1:], self.codes[1:], strict=True):
                 coefficients += table.index_select(0, codes[part].int())
             torch.addcmul(pretrained[part], coefficients, delta[part], out=vector[part])
-        if len(self.columns):
-            where = self.columns
-            vector[where] = torch.addcmul(pretrained[where], weights @ self.column_gates, delta[where])
         return vector
 
     @torch.no_grad()

@@ -25,8 +25,8 @@ from smat.recipes.bench.workload import (
     CHECKPOINTED,
     COPY,
     EAGER,
-    LOSSY,
     PACKED,
+    PACKED_PLAIN,
     PLAIN,
     SEEDED,
     WORK,
@@ -150,7 +150,8 @@ def _contenders(what: str, precision: Sequence[str], compiled: bool) -> list[str
     """Interpolation and merge are float32 in both precisions, so there is one of them."""
     if what in ("interpolation", "merge"):
         plain = [PLAIN] if compiled else []
-        others = (*plain, SEEDED) if what == "interpolation" else (*plain, PACKED, LOSSY)
+        packed = [PACKED, PACKED_PLAIN] if compiled else [PACKED]
+        others = [*plain, SEEDED] if what == "interpolation" else [*plain, *packed]
         return [EAGER, "32-true", *(f"32-true{other}" for other in others), COPY]
     others = (SEEDED, CHECKPOINTED) if what == "train" else (SEEDED,)
     return [EAGER, *precision, *(f"{name}{other}" for other in others for name in precision)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from smat import backbones
 from smat.backbones import BackboneSpec
 from smat.episodes import Episode, EpisodePlan
-from smat.experts import LearnedGates, NoUpdate, Packing, PoolConfig, SparseInterpolatedExperts, pack
+from smat.experts import LearnedGates, NoUpdate, PackedGates, Packing, PoolConfig, SparseInterpolatedExperts, pack
 from smat.heads import fit_task
 from smat.metatuning.objective import ObjectiveConfig, train_task
 from smat.precision import NetworkPrecision
@@ -27,8 +27,8 @@ PLAIN = ", plain code"
 """What is added where experts are merged without compiled kernels, though there are some."""
 CHECKPOINTED = ", activation checkpointing"
 """What is added where passes keep only the inputs of the network's blocks for backward."""
-PACKED, LOSSY = ", packed", ", packed, lossy"
-"""What is added where the pool is packed for use."""
+PACKED, PACKED_PLAIN = ", packed", ", packed, plain code"
+"""What is added where the pool is packed for use, and where that is without a compiled kernel."""
 COPY = "a copy"
 """What moves as many bytes as the interpolation, or a merge of a packed pool, must, and does nothing else."""
 
@@ -179,28 +179,26 @@ class Workload:
 
     @cached_property
     def trained(self) -> SparseInterpolatedExperts:
-        """The pool with the gates that training leaves: nine of ten closed, of the others most between 0 and 1."""
+        """The pool with gates as training with hardening leaves them: nine of ten closed, the others open."""
         pool = copy.deepcopy(self.pool).eval()
         assert isinstance(pool.update, LearnedGates)
         with seeded_torch(0, "bench/trained"):
             share = torch.rand_like(pool.update.gate_logits.data)
-            between = torch.empty_like(share).uniform_(-1.0, 1.0)
         closed, opened = pool.update.logit_range
-        logits = torch.where(share < 0.9, closed, torch.where(share > 0.98, opened, between))
-        pool.update.gate_logits.data.copy_(logits)
+        pool.update.gate_logits.data.copy_(torch.where(share < TARGET_SPARSITY, closed, opened))
         return pool
 
     @cached_property
-    def packed(self) -> dict[str, SparseInterpolatedExperts]:
-        """The same packed, by what is added to the name."""
-        return {PACKED: pack(self.trained), LOSSY: pack(self.trained, lossy=True)}
+    def packed(self) -> SparseInterpolatedExperts:
+        """The same packed."""
+        return pack(self.trained)
 
     @torch.no_grad()
     def merge(self, addition: str) -> Tensor:
         """One merge for use."""
-        pool = self.packed.get(addition, self.trained) if addition in (PACKED, LOSSY) else self.trained
-        if isinstance(pool.update, LearnedGates):
-            pool.update.compiled = self.compiled and addition != PLAIN
+        pool = self.packed if addition.startswith(PACKED) else self.trained
+        assert isinstance(pool.update, LearnedGates | PackedGates)
+        pool.update.compiled = self.compiled and not addition.endswith(PLAIN)
         return pool.merged_vector(self._uniform_weights())
 
     @torch.no_grad()
