@@ -206,8 +206,9 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refusing)
-    layout = read_layout(root)
+    with monkeypatch.context() as patch:  # the folder is removed before other patches are
+        patch.setattr(os, "scandir", refusing)
+        layout = read_layout(root)
     assert sizes(layout) == SIX
     assert reasons(layout)["secret"] == "it cannot be read: Permission denied"
 

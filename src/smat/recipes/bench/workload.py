@@ -222,7 +222,8 @@ class Workload:
 
     @cached_property
     def _buffers(self) -> Tensor:
-        return torch.zeros(2, max(self.bytes_of_merge, self.bytes_of_interpolation) // 8)
+        # not of zeros, which the system need not have in memory
+        return torch.ones(2, max(self.bytes_of_merge, self.bytes_of_interpolation) // 8)
 
     def copy(self, moved: int) -> None:
         """Read and write so many bytes together, between two places that are there already."""
