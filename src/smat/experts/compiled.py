@@ -5,23 +5,17 @@ the plain code of `interpolation` does, but each direction reads and writes its 
 plain code does so in every operation.
 """
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal, cast, no_type_check
+from typing import Any, cast, no_type_check
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from smat.errors import ConfigError, one_line
+from smat.errors import one_line
 from smat.experts.gates import HardConcrete
-
-Compile = Literal["auto", "on", "off"]
-"""Whether the interpolation is compiled: `auto` does so where there are many gates and a compiler."""
-
-_log = logging.getLogger(__name__)
 
 # Sums are made row by row. So short a row needs no cascade of partial sums, which Inductor would write into its loop.
 ROW = 2048
@@ -34,26 +28,9 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def can_compile(device: str, required: bool) -> bool:
-    """Whether kernels can be compiled for a type of device; if not, that is logged.
-
-    Raises:
-        ConfigError: they cannot, but are `required`.
-    """
-    failure = _failure(device)
-    if failure and required:
-        raise ConfigError(
-            f"tuning.compile is on, but nothing can be compiled here ({failure}): install a C++ compiler such as g++, "
-            "or set it to auto or off"
-        )
-    if failure:
-        _log.info("experts are merged without compiled kernels, which takes several times as long: %s", failure)
-    return not failure
-
-
 @cache
-def _failure(device: str) -> str:
-    """Why nothing can be compiled for a device, as a trial shows; empty if it can."""
+def compiler_failure(device: str) -> str:
+    """Why nothing can be compiled for a type of device, as a trial shows; empty if it can."""
     try:
         torch.compile(_trial, dynamic=False)(torch.ones(ROW, device=device))
     except Exception as error:  # whatever the compiler meets: it is missing, or its headers, or a place to write to

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from smat.errors import ConfigError
-from smat.experts.compiled import Compile
 from smat.heads import Head
 from smat.metatuning.constraint import Budget
 from smat.metatuning.leave_out import LeaveOut
@@ -13,6 +12,9 @@ from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.optimizers import OptimizerConfig
 from smat.precision import Precision
 from smat.schema import Count, Number, Range, Seed, checked
+
+Compile = Literal["auto", "on", "off"]
+"""Whether the interpolation is compiled: `auto` does so where there are many gates and a compiler."""
 
 Sparsity = Annotated[float, Range(0, 1, below=True)]
 
