@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from devices import DEVICES
 from formulas import cosine_logits
 from golden_cases import GoldenCase
 from smat.adaptation.finetune import fine_tune
@@ -21,8 +22,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         folder: Path = metafunc.config.getoption("--golden")
         cases = sorted(p.parent for p in folder.glob("*/meta.json"))
         skip = pytest.mark.skip(reason=f"no golden cases in {folder}: give their folder with --golden DIR")
-        params = [GoldenCase(c) for c in cases] or [pytest.param(None, marks=skip)]
-        metafunc.parametrize("case", params, ids=[c.name for c in cases] or ["absent"])
+        params = [pytest.param(GoldenCase(c, d), id=f"{c.name}-{d}") for c in cases for d in DEVICES]
+        metafunc.parametrize("case", params or [pytest.param(None, marks=skip, id="absent")])
 
 
 def compare_gates(case: GoldenCase, mode: str, gates: Tensor, weights: Tensor, pool: SparseInterpolatedExperts) -> None:
@@ -193,7 +194,7 @@ def test_update(case: GoldenCase, trained: tuple) -> None:
         ("grad_norm_selector", "router", pool.router.parameters()),
     ):
         terms = sum(p.numel() for p in parameters)
-        case.check(f"step/{entry}", torch.tensor(norms[group]), theirs[entry], terms=terms)
+        case.check(f"step/{entry}", norms[group].clone(), theirs[entry], terms=terms)
     by_entry = {key.removeprefix("mask_hypernet."): value for key, value in theirs.items()}
     for name, value in case.router(theirs).items():
         (entry,) = [k for k, v in by_entry.items() if v is value or (name == "tokens" and k == "skills_tokens")]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from devices import DEVICES
 from small_pools import vit_pool
 from smat.errors import ConfigError
 from smat.experts import HardConcrete, PackedGates, interpolate, pack
@@ -27,13 +28,14 @@ def compiler() -> None:
 
 
 @compiles
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("hc", [HardConcrete(), HardConcrete(0.4, -0.2, 1.3)], ids=["cubic", "any temperature"])
-def test_kernels_give_what_plain_code_gives(hc: HardConcrete) -> None:
+def test_kernels_give_what_plain_code_gives(hc: HardConcrete, device: str) -> None:
     generator = torch.Generator().manual_seed(0)
     params, experts = 3 * ROW + 77, 3
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(device)
 
     pretrained, slopes, density_slopes = draw(params), draw(params), draw(experts)
     leaves = [draw(params), 3 * draw(experts, params), draw(experts)]

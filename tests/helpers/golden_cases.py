@@ -76,9 +76,10 @@ class TinyViT(nn.Module):
 @dataclass
 class GoldenCase:
     folder: Path
+    device: str = "cpu"
 
     def load(self, name: str) -> dict[str, Tensor]:
-        return load_file(self.folder / f"{name}.safetensors")
+        return load_file(self.folder / f"{name}.safetensors", device=self.device)
 
     @cached_property
     def meta(self) -> dict:
@@ -127,7 +128,7 @@ class GoldenCase:
             pool.update.head_logits.copy_(self.head_logits(self.params))
             pool.update.after_step()
             pool.router.load_state_dict(self.router(self.params))
-        return pool
+        return pool.to(self.device)
 
     def named(self, pattern: str, tensors: dict[str, Tensor], index: str) -> dict[str, Tensor]:
         """Tensors that the case keeps by number, by the name of the encoder's parameter."""
@@ -195,15 +196,15 @@ class GoldenCase:
         return TaskNoise(gates=lambda start, stop: u[:, start:stop], routing=drawn["concrete_uniform.0"])
 
     def check(self, entry: str, ours: Tensor, theirs: Tensor, key: str = "", terms: int = 1) -> None:
-        """Equal within the error of float32: four times what the authors' float32 run is from float64.
+        """Equal within the error of float32: eight times what the authors' float32 run is from float64.
 
-        Both computations are float32 in another order, so each may be that far from the exact value; a spacing of
-        float32 at the entry's size is added for entries that happen to agree exactly (at 1 for a share of gates, which
-        theirs computes as 1 minus the rest). A number that sums `terms` others in another order than theirs may be off
-        by √terms spacings.
+        Both computations are float32 in another order, and on another processor, so that ours may be several times as
+        far from the exact value as theirs was. A spacing of float32 at the entry's size is added for entries that
+        happen to agree exactly (at 1 for a share of gates, which theirs computes as 1 minus the rest). A number that
+        sums `terms` others in another order than theirs may be off by √terms spacings.
         """
         bounds = json.loads((self.folder / "f64_maxabsdiff.json").read_text())[entry]
         size = 1.0 if "sparsit" in entry else bounds["max_abs"]
-        tolerance = 4 * bounds["max_abs_diff"] + 2 * terms**0.5 * torch.finfo(torch.float32).eps * size
-        difference = float((ours.detach().reshape(theirs.shape) - theirs).abs().max())
+        tolerance = 8 * bounds["max_abs_diff"] + 2 * terms**0.5 * torch.finfo(torch.float32).eps * size
+        difference = float((ours.detach().cpu().reshape(theirs.shape) - theirs.cpu()).abs().max())
         assert difference <= tolerance, f"{entry} {key}: off by {difference:.2e}, allowed {tolerance:.2e}"

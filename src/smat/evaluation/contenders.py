@@ -154,6 +154,6 @@ class FineTuned:
 
 
 def _fitted(head: Head, episode: Episode, features: tuple[Tensor, Tensor]) -> Tensor:
-    support, queries = features
-    labels = episode.support_labels.repeat(len(head.views.support))
-    return head.fit(support, labels, episode.way).probabilities(queries)
+    # on the processor: a head is many small steps, of which each would take a GPU longer to start than to carry out
+    support, queries, labels = (tensor.cpu() for tensor in (*features, episode.support_labels))
+    return head.fit(support, labels.repeat(len(head.views.support)), episode.way).probabilities(queries)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smat.backbones import Backbone
 from smat.errors import CheckpointError
-from smat.experts.interpolation import Merged, Uniform, chunks
+from smat.experts.interpolation import Merged, Uniform, chunks, weighted_sum
 from smat.experts.masks import BY_GRADIENT, BY_WEIGHTS, Gating, mask_by_gradient, mask_by_hand, random_masks
 from smat.experts.updates import Scores, Update
 from smat.flat import Layout
@@ -181,7 +181,7 @@ def _coefficients(masks: Bool[Tensor, "experts params"], weights: Tensor) -> Flo
     """Σ_m α_m z_m, a chunk at a time."""
     coefficients = weights.new_empty(masks.shape[1])
     for part in chunks(masks):
-        torch.mv(masks[:, part].T.to(weights.dtype), weights, out=coefficients[part])
+        coefficients[part] = weighted_sum(weights, masks[:, part].to(weights.dtype))
     return coefficients
 
 

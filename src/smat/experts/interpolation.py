@@ -151,11 +151,24 @@ def _merged_vector(
         kernels.merge(pretrained, weights, vector, measure=False)
         begin = kernels.end
     for part in chunks(logits, begin):
-        coefficients[part] = weights @ gate(logits[:, part], hc, mode=mode)
+        coefficients[part] = weighted_sum(weights, gate(logits[:, part], hc, mode=mode))
     rest = slice(begin, None)
     of_parameters = coefficients[rest] if index is None else coefficients[index]
     torch.addcmul(pretrained[rest], of_parameters, delta[rest], out=vector[rest])
     return vector
+
+
+def weighted_sum(weights: Float[Tensor, " experts"], gates: Float[Tensor, "experts n"]) -> Float[Tensor, " n"]:
+    """Σ_m α_m z_m, one expert after the other: the same number for the same gates, wherever they stand.
+
+    A matrix product adds in an order that depends on its size and on the processor, so that a packed pool, which
+    computes 256 sums in place of one per parameter, would differ from its original in the last bits.
+    """
+    total = weights[0] * gates[0]
+    product = torch.empty_like(total)
+    for weight, of_expert in zip(weights[1:], gates[1:], strict=True):
+        total += torch.mul(weight, of_expert, out=product)
+    return total
 
 
 def chunks(gates: Tensor, begin: int = 0, end: int | None = None) -> Iterator[slice]:

@@ -16,7 +16,7 @@ from smat.backbones import Backbone
 from smat.compression import Coding, rounded
 from smat.errors import CheckpointError, ConfigError
 from smat.experts.compiled import look_up
-from smat.experts.interpolation import Merged, Uniform, chunks
+from smat.experts.interpolation import Merged, Uniform, chunks, weighted_sum
 from smat.experts.updates import Update
 from smat.flat import Layout
 from smat.schema import checked
@@ -181,14 +181,14 @@ class PackedGates(Update):
         each = 8 // self.bits
         every = torch.arange(256, dtype=torch.uint8, device=weights.device).expand(len(self.codes), -1)
         levels = self._levels(every)
-        tables = [weights[m : m + each] @ levels[m : m + each] for m in range(0, self.experts, each)]
+        tables = [weighted_sum(weights[m : m + each], levels[m : m + each]) for m in range(0, self.experts, each)]
         if self.compiled:
             vector = look_up(pretrained, delta, self.codes, torch.stack(tables))
         else:
             vector = self._looked_up(pretrained, delta, tables)
         if len(self.columns):
             where = self.columns
-            vector[where] = torch.addcmul(pretrained[where], weights @ self.column_gates, delta[where])
+            vector[where] = torch.addcmul(pretrained[where], weighted_sum(weights, self.column_gates), delta[where])
         return vector
 
     def _looked_up(self, pretrained: Tensor, delta: Tensor, tables: Sequence[Tensor]) -> Tensor:

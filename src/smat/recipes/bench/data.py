@@ -91,7 +91,7 @@ def bench_data(
         finally:
             torch.set_num_threads(threads)
         report = {
-            "machine": machine(1),
+            "machine": machine(1, torch.device("cpu")),
             "images": asdict(all_of_them),
             "episodes": {"way": way, "per_class": per_class, "image_size": image_size},
             "reading": _rates(seconds, way * per_class),

@@ -19,12 +19,15 @@ _WIDE = {"avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "bf16", "sve"
 _STATUS = Path("/proc/self/status")  # Linux
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int, device: torch.device) -> dict[str, Any]:
     """What numbers depend on besides the code."""
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    on_gpu = device.type == "cuda"
     return {
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "cuda": torch.version.cuda if on_gpu else None,
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "instructions": sorted(instructions() & _WIDE),
@@ -36,8 +39,10 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
-def peak_memory() -> int:
-    """This process's peak memory in bytes."""
+def peak_memory(device: torch.device) -> int:
+    """This process's peak memory in bytes; on a GPU that of its tensors there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     if _STATUS.exists():  # on Linux `ru_maxrss` begins with that of the process that started this one
         return _status_bytes("VmHWM")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

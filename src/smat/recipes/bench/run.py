@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from smat.adaptation.models import Device, pick_device
 from smat.errors import ConfigError
 from smat.files import check_writable, write_whole
 from smat.metatuning import TuningConfig
@@ -35,8 +36,6 @@ from smat.recipes.bench.workload import (
 )
 from smat.schema import Count, Range, checked_arguments
 
-_CPU = torch.device("cpu")
-
 
 @checked_arguments
 def bench(
@@ -51,15 +50,17 @@ def bench(
     precision: list[str] = ["32-true", "bf16-mixed"],  # noqa: B006
     repeats: Count = 3,
     threads: Annotated[int, Range(1, 1024)] | None = None,
+    device: Device = "auto",
     output: str | None = None,
 ) -> dict[str, Any]:
-    """Measure a training task, an evaluation episode, the interpolation and a merge on this machine's processor.
+    """Measure a training task, an evaluation episode, the interpolation and a merge on this machine.
 
     Each runs in turn with plain eager code for the same formulas in float32 (a tensor per parameter, gates in full,
     no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
     of learned gates; a training task also with activation checkpointing, a merge also of the packed pool. The
     interpolation and a merge also run without compiled kernels, beside a copy that moves as many bytes as they must (a
-    merge: that of the packed pool). Peak memory is that of a fresh process. Weights and images are random.
+    merge: that of the packed pool). Peak memory is that of a fresh process, on a GPU of its tensors there. Weights and
+    images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
@@ -74,6 +75,7 @@ def bench(
         precision: any of `32-true`, `bf16-mixed`, `auto` (the faster of the two); the eager code is always `32-true`.
         repeats: number of measured runs of each; the median counts.
         threads: number of processor threads; PyTorch's choice by default.
+        device: device to measure on: `auto` (the GPU where there is one), `cpu` or `cuda`.
         output: JSON file for all numbers and a description of the machine.
 
     Returns:
@@ -82,12 +84,13 @@ def bench(
     Raises:
         ConfigError: if a name is unknown, or sizes do not fit together.
     """
-    problem = Problem(backbone, image_size, experts, way, support, query, threads or torch.get_num_threads())
+    on = pick_device(device)
+    problem = Problem(backbone, image_size, experts, way, support, query, threads or torch.get_num_threads(), str(on))
     _check(problem, what, precision, repeats)
     path = check_writable(output) if output else None
     console, before = Console(), torch.get_num_threads()
-    resolved = list(dict.fromkeys(resolve_precision(name, _CPU) for name in precision))
-    compiled = is_compiled(Workload(problem).pool, TuningConfig(), _CPU)
+    resolved = list(dict.fromkeys(resolve_precision(name, on) for name in precision))
+    compiled = is_compiled(Workload(problem).pool, TuningConfig(), on)
     contenders = {w: _contenders(w, resolved, compiled) for w in what}
     # not of a merge: to make a packed pool takes more memory than to use it
     measured = {w: [c for c in contenders[w] if w != "merge" and c != COPY] for w in what}
@@ -103,16 +106,16 @@ def bench(
         )
         seeded = Workload(problem, seeded=True)
         seconds = {
-            w: _by_turns({c: (seeded if SEEDED in c else workload).run(w, c) for c in contenders[w]}, repeats)
+            w: _by_turns({c: (seeded if SEEDED in c else workload).run(w, c) for c in contenders[w]}, repeats, on)
             for w in what
         }
     finally:
         torch.set_num_threads(before)
     results = {w: {c: _summary(seconds[w], memory[w].get(c), c) for c in contenders[w]} for w in what}
     report = {
-        "machine": machine(problem.threads),
+        "machine": machine(problem.threads, on),
         "problem": asdict(problem),
-        "auto": resolve_precision("auto", _CPU),
+        "auto": resolve_precision("auto", on),
         "compiled": compiled,
         "agreement": agreement,
         "results": results,
@@ -157,16 +160,23 @@ def _contenders(what: str, precision: Sequence[str], compiled: bool) -> list[str
     return [EAGER, *precision, *(f"{name}{other}" for other in others for name in precision)]
 
 
-def _by_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
+def _by_turns(runs: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each run, in turn, so that slow spells of the machine meet all alike; the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
+            _wait_for(device)
             start = time.perf_counter()
             run()
+            _wait_for(device)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _peak_memory(problem: Problem, what: str, contender: str, compiled: bool) -> float:
@@ -182,7 +192,7 @@ def _do_once(problem: Problem, what: str, contender: str, compiled: bool) -> flo
     if contender == EAGER:
         workload.keep_eager_alone()
     workload.run(what, contender)()
-    return peak_memory() / 1e9
+    return peak_memory(torch.device(problem.device)) / 1e9
 
 
 def _summary(
@@ -200,7 +210,8 @@ def _summary(
 def _table(report: dict[str, Any]) -> Table:
     machine = report["machine"]
     instructions = f" ({', '.join(machine['instructions'])})" if machine["instructions"] else ""
-    table = Table(title=f"{machine['cpu']}{instructions}, {machine['threads']} threads, torch {machine['torch']}")
+    gpu = f"{machine['gpu']}, " if machine["gpu"] else ""
+    table = Table(title=f"{gpu}{machine['cpu']}{instructions}, {machine['threads']} threads, torch {machine['torch']}")
     if "copied_gb_per_second" in report:
         table.caption = f"a copy reads and writes {report['copied_gb_per_second']:.1f} GB/s"
     for heading in ("work", "how", "seconds (median)", "times faster", "peak GB"):

@@ -41,7 +41,7 @@ BACKBONES = {"vit-tiny": (192, 3), "vit-small": (384, 6), "vit-base": (768, 12)}
 
 @dataclass(frozen=True)
 class Problem:
-    """The size of what is measured, and the threads it runs on."""
+    """The size of what is measured, and the device and processor threads it runs on."""
 
     backbone: str
     image_size: int
@@ -50,6 +50,7 @@ class Problem:
     support: int
     query: int
     threads: int
+    device: str = "cpu"
 
 
 class Workload:
@@ -63,6 +64,7 @@ class Workload:
 
     def __init__(self, problem: Problem, *, seeded: bool = False, compiled: bool = False) -> None:
         width, heads = BACKBONES[problem.backbone]
+        self.device = torch.device(problem.device)
         config = {
             "model_type": "vit",
             "hidden_size": width,
@@ -80,10 +82,10 @@ class Workload:
             self.pool = SparseInterpolatedExperts(backbones.build(spec), pool)
             (delta,) = self.pool.update.parameter_vectors()
             nn.init.normal_(delta, std=1e-3)
-            self.episode = _random_episode(problem)
-        self.pool.train()
+            self.episode = _random_episode(problem).to(self.device)
+        self.pool.to(self.device).train()
         self.compiled = compiled and not seeded
-        self.multipliers = nn.Parameter(torch.ones(problem.experts))
+        self.multipliers = nn.Parameter(torch.ones(problem.experts, device=self.device))
         self.objective = ObjectiveConfig()
         self.target_sparsity = None if seeded else TARGET_SPARSITY
         self._eager: EagerExperts | None = None
@@ -104,7 +106,7 @@ class Workload:
     def cotangent(self) -> Tensor:
         """A gradient for the merged network, `[params]`."""
         with seeded_torch(0, "bench/cotangent"):
-            return torch.randn(self.pool.layout.size)
+            return torch.randn(self.pool.layout.size).to(self.device)
 
     def run(self, what: str, contender: str) -> Callable[[], None]:
         """A function that does the work once.
@@ -174,7 +176,7 @@ class Workload:
         roots, cotangents = [merged.vector], [self.cotangent]
         if merged.expected_density.requires_grad:
             roots.append(merged.expected_density.sum())
-            cotangents.append(torch.tensor(1.0))
+            cotangents.append(torch.tensor(1.0, device=self.device))
         torch.autograd.backward(roots, cotangents)
 
     @cached_property
@@ -223,7 +225,7 @@ class Workload:
     @cached_property
     def _buffers(self) -> Tensor:
         # not of zeros, which the system need not have in memory
-        return torch.ones(2, max(self.bytes_of_merge, self.bytes_of_interpolation) // 8)
+        return torch.ones(2, max(self.bytes_of_merge, self.bytes_of_interpolation) // 8, device=self.device)
 
     def copy(self, moved: int) -> None:
         """Read and write so many bytes together, between two places that are there already."""
@@ -237,11 +239,12 @@ class Workload:
         experts.sparsities(masks)
         cotangents = [self.cotangent[where] for where in self.pool.layout.slices.values()]
         shaped = [c.view(v.shape) for c, v in zip(cotangents, network.values(), strict=True)]
-        torch.autograd.backward([*network.values(), experts.densities().sum()], [*shaped, torch.tensor(1.0)])
+        one = torch.tensor(1.0, device=self.device)
+        torch.autograd.backward([*network.values(), experts.densities().sum()], [*shaped, one])
 
     def _uniform_weights(self) -> Tensor:
         experts = self.pool.config.experts
-        return torch.full((experts,), 1 / experts, requires_grad=True)
+        return torch.full((experts,), 1 / experts, device=self.device, requires_grad=True)
 
     def agreement(self) -> dict[str, float]:
         """Largest relative differences (norm of the difference over the norm) from the eager code."""
