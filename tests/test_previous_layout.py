@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from smat.cli import main
 from smat.experts import SparseInterpolatedExperts

@@ -96,7 +96,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_shipped_configuration_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    short = ["tasks=2", "meta_batch=1", "validate_every=2", "validation_episodes=1"]
+    short = ["tasks=2", "meta_batch=1", "validate_every=2", "validation_episodes=1", "compile=off"]
     config = shipped_config(name, *[f"--tuning.{setting}" for setting in short], "--accelerator=cpu", "--workers=0")
     missing = [
         d for d in [config.backbone, *config.domains] if isinstance(d, str) and "/" in d and not Path(d).exists()
@@ -114,7 +114,7 @@ def test_a_run_folder_says_what_was_run_and_on_what(settings: Path, tmp_path: Pa
     assert config["pool"]["experts"] == 3
     assert config["tuning"]["objective"]["teacher_steps"] == 1
     record = yaml.safe_load((out / "versions.yaml").read_text())
-    assert record["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(record["versions"]["torch"])  # the CUDA build calls itself 2.11.0+cu130
     assert set(record["data"]) == {"glyphs", "polygons"}
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["tasks"] for line in lines if "loss" in line] == [2, 4, 6, 8]

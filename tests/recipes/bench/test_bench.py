@@ -6,18 +6,37 @@ from pathlib import Path
 import pytest
 
 from smat.errors import ConfigError
+from smat.recipes.bench import run
 from smat.recipes.bench.run import bench
+from smat.recipes.bench.workload import Problem
 
 SMALL = {"backbone": "vit-tiny", "image_size": 16, "experts": 2, "way": 2, "support": 2, "query": 2}
 
 
 def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smat.precision._fastest", lambda _: "32-true")
+    in_a_process_of_its_own = run._peak_memory
+
+    def peak(problem: Problem, what: str, contender: str, compiled: bool) -> float:
+        """One of them as it is, since each process takes many seconds to begin."""
+        return in_a_process_of_its_own(problem, what, contender, compiled) if contender == "32-true" else 0.1
+
+    monkeypatch.setattr(run, "_peak_memory", peak)
     file, precision = tmp_path / "bench.json", ["auto", "32-true"]
-    report = bench(**SMALL, what=["train", "merge"], precision=precision, repeats=2, threads=1, output=str(file))  # type: ignore[arg-type]
+    report = bench(
+        **SMALL,  # type: ignore[arg-type]
+        what=["train", "merge"],
+        precision=precision,
+        repeats=2,
+        threads=1,
+        device="cpu",
+        output=str(file),
+    )
     assert json.loads(file.read_text()) == report
     assert report["problem"]["support"] == 2
     assert report["machine"]["threads"] == 1
+    assert report["problem"]["device"] == "cpu"
+    assert report["machine"]["gpu"] is None
     assert report["machine"]["torch"]
     assert report["auto"] == "32-true"
     # the eager code and the package compute the same
