@@ -57,6 +57,7 @@ def test_a_step_waits_for_the_device_once(pool: dict[str, Any], tuning: dict[str
         for _ in range(2):
             tuner._step(batch)
     assert device.reads == 2
+    assert device.writes == 0
     assert all(p.device == META for p in tuner.pool.parameters())
 
 

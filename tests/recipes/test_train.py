@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import torch
 import transformers
 import yaml
 from lightning.fabric import Fabric
+from lightning_utilities.core import rank_zero
 from safetensors.torch import load_file, save_file
 
 from forks import Forks
@@ -513,6 +515,13 @@ def test_the_number_of_processes_is_that_of_what_started_them(
         launch("cpu", 3)
     with pytest.raises(ConfigError, match=r"--num-nodes 2, but \w+ has started 2 processes.* on 1 machine:"):
         launch("cpu", None, 2)
+
+
+def test_lightning_does_not_advise_to_round_what_precision_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smat.recipes.devices.Fabric", MagicMock())
+    launch("cpu", None)
+    shown = [rank_zero.log.filter(logging.makeLogRecord({"msg": text})) for text in ("it has Tensor Cores", "other")]
+    assert list(map(bool, shown)) == [False, True]
 
 
 def test_processes_on_several_machines_are_counted_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from smat.transfer import onto
+
 
 @dataclass(frozen=True)
 class EpisodePlan:
@@ -62,15 +64,10 @@ class Episode:
 
     def to(self, device: torch.device | str) -> "Episode":
         """The same episode with its tensors on another device; a GPU gets them while it computes."""
-        asynchronous = torch.device(device).type == "cuda" and self.support.device.type == "cpu"
-
-        def moved(tensor: Tensor) -> Tensor:
-            return tensor.pin_memory().to(device, non_blocking=True) if asynchronous else tensor.to(device)
-
         return replace(
             self,
-            support=moved(self.support),
-            support_labels=moved(self.support_labels),
-            query=moved(self.query),
-            query_labels=moved(self.query_labels),
+            support=onto(self.support, device),
+            support_labels=onto(self.support_labels, device),
+            query=onto(self.query, device),
+            query_labels=onto(self.query_labels, device),
         )

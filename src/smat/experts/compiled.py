@@ -16,6 +16,7 @@ from torch import Tensor
 
 from smat.errors import one_line
 from smat.experts.gates import HardConcrete
+from smat.transfer import onto
 
 # Sums are made row by row. So short a row needs no cascade of partial sums, which Inductor would write into its loop.
 ROW = 2048
@@ -60,7 +61,7 @@ class CompiledGates:
         self.delta, self.logits = self._rows(delta), [self._rows(of_expert) for of_expert in logits]
         # as tensors: with hardening they change at every step, and would be compiled anew
         numbers = [-_LOG2_E / hc.beta, math.exp(density_hc.density_shift), (hc.zeta - hc.gamma) / hc.beta]
-        self.constants = torch.tensor(numbers, dtype=delta.dtype, device=delta.device)
+        self.constants = onto(torch.tensor(numbers, dtype=delta.dtype), delta.device)
         self.bounds = hc.gamma, hc.zeta
         self.cubic = hc.beta == 2 / 3
 

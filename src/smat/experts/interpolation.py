@@ -15,6 +15,7 @@ from torch import Tensor
 
 from smat.experts.compiled import CompiledGates
 from smat.experts.gates import GateMode, HardConcrete, concrete, gate, nonzero_probability
+from smat.transfer import onto
 
 aten = torch.ops.aten
 
@@ -126,7 +127,7 @@ def interpolate(
     )  # pyright: ignore[reportGeneralTypeIssues]
     if len(lengths) == 1:
         return Merged(vector, density[:, 0], sparsity[:, 0])
-    shares = density.new_tensor(lengths) / delta.numel()
+    shares = onto(torch.tensor(lengths, dtype=density.dtype), density.device) / delta.numel()
     return Merged(vector, density @ shares, sparsity @ shares, (density, sparsity))
 
 
@@ -238,7 +239,8 @@ class _Interpolate(torch.autograd.Function):
                 opened[:, segment] += is_open @ counts[part]
         if coefficients is not None and index is not None:
             torch.addcmul(pretrained, coefficients[index], delta, out=vector)
-        sizes = delta.new_tensor(lengths if index is None else [delta.numel()])
+        sizes = torch.tensor(lengths if index is None else [delta.numel()], dtype=delta.dtype)
+        sizes = onto(sizes, delta.device)
         sparsity = (sizes - opened) / sizes
         ctx.save_for_backward(delta, logits, weights, index, counts)
         ctx.settings, ctx.sizes = settings, sizes

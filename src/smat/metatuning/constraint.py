@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smat.experts.interpolation import Merged
+from smat.transfer import onto
 
 Budget = Literal["expert", "block", "pool"]
 """What may be open in all: a budget for each expert, for each block of the network in each expert, or for the pool."""
@@ -48,7 +49,7 @@ def lagrangian(
     """
     density, sparsity = _by_budget(merged, budget)
     target = targets(target_sparsity, budget, len(merged.sparsity), len(multipliers))
-    tau = multipliers.new_tensor(target)
+    tau = onto(torch.tensor(target, dtype=multipliers.dtype), multipliers.device)
     with torch.no_grad():
         multipliers.clamp_(min=0).masked_fill_(sparsity > tau, 0)
     if weights is None:

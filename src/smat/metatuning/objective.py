@@ -41,6 +41,7 @@ from smat.metatuning.objective_config import ObjectiveConfig
 from smat.metatuning.passes import PassesResult, pass_through_networks
 from smat.precision import NetworkPrecision
 from smat.rng import torch_generator
+from smat.transfer import onto
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ class TaskNoise:
 
         def gates(start: int, stop: int) -> Tensor:
             u = torch.rand(pool.config.experts, stop - start, generator=torch_generator(seed, "gates", task, start))
-            return u.clamp_(1e-6, 1 - 1e-6).to(device)
+            return onto(u.clamp_(1e-6, 1 - 1e-6), device)
 
         generator = torch_generator(seed, "routing", task)
-        routing = torch.rand(pool.config.routes, generator=generator).clamp_(1e-6, 1 - 1e-6).to(device)
-        return cls(gates if pool.config.random_gates else None, routing)
+        routing = torch.rand(pool.config.routes, generator=generator).clamp_(1e-6, 1 - 1e-6)
+        return cls(gates if pool.config.random_gates else None, onto(routing, device))
 
 
 @dataclass(kw_only=True)

@@ -63,11 +63,10 @@ def averaged(
         The average numbers by name; the sparsity of each expert; whether any process was asked to stop; and whether
         any task's loss is not finite.
     """
-    device = multipliers.device
     found = {key: torch.stack([r[key] for r in results]).mean(0) for key in results[0]}
     found |= {f"gradient_norm/{group}": norm for group, norm in norms.items()}
     found["multipliers"] = multipliers.detach().clamp(min=0)
-    found["asked"] = torch.tensor(float(asked), device=device)
+    found["asked"] = torch.full((), float(asked), device=multipliers.device)
     found["broken"] = 1 - torch.stack([r["loss"].isfinite().all() for r in results]).float().min()
     flat = torch.cat([value.detach().float().flatten() for value in found.values()])
     read = iter(processes.mean(flat).cpu().tolist())

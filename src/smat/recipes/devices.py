@@ -1,5 +1,6 @@
 """The processes of a training, one per device: started here, or before by torchrun or SLURM."""
 
+import logging
 import os
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,6 +9,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core import rank_zero
 
 from smat.errors import ConfigError, SmatError
 
@@ -25,6 +27,7 @@ def launch(accelerator: str, devices: int | None, num_nodes: int | None = None) 
     Raises:
         ConfigError: other processes were started than asked for, none on other machines, or there are no such devices.
     """
+    rank_zero.log.addFilter(_not_of_tensor_cores)
     by, processes, nodes = _started()
     per_node = processes // nodes
     if by and (devices or per_node, num_nodes or nodes) != (per_node, nodes):
@@ -46,6 +49,11 @@ def launch(accelerator: str, devices: int | None, num_nodes: int | None = None) 
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"--accelerator is {accelerator} and --devices {per_node}: {error}") from error
     return fabric
+
+
+def _not_of_tensor_cores(record: logging.LogRecord) -> bool:
+    """Leave out Lightning's advice to round products of float32, which is what `precision` decides here."""
+    return "Tensor Cores" not in record.getMessage()
 
 
 def _started() -> tuple[str, int, int]:
