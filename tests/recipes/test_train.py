@@ -518,7 +518,7 @@ def test_the_number_of_processes_is_that_of_what_started_them(
 
 
 def test_lightning_does_not_advise_to_round_what_precision_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smat.recipes.devices.Fabric", MagicMock())
+    monkeypatch.setattr("smat.recipes.devices.Fabric", lambda **_: MagicMock(spec=Fabric))
     launch("cpu", None)
     shown = [rank_zero.log.filter(logging.makeLogRecord({"msg": text})) for text in ("it has Tensor Cores", "other")]
     assert list(map(bool, shown)) == [False, True]
