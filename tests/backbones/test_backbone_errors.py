@@ -160,7 +160,8 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, body: bool) -> None:
-        repository, _, file = self.path.partition("/resolve/main/")
+        repository, _, rest = self.path.partition("/resolve/")
+        _, _, file = rest.partition("/")  # after the revision: its name, or its hash once that is known
         found = self.folder / file if repository == "/someone/tiny-vit" else None
         data = found.read_bytes() if found and found.is_file() else b""
         self.send_response(200 if data else 404)

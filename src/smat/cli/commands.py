@@ -192,6 +192,7 @@ COMMANDS = {
         "bench.run:bench",
         "time training tasks, evaluation episodes and the interpolation against plain eager code",
         "smat bench --output bench.json\n  smat bench data --help",
+        basic=("what", "precision", "backbone", "image_size", "experts", "repeats", "threads", "device", "output"),
     ),
     "bench data": Command(
         "bench.data:bench_data",
