@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
+from another_device import META, AnotherDevice
 from feature_tasks import feature_task
 from small_pools import random_episode, vit_pool
 from smat.errors import ConfigError
@@ -29,6 +30,13 @@ def test_prototype_is_ten_times_the_cosine_to_the_class_mean() -> None:
     scaled = Prototype(torch.tensor([4.0, -0.5], dtype=torch.float64)).fit(features, labels, 3)
     torch.testing.assert_close(scaled(queries), 4 * (expected - 0.5))
     torch.testing.assert_close(scaled.probabilities(queries), (4 * expected).softmax(1))
+
+
+def test_a_scale_that_was_learned_on_a_gpu_goes_where_the_features_are() -> None:
+    features, labels = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+    with AnotherDevice():
+        classifier = Prototype(torch.ones(2, device=META)).fit(features, labels, 2)
+        assert classifier(features).device == features.device
 
 
 @pytest.mark.parametrize("head", HEADS, ids=named)

@@ -54,9 +54,10 @@ class Prototype(Head):
         self, features: Float[Tensor, "n dim"], labels: Int[Tensor, " n"], way: int, weights: Weights = None
     ) -> PrototypeClassifier:
         """The class means."""
+        scale = None if self.scale is None else self.scale.to(features.device)  # a pool's own, where the pool is
         if weights is None:
-            return PrototypeClassifier(class_prototypes(features, labels, way), self.scale)
+            return PrototypeClassifier(class_prototypes(features, labels, way), scale)
         weights = weights.to(features)
         sums = features.new_zeros(way, features.shape[1]).index_add(0, labels, weights[:, None] * features)
         totals = weights.new_zeros(way).index_add(0, labels, weights)
-        return PrototypeClassifier(sums / totals[:, None], self.scale)
+        return PrototypeClassifier(sums / totals[:, None], scale)
