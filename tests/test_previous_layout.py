@@ -76,7 +76,7 @@ def test_a_stopped_run_goes_on_to_the_same_parameters() -> None:
     for name, value in whole.items():
         # networks are in bfloat16 here, whose rounding is another on other processors: 6e-4 was seen
         difference = (resumed[name] - value).double().norm() / value.double().norm().clamp_min(1e-12)
-        assert difference < 5e-3, f"{name}: off by {difference:.1e}"
+        assert difference < 2e-3, f"{name}: off by {difference:.1e}"
 
 
 def test_a_checkpoint_gives_the_same_accuracies(folder: Path) -> None:

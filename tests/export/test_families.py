@@ -15,7 +15,7 @@ from tiny_checkpoints import FAMILIES, OTHERS, save
 from tiny_images import labelled
 
 NOT_LOADED = {"vit_mae", "videomae", "hgnet_v2"}  # as tests of backbones say
-QUICK = {"dinov2_registers", "resnet"}
+QUICK = {"dinov2_registers", "mobilenet_v2"}
 
 
 def assert_alike(classifier: FewShotClassifier, images: list[np.ndarray]) -> None:

@@ -21,8 +21,8 @@ from smat.compression import KEY
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks with limits need Linux")
 
-# about 600 cases in all, or 12,000 where hypothesis looks at many
-CASES = 60 if settings.default.max_examples < 100 else 1200  # type: ignore[union-attr]
+# about 1,000 cases in all, or 12,000 where hypothesis looks at many
+CASES = 100 if settings.default.max_examples < 100 else 1200  # type: ignore[union-attr]
 TRAIN = {
     "domains": ["pocket-id", {"source": "pocket:automata", "role": "validation", "weight": 2.0}],
     "backbone": "pocket",

@@ -196,15 +196,16 @@ class GoldenCase:
         return TaskNoise(gates=lambda start, stop: u[:, start:stop], routing=drawn["concrete_uniform.0"])
 
     def check(self, entry: str, ours: Tensor, theirs: Tensor, key: str = "", terms: int = 1) -> None:
-        """Equal within the error of float32: eight times what the authors' float32 run is from float64.
+        """Equal within the error of float32: four times what the authors' float32 run is from float64, on a GPU eight.
 
-        Both computations are float32 in another order, and on another processor, so that ours may be several times as
-        far from the exact value as theirs was. A spacing of float32 at the entry's size is added for entries that
-        happen to agree exactly (at 1 for a share of gates, which theirs computes as 1 minus the rest). A number that
-        sums `terms` others in another order than theirs may be off by √terms spacings.
+        Both computations are float32 in another order, so each may be that far from the exact value; a spacing of
+        float32 at the entry's size is added for entries that happen to agree exactly (at 1 for a share of gates, which
+        theirs computes as 1 minus the rest). A number that sums `terms` others in another order than theirs may be off
+        by √terms spacings.
         """
         bounds = json.loads((self.folder / "f64_maxabsdiff.json").read_text())[entry]
         size = 1.0 if "sparsit" in entry else bounds["max_abs"]
-        tolerance = 8 * bounds["max_abs_diff"] + 2 * terms**0.5 * torch.finfo(torch.float32).eps * size
+        times = 4 if self.device == "cpu" else 8  # theirs ran on a processor
+        tolerance = times * bounds["max_abs_diff"] + 2 * terms**0.5 * torch.finfo(torch.float32).eps * size
         difference = float((ours.detach().cpu().reshape(theirs.shape) - theirs.cpu()).abs().max())
         assert difference <= tolerance, f"{entry} {key}: off by {difference:.2e}, allowed {tolerance:.2e}"
