@@ -1,5 +1,6 @@
 """Settings from YAML files and the command line: their names as they are shown, their checks, and what is wrong."""
 
+import json
 import math
 import os
 import re
@@ -98,11 +99,16 @@ def underscored(argument: str) -> str:
 
 
 def paired(arguments: Sequence[str]) -> list[str]:
-    """Arguments of the command line, where `--range LOW HIGH` has its two numbers as one value."""
+    """Arguments of the command line, where `--range LOW HIGH` has its two numbers as one value.
+
+    So has `bench --against official CLONE`; `evaluate` has an option of that name that takes one word.
+    """
     rest, given = list(arguments), []
     while rest:
         if rest[0] == "--range" and len(rest) > 2 and _is_number(rest[1]) and _is_number(rest[2]):
             rest[:3] = [f"--range=[{rest[1]},{rest[2]}]"]
+        if rest[:2] == ["--against", "official"] and len(rest) > 2 and arguments[0] == "bench":
+            rest[:3] = [f"--against={json.dumps(rest[1:3])}"]
         given.append(rest.pop(0))
     return given
 

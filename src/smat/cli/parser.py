@@ -51,7 +51,7 @@ class CommandParser(ArgumentParser):
             self._action_groups = groups
 
     def parse_args(self, args: Sequence[str] | None = None, *others: Any, **settings: Any) -> Any:
-        """Parse arguments, in which an option of two numbers has them one after the other."""
+        """Parse arguments, in which an option of two values has them one after the other."""
         return super().parse_args(None if args is None else paired(args), *others, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

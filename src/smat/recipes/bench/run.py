@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from typing import Annotated, Any, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from rich.console import Console
@@ -21,11 +22,13 @@ from smat.metatuning.compilation import is_compiled
 from smat.precision import Precision, resolve_precision
 from smat.process import keep_freed_memory
 from smat.recipes.bench.machine import machine, peak_memory
+from smat.recipes.bench.official import check_clone
 from smat.recipes.bench.workload import (
     BACKBONES,
     CHECKPOINTED,
     COPY,
     EAGER,
+    OFFICIAL,
     PACKED,
     PACKED_PLAIN,
     PLAIN,
@@ -51,6 +54,7 @@ def bench(
     repeats: Count = 3,
     threads: Annotated[int, Range(1, 1024)] | None = None,
     device: Device = "auto",
+    against: tuple[Literal["official"], str] | None = None,
     output: str | None = None,
 ) -> dict[str, Any]:
     """Measure a training task, an evaluation episode, the interpolation and a merge on this machine.
@@ -76,6 +80,8 @@ def bench(
         repeats: number of measured runs of each; the median counts.
         threads: number of processor threads; PyTorch's choice by default.
         device: device to measure on: `auto` (the GPU where there is one), `cpu` or `cuda`.
+        against: `official` and the folder of a clone of the authors' repository: their code does the training task and
+            the evaluation episode in turn with the others. On a processor it computes in float32, on a GPU in float16.
         output: JSON file for all numbers and a description of the machine.
 
     Returns:
@@ -85,13 +91,15 @@ def bench(
         ConfigError: if a name is unknown, or sizes do not fit together.
     """
     on = pick_device(device)
-    problem = Problem(backbone, image_size, experts, way, support, query, threads or torch.get_num_threads(), str(on))
+    clone = against[1] if against else None
+    sizes = (backbone, image_size, experts, way, support, query)
+    problem = Problem(*sizes, threads or torch.get_num_threads(), str(on), clone)
     _check(problem, what, precision, repeats)
     path = check_writable(output) if output else None
     console, before = Console(), torch.get_num_threads()
     resolved = list(dict.fromkeys(resolve_precision(name, on) for name in precision))
     compiled = is_compiled(Workload(problem).pool, TuningConfig(), on)
-    contenders = {w: _contenders(w, resolved, compiled) for w in what}
+    contenders = {w: _contenders(w, resolved, compiled, against is not None) for w in what}
     # not of a merge: to make a packed pool takes more memory than to use it
     measured = {w: [c for c in contenders[w] if w != "merge" and c != COPY] for w in what}
     memory = {w: {c: _peak_memory(problem, w, c, compiled) for c in measured[w]} for w in what}
@@ -138,6 +146,8 @@ def _check(problem: Problem, what: Sequence[str], precision: Sequence[str], repe
         unknown = [g for g in given if g not in known]
         if unknown or not given:
             raise ConfigError(f"{name} {unknown or given} cannot be measured: choose from {', '.join(known)}")
+    if problem.official:
+        check_clone(Path(problem.official), torch.device(problem.device))
     if problem.image_size < 16 or problem.image_size % 16:
         raise ConfigError(f"image_size is {problem.image_size}; give a multiple of 16")
     if problem.way < 2 or problem.support < problem.way:
@@ -149,7 +159,7 @@ def _check(problem: Problem, what: Sequence[str], precision: Sequence[str], repe
             raise ConfigError(f"{name} is {value}; give 1 or more")
 
 
-def _contenders(what: str, precision: Sequence[str], compiled: bool) -> list[str]:
+def _contenders(what: str, precision: Sequence[str], compiled: bool, official: bool) -> list[str]:
     """Interpolation and merge are float32 in both precisions, so there is one of them."""
     if what in ("interpolation", "merge"):
         plain = [PLAIN] if compiled else []
@@ -157,7 +167,8 @@ def _contenders(what: str, precision: Sequence[str], compiled: bool) -> list[str
         others = [*plain, SEEDED] if what == "interpolation" else [*plain, *packed]
         return [EAGER, "32-true", *(f"32-true{other}" for other in others), COPY]
     others = (SEEDED, CHECKPOINTED) if what == "train" else (SEEDED,)
-    return [EAGER, *precision, *(f"{name}{other}" for other in others for name in precision)]
+    theirs = [OFFICIAL] if official else []
+    return [EAGER, *theirs, *precision, *(f"{name}{other}" for other in others for name in precision)]
 
 
 def _by_turns(runs: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -189,8 +200,8 @@ def _do_once(problem: Problem, what: str, contender: str, compiled: bool) -> flo
     keep_freed_memory()
     torch.set_num_threads(problem.threads)
     workload = Workload(problem, seeded=SEEDED in contender, compiled=compiled)
-    if contender == EAGER:
-        workload.keep_eager_alone()
+    if contender in (EAGER, OFFICIAL):
+        workload.keep_alone(contender)
     workload.run(what, contender)()
     return peak_memory(torch.device(problem.device)) / 1e9
 
@@ -199,10 +210,11 @@ def _summary(
     seconds: dict[str, list[float]], memory: float | None, contender: str
 ) -> dict[str, float | list[float] | None]:
     median = statistics.median(seconds[contender])
+    others = {"eager": EAGER} | ({"official": OFFICIAL} if OFFICIAL in seconds else {})
     return {
         "seconds": seconds[contender],
         "median_seconds": median,
-        "times_faster_than_eager": statistics.median(seconds[EAGER]) / median,
+        **{f"times_faster_than_{name}": statistics.median(seconds[other]) / median for name, other in others.items()},
         "peak_memory_gb": memory,
     }
 
@@ -214,15 +226,16 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table(title=f"{gpu}{machine['cpu']}{instructions}, {machine['threads']} threads, torch {machine['torch']}")
     if "copied_gb_per_second" in report:
         table.caption = f"a copy reads and writes {report['copied_gb_per_second']:.1f} GB/s"
-    for heading in ("work", "how", "seconds (median)", "times faster", "peak GB"):
+    others = ["eager", *(["official"] if report["problem"]["official"] else [])]
+    for heading in ("work", "how", "seconds (median)", *(f"times faster than {name}" for name in others), "peak GB"):
         table.add_column(heading, justify="left" if heading in ("work", "how") else "right")
     for what, rows in report["results"].items():
         for contender, row in rows.items():
-            table.add_row(
-                what,
-                contender,
-                f"{row['median_seconds']:.3f}",
-                f"{row['times_faster_than_eager']:.2f}",
-                "" if row["peak_memory_gb"] is None else f"{row['peak_memory_gb']:.2f}",
-            )
+            times = [row.get(f"times_faster_than_{name}") for name in others]
+            numbers = [f"{row['median_seconds']:.3f}", *map(_hundredths, times), _hundredths(row["peak_memory_gb"])]
+            table.add_row(what, contender, *numbers)
     return table
+
+
+def _hundredths(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -18,9 +19,11 @@ from smat.metatuning.objective import ObjectiveConfig, train_task
 from smat.precision import NetworkPrecision
 from smat.recipes.bench import eager_reference
 from smat.recipes.bench.eager_reference import EagerExperts
+from smat.recipes.bench.official import OfficialExperts
 from smat.rng import seeded_torch
 
 EAGER = "eager"
+OFFICIAL = "the authors' code"
 SEEDED = ", seeded masks"
 """What is added to a precision where random masks from a seed stand in place of learned gates."""
 PLAIN = ", plain code"
@@ -41,7 +44,11 @@ BACKBONES = {"vit-tiny": (192, 3), "vit-small": (384, 6), "vit-base": (768, 12)}
 
 @dataclass(frozen=True)
 class Problem:
-    """The size of what is measured, and the device and processor threads it runs on."""
+    """The size of what is measured, the device and processor threads it runs on, and the authors' code beside it.
+
+    Attributes:
+        official: folder of a clone of their repository.
+    """
 
     backbone: str
     image_size: int
@@ -51,6 +58,7 @@ class Problem:
     query: int
     threads: int
     device: str = "cpu"
+    official: str | None = None
 
 
 class Workload:
@@ -63,6 +71,7 @@ class Workload:
     """
 
     def __init__(self, problem: Problem, *, seeded: bool = False, compiled: bool = False) -> None:
+        self.problem = problem
         width, heads = BACKBONES[problem.backbone]
         self.device = torch.device(problem.device)
         config = {
@@ -89,6 +98,15 @@ class Workload:
         self.objective = ObjectiveConfig()
         self.target_sparsity = None if seeded else TARGET_SPARSITY
         self._eager: EagerExperts | None = None
+        self._official: OfficialExperts | None = None
+
+    @property
+    def official(self) -> OfficialExperts:
+        """The authors' code, made when it is first needed."""
+        if self._official is None:
+            assert self.problem.official
+            self._official = OfficialExperts(Path(self.problem.official), self.pool, self.episode)
+        return self._official
 
     @property
     def eager(self) -> EagerExperts:
@@ -97,9 +115,9 @@ class Workload:
             self._eager = EagerExperts(self.pool, self.multipliers.detach())
         return self._eager
 
-    def keep_eager_alone(self) -> None:
-        """Free the pool's numbers, so that the process's memory is that of the eager code."""
-        self._eager = self.eager
+    def keep_alone(self, contender: str) -> None:
+        """Free the pool's numbers, so that the process's memory is that of the eager code, or of the authors'."""
+        self.official if contender == OFFICIAL else self.eager  # noqa: B018  (made while the pool is there)
         self.pool.update = NoUpdate()
 
     @cached_property
@@ -113,11 +131,14 @@ class Workload:
 
         Args:
             what: one of `WORK`.
-            contender: `EAGER`, `COPY`, or the precision in which the package does it, also with one of the additions.
+            contender: `EAGER`, `OFFICIAL`, `COPY`, or the precision in which the package does it, also with one of the
+                additions.
         """
         if contender == COPY:
             return partial(self.copy, self.bytes_of_merge if what == "merge" else self.bytes_of_interpolation)
         precision, comma, addition = contender.partition(",")
+        if contender == OFFICIAL:
+            return self._theirs(self.official.task if what == "train" else self.official.evaluate)
         if contender == EAGER:
             steps = self.eager_task, self.eager_evaluate, self.eager_interpolation, self.eager_merge
         else:
@@ -133,6 +154,13 @@ class Workload:
             self.pool.backbone.activation_checkpointing = contender.endswith(CHECKPOINTED)
             step()
             self.clear()
+
+        return once
+
+    def _theirs(self, step: Callable[[], Tensor]) -> Callable[[], None]:
+        def once() -> None:
+            step()
+            self.official.clear()
 
         return once
 
