@@ -20,7 +20,7 @@ from smat.backbones import Backbone
 from smat.episodes import prepare
 from smat.errors import CheckpointError, ConfigError, DataError
 from smat.experts import FeatureCache
-from smat.heads import LDA, Auto, HeadName, Mixture, TaskModel, make_head, specialise
+from smat.heads import LDA, Auto, HeadName, Mixture, TaskModel, make_head, specialise, usual_strengths
 from tasks import adapt, cross_validated_lr
 from tiny_images import COLOURS, image, labelled, make_pool
 
@@ -74,7 +74,8 @@ def test_a_head_by_name_is_that_of_the_specialised_network(name: str) -> None:
     )
     codes = torch.tensor([sorted(COLOURS).index(name) for name in names])
     with torch.no_grad():
-        logits = specialise(pool, support, codes, head=make_head(name))(wanted)
+        head = make_head(name)
+        logits = specialise(pool, support, codes, head=head, strengths=usual_strengths(head, tuned=False))(wanted)
     np.testing.assert_allclose(fitted.decision_function(queries), logits.numpy(), atol=1e-4)
     assert fitted.assessment_ is not None
     expected = (logits.double() / fitted.assessment_.temperature).softmax(1)
@@ -98,6 +99,27 @@ def test_strengths_are_networks_side_by_side(strengths: tuple[float, ...]) -> No
         torch.testing.assert_close(numbers, torch.lerp(make_pool().pretrained, merged, c))
     np.testing.assert_allclose(fitted.predict_proba(images).sum(1), 1, atol=1e-6)
     assert fitted.predict(images).tolist() == names
+
+
+@pytest.mark.parametrize(
+    ("settings", "networks"),
+    [
+        ({"head": "auto"}, 2),
+        ({"head": "auto", "strengths": (1.0,)}, 1),
+        ({"head": "prototype"}, 1),
+        ({"head": "lda:2"}, 1),
+        ({"head": "auto", "adapt": "full", "learning_rate": 1e-3, "steps": 1}, 1),
+        ({"head": "auto", "adapt": "full", "learning_rate": 0.0}, 2),
+        ({"head": "auto", "experts": 0}, 1),
+    ],
+)
+def test_the_head_says_which_networks_it_does_best_with(settings: dict[str, Any], networks: int) -> None:
+    images, names = labelled(2)
+    pool = make_pool(settings.pop("experts", 3))
+    made = FewShotClassifier(pool, device="cpu", precision="32-true", **settings)
+    model = made.fit(images, names).task_model_
+    assert isinstance(model, TaskModel)
+    assert len(model.networks) == networks
 
 
 def test_heads_and_strengths_are_settings_as_others_are() -> None:

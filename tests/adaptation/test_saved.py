@@ -56,7 +56,7 @@ def test_it_answers_as_before(settings: dict[str, Any], tmp_path: Path) -> None:
     assert loaded.get_params()["batch_size"] == classifier.batch_size
 
 
-@pytest.mark.parametrize("strengths", [(1.0,), (0.0, 1.0)])
+@pytest.mark.parametrize("strengths", [(1.0,), (0.0, 1.0), (0.5, 1.5)])
 def test_experts_stay_behind(strengths: tuple[float, ...], tmp_path: Path) -> None:
     pool = make_pool()
     classifier = fitted(model=pool, strengths=strengths, head="lda")

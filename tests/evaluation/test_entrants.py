@@ -23,8 +23,8 @@ from smat.evaluation import (
     same_backbone,
     validation_sources,
 )
-from smat.experts import FeatureCache, Strength
-from smat.heads import FULL, Auto, InViews, Logistic, Neighbours, Prototype, Ridge
+from smat.experts import MERGED, FeatureCache, Strength
+from smat.heads import LDA, Auto, Each, InViews, Logistic, Neighbours, Prototype, Ridge
 from smat.plugins import describe
 from tiny_pool import images_seen, make_pool
 from tracked import write_signs
@@ -51,14 +51,28 @@ def test_a_head_is_in_the_key_only_where_there_is_one(source: Source) -> None:
 def test_strengths_are_in_the_key_only_where_they_are_not_the_merged_network_alone(source: Source) -> None:
     pool, settings = make_pool(), EvaluationSettings()
     key = Entrant("smat", pool).key(source(), settings)
-    assert Entrant("smat", pool, strengths=FULL).key(source(), settings) == key
+    assert Entrant("smat", pool, strengths=MERGED).key(source(), settings) == key
     both = Entrant("smat", pool, strengths=(Strength(0.0, 0.0), Strength(0.5, 1.0))).key(source(), settings)
     assert both.protocol == key.protocol | {"strengths": ["0", "0.5..1"]}
+    heads = {
+        name: Entrant("smat", each, adapt, head=head).key(source(), settings).protocol.get("strengths")
+        for name, each, adapt, head in [
+            ("auto", pool, "none", Auto()),
+            ("lda", pool, "none", LDA()),
+            ("tuned", pool, "full", Auto()),
+            ("frozen", make_pool(0), "none", Auto()),
+        ]
+    }
+    assert heads == {"auto": ["0", "1"], "lda": None, "tuned": None, "frozen": None}
 
 
 @pytest.mark.parametrize(
     ("experts", "strengths", "head", "passes"),
     [
+        (2, None, None, 1),
+        (2, None, Auto(2), 4),
+        (2, None, InViews(Each(Auto(0)), 2), 4),
+        (0, None, Auto(2), 2),
         (2, (1.0,), None, 1),
         (2, (0.0, 1.0), None, 2),
         (0, (1.0,), Ridge(), 1),
@@ -67,8 +81,10 @@ def test_strengths_are_in_the_key_only_where_they_are_not_the_merged_network_alo
         (0, (1.0,), Auto(0), 1),
     ],
 )
-def test_passes_are_networks_times_views(experts: int, strengths: tuple[float, ...], head: Any, passes: int) -> None:
-    chosen = tuple(Strength(c, c) for c in strengths)
+def test_passes_are_networks_times_views(
+    experts: int, strengths: tuple[float, ...] | None, head: Any, passes: int
+) -> None:
+    chosen = None if strengths is None else tuple(Strength(c, c) for c in strengths)
     assert Entrant("a", make_pool(experts), head=head, strengths=chosen).passes(EvaluationSettings()) == passes
 
 

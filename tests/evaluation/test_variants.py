@@ -4,26 +4,24 @@ import pytest
 
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES, Variant
-from smat.experts import Strength
-from smat.heads import FULL, LDA, Auto, Head, InViews, Logistic, Neighbours, Ridge
-
-FROZEN = Strength(0.0, 0.0)
+from smat.experts import BOTH, MERGED, Strength
+from smat.heads import LDA, Auto, Head, InViews, Logistic, Neighbours, Ridge
 
 
 @pytest.mark.parametrize(
     ("text", "method", "strengths", "head"),
     [
-        ("smat+lda", "smat", FULL, LDA()),
-        ("smat+lda:2", "smat", FULL, InViews(LDA(), 2)),
-        ("smat@0@1+auto", "smat", (FROZEN, Strength()), Auto()),
+        ("smat+lda", "smat", None, LDA()),
+        ("smat+lda:2", "smat", None, InViews(LDA(), 2)),
+        ("smat@0@1+auto", "smat", BOTH, Auto()),
         ("smat@0.5+ridge", "smat", (Strength(0.5, 0.5),), Ridge()),
         ("smat@0..1@1+auto:4", "smat", (Strength(0.0, 1.0), Strength()), Auto(4)),
-        ("pretrained+prototype", "pretrained", FULL, None),
-        ("logistic", "pretrained", FULL, Logistic()),
-        ("knn", "pretrained", FULL, Neighbours()),
+        ("pretrained+prototype", "pretrained", None, None),
+        ("logistic", "pretrained", None, Logistic()),
+        ("knn", "pretrained", None, Neighbours()),
     ],
 )
-def test_methods_with_heads(text: str, method: str, strengths: tuple[Strength, ...], head: Head | None) -> None:
+def test_methods_with_heads(text: str, method: str, strengths: tuple[Strength, ...] | None, head: Head | None) -> None:
     found = Variant.parse(text)
     assert found == Variant(text, method, strengths, head, headed=True)
     assert found.head_or(Ridge(7.0)) == head, "its own head counts, also where that is the class mean"
@@ -32,14 +30,16 @@ def test_methods_with_heads(text: str, method: str, strengths: tuple[Strength, .
 @pytest.mark.parametrize(
     ("text", "method", "strengths"),
     [
-        ("smat", "smat", FULL),
-        ("smat@1", "smat", FULL),
+        ("smat", "smat", None),
+        ("smat@1", "smat", MERGED),
         ("smat@0.5..1", "smat", (Strength(0.5, 1.0),)),
-        ("my+lab@home/own.yaml", "my+lab@home/own.yaml", FULL),
-        ("a+b.yml", "a+b.yml", FULL),
+        ("my+lab@home/own.yaml", "my+lab@home/own.yaml", None),
+        ("a+b.yml", "a+b.yml", None),
     ],
 )
-def test_methods_without_heads_take_the_usual_one(text: str, method: str, strengths: tuple[Strength, ...]) -> None:
+def test_methods_without_heads_take_the_usual_one(
+    text: str, method: str, strengths: tuple[Strength, ...] | None
+) -> None:
     found = Variant.parse(text)
     assert found == Variant(text, method, strengths)
     assert found.head_or(Ridge()) == Ridge()

@@ -32,7 +32,7 @@ from smat.domains import MAX_PIXELS, GreyRange, RangeOption, find_range
 from smat.episodes import plain_transform
 from smat.errors import ConfigError
 from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
-from smat.heads import Head, TaskModel, make_head, specialise
+from smat.heads import Head, TaskModel, make_head, specialise, usual_strengths
 from smat.left_out import leave_out
 from smat.precision import Precision, resolve_precision
 from smat.schema import check_setting
@@ -68,8 +68,9 @@ class FewShotClassifier(FittedClassifier):
             say. With `:1`, `:2` or `:4` after the name, an image passes through the network so many times, in as many
             views; `"auto"` alone takes 2 passes.
         strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
-            one that the experts make (1): `(0, 1)` gives it both, at twice the passes. A network that the head gives no
-            weight is left out.
+            one that the experts make (1). None: as the head has it, which is both, `(0, 1)`, for `"auto"`, and after
+            fine-tuning the tuned one alone; `(1,)` has half the passes, the memory and the size of both. A network that
+            the head gives no weight is left out.
         adapt: `"full"` fine-tunes the network on the labelled images, `"lora"` small adapters in it, `"weights"` the
             weights that the experts are merged by, block by block, `"gates"` the parameters behind the experts' open
             gates, `"none"` nothing; or a `FineTuner`.
@@ -126,7 +127,7 @@ class FewShotClassifier(FittedClassifier):
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
         head: Head | str | None = "auto",
-        strengths: Sequence[float] = (1.0,),
+        strengths: Sequence[float] | None = None,
         adapt: Kind | FineTuner = "none",
         learning_rate: LearningRate = "support",
         steps: int = FineTuneConfig.steps,
@@ -212,24 +213,31 @@ class FewShotClassifier(FittedClassifier):
         device, spec = pool.pretrained.device, pool.backbone.spec
         precision = resolve_precision(self.precision, device)
         images, codes = plain_transform(squares, spec.image_format).to(device), support.codes.to(device)
-        with evaluating(pool):
-            model = specialise(
-                pool,
-                images,
-                codes,
-                head=make_head(self.head),
-                strengths=[Strength(c, c) for c in self.strengths],
-                precision=precision,
-                cache=FeatureCache.of(self.feature_cache),
-                weights=None if weights is None else weights.to(device),
-                batch_size=self.batch_size,
-            ).eval()
-        tuning = FineTuning(images, codes, make_tuner(self.adapt), self._tuning_config, self.seed, precision, pool)
+        head, tuner = make_head(self.head), make_tuner(self.adapt)
+        given = None if self.strengths is None else [Strength(c, c) for c in self.strengths]
+
+        def specialised(tuned: bool) -> TaskModel:
+            with evaluating(pool):
+                return specialise(
+                    pool,
+                    images,
+                    codes,
+                    head=head,
+                    strengths=given or usual_strengths(head, tuned),
+                    precision=precision,
+                    cache=FeatureCache.of(self.feature_cache),
+                    weights=None if weights is None else weights.to(device),
+                    batch_size=self.batch_size,
+                )
+
+        model = specialised(tuner.trains).eval()
+        tuning = FineTuning(images, codes, tuner, self._tuning_config, self.seed, precision, pool)
         task_model, rate, without = model, 0.0, None
-        if tuning.tuner.trains:
+        if tuner.trains:
             task_model, rate, without = self._adapted(model, tuning)
             if not task_model.tuned:
-                leave_out("setting", why_untuned(tuning, self.learning_rate), [f"adapt {tuning.tuner.name}"])
+                leave_out("setting", why_untuned(tuning, self.learning_rate), [f"adapt {tuner.name}"])
+                task_model = specialised(tuned=False)
             elif weights is not None:
                 for each in models_of(task_model):
                     assert each.features is not None
@@ -385,7 +393,7 @@ class FewShotClassifier(FittedClassifier):
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; give 1 or more")
         make_head(self.head)
-        if not self.strengths:
+        if self.strengths is not None and not self.strengths:
             raise ConfigError("strengths is empty; give one or more, such as (1.0,)")
         make_tuner(self.adapt)
         FineTuneConfig(steps=self.steps)

@@ -30,7 +30,7 @@ from smat.errors import CheckpointError, ConfigError, SmatError
 from smat.files import write_folder
 from smat.heads import Head, TaskModel, fit_head
 from smat.plugins import describe, plain, restore
-from smat.schema import Count, Finite, NotNegative, Number, Seed, Share, from_plain, read_versioned
+from smat.schema import Count, Finite, NotNegative, Number, Seed, from_plain, read_versioned
 from smat.weights import Header, read_header, read_weights
 
 CLASSIFIER, WEIGHTS, CARD, THUMBNAILS, FORMAT = "classifier.json", "model.safetensors", "README.md", "thumbnails", 1
@@ -47,7 +47,7 @@ class _Settings:
     image_size: Count | None
     mean: Triple | Finite | None
     std: Triple | Finite | None
-    strengths: list[Share]
+    strengths: list[NotNegative] | None
     adapt: str
     learning_rate: NotNegative | Literal["support", "average"]
     steps: Number

@@ -19,8 +19,8 @@ from smat.adaptation import (
 from smat.episodes import Episode
 from smat.errors import NonFiniteError
 from smat.evaluation.protocol import EpisodeFeatures, FixedFeatures
-from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
-from smat.heads import FULL, Head, Prototype, TaskModel, head_of, query_features, specialise
+from smat.experts import MERGED, FeatureCache, SparseInterpolatedExperts, Strength
+from smat.heads import Head, Prototype, TaskModel, head_of, query_features, specialise
 from smat.left_out import leave_out
 from smat.precision import NetworkPrecision
 from smat.rng import derive_seed
@@ -54,19 +54,19 @@ class Experts:
         precision: of its networks; the head, routing and logits are in float32.
         head: nearest prototypes by default.
         strengths: networks that the head gets the features of: how far each goes from the frozen one to the merged one.
-        cache: features of earlier runs, on disk, for one expert alone.
+        cache: features of earlier runs, on disk, for the merged network of one expert.
     """
 
     pool: SparseInterpolatedExperts
     precision: NetworkPrecision = "32-true"
     head: Head | None = None
-    strengths: Sequence[Strength] = FULL
+    strengths: Sequence[Strength] = MERGED
     cache: FeatureCache | None = None
 
     @torch.no_grad()
     def __post_init__(self) -> None:
         self._fixed = None
-        if not self.pool.config.routed and self.strengths == FULL:
+        if not self.pool.config.routed and Strength() in self.strengths:
             with evaluating(self.pool):
                 merged = self.pool.merged_vector(torch.ones(1, device=self.pool.pretrained.device))
             self._fixed = FixedFeatures(self.pool, self.precision, merged, self.cache)
@@ -75,10 +75,8 @@ class Experts:
     def __call__(self, episode: Episode, features: EpisodeFeatures) -> Float[Tensor, "n_query way"]:
         """Probabilities of the queries' classes."""
         head = head_of(self.pool, self.head)
-        if self._fixed:
-            return _fitted(head, episode, features.of_fixed(self._fixed, head.views))
         with evaluating(self.pool):
-            found = features.at_strengths(self.pool, self.precision, self.strengths, head.views)
+            found = features.at_strengths(self.pool, self.precision, self.strengths, head.views, self._fixed)
         return _fitted(head.for_networks(len(self.strengths)), episode, found)
 
 

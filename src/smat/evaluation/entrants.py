@@ -12,8 +12,8 @@ from smat.evaluation.cells import CellKey, with_tuning
 from smat.evaluation.contenders import Experts, Frozen
 from smat.evaluation.learning_rates import Rule, fine_tuned, rule_for, validated_rate
 from smat.evaluation.protocol import Contender
-from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength
-from smat.heads import FULL, Head, Prototype
+from smat.experts import MERGED, FeatureCache, SparseInterpolatedExperts, Strength
+from smat.heads import Head, Prototype, usual_strengths
 from smat.plugins import describe
 from smat.precision import NetworkPrecision
 
@@ -55,7 +55,7 @@ class Entrant:
         adapt: fine-tuning, by name or as an object.
         head: what classifies its features; nearest prototypes by default.
         strengths: networks that the head gets the features of, by how far each goes from the frozen one to the merged
-            one.
+            one; None: as the head has it, and after fine-tuning the tuned one alone.
         seed: seed of its training; 0 for what is not trained.
     """
 
@@ -63,7 +63,7 @@ class Entrant:
     pool: SparseInterpolatedExperts
     adapt: Kind | FineTuner = "none"
     head: Head | None = None
-    strengths: tuple[Strength, ...] = FULL
+    strengths: tuple[Strength, ...] | None = None
     seed: int = 0
     _rates: dict[EvaluationSettings, float] = field(default_factory=dict)
 
@@ -76,6 +76,13 @@ class Entrant:
     def label(self) -> str:
         """Its name with the fine-tuning and the training seed, different for all that see episodes together."""
         return with_tuning(self.name, self.tuner.name) + (f" ({self.seed})" if self.seed else "")
+
+    @property
+    def networks(self) -> tuple[Strength, ...]:
+        """Networks that the head gets the features of; of a pool without experts there is only one."""
+        if not self.pool.config.experts:
+            return MERGED
+        return self.strengths or usual_strengths(self.head, self.tuner.trains)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,12 +99,12 @@ class Entrant:
             rate = self._rates.get(settings)
             return fine_tuned(self.pool, self.tuner, settings.tuning, settings.rule, source, *common, rate)
         if self.pool.config.experts:
-            return Experts(self.pool, settings.precision, self.head, self.strengths, settings.cache)
+            return Experts(self.pool, settings.precision, self.head, self.networks, settings.cache)
         return Frozen(self.head or Prototype())
 
     def passes(self, settings: EvaluationSettings) -> int:
         """Passes through a network that a query image takes, if every network has a say."""
-        networks = len(self.strengths) if self.pool.config.experts else 1
+        networks = len(self.networks)
         if self.tuner.trains and settings.rule == "average":
             networks *= len(self.tuner.learning_rates(settings.tuning)) * settings.tuning.seeds
         return networks * len((self.head or Prototype()).views.query)
@@ -125,8 +132,8 @@ class Entrant:
         if self.head:
             version = {"version": self.head.version} if self.head.version else {}
             protocol["head"] = describe(self.head) | version
-        if self.strengths != FULL:
-            protocol["strengths"] = [str(strength) for strength in self.strengths]
+        if self.networks != MERGED:
+            protocol["strengths"] = [str(strength) for strength in self.networks]
         if self.tuner.trains:
             protocol["fine_tuning"] = asdict(replace(settings.tuning, flip=domain.flip))
             if settings.rule != "average":

@@ -13,14 +13,12 @@ from smat.backbones import ImageFormat
 from smat.domains import Domain
 from smat.episodes import Episode, EpisodePlan, EpisodeSource, Sampler, TrackRule, TransformConfig, episode_loader
 from smat.errors import ConfigError
-from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached
+from smat.experts import FROZEN, FeatureCache, SparseInterpolatedExperts, Strength, cached
 from smat.heads import WHOLE, TaskFeatures, View, Views
 from smat.heads.features import FeatureNetwork, Part
 from smat.precision import NetworkPrecision
 
 FEATURES_KEPT = 50_000  # frozen features kept at a time: 77 MB for a ViT-S
-NONE = Strength(0.0, 0.0)
-"""The frozen network."""
 
 Contender = Callable[[Episode, "EpisodeFeatures"], Tensor]
 """Classifies an episode's queries: from the episode, on the device, and features of its images, to probabilities
@@ -144,6 +142,7 @@ class EpisodeFeatures(TaskFeatures):
         precision: NetworkPrecision,
         strengths: Sequence[Strength],
         views: Views,
+        merged: FixedFeatures | None = None,
     ) -> tuple[Float[Tensor, "views_n networks_dim"], Float[Tensor, "n_query networks_dim"]]:
         """Support and query features by the networks that a pool makes for the episode, as `of` gives them.
 
@@ -152,11 +151,14 @@ class EpisodeFeatures(TaskFeatures):
             precision: of its networks.
             strengths: how far each network goes from the frozen one to the merged one.
             views: of the images.
+            merged: features by the merged network, of a pool that makes the same one in all episodes.
         """
-        keys = [self.frozen if strength == NONE else (id(pool), strength) for strength in strengths]
+        fixed = {FROZEN: self.frozen} | ({Strength(): merged} if merged else {})
+        keys = [fixed.get(strength, (id(pool), strength)) for strength in strengths]
         for key, strength in zip(keys, strengths, strict=True):
             if key not in self._networks:
-                self._networks[key] = self.frozen.network if strength == NONE else self._at(pool, precision, strength)
+                known = isinstance(key, FixedFeatures)
+                self._networks[key] = key.network if known else self._at(pool, precision, strength)
         return self.of({key: self._networks[key] for key in keys}, views)
 
     def _at(self, pool: SparseInterpolatedExperts, precision: NetworkPrecision, strength: Strength) -> FeatureNetwork:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from smat.errors import ConfigError
 from smat.experts import Strength
-from smat.heads import FULL, Head, make_head
+from smat.heads import Head, make_head
 
 BASELINES = {"logistic": "pretrained+logistic", "knn": "pretrained+knn"}
 """Short names of what a user would pick instead, on frozen features; under these names they are not fine-tuned."""
@@ -17,14 +17,14 @@ class Variant:
     Attributes:
         text: how it was written, which is its name in tables.
         method: name of the method.
-        strengths: how far each network goes from the frozen one to the merged one.
+        strengths: how far each network goes from the frozen one to the merged one; None: as the head has it.
         head: the head that is named; None is the class mean, the paper's.
         headed: whether a head is named.
     """
 
     text: str
     method: str
-    strengths: tuple[Strength, ...] = FULL
+    strengths: tuple[Strength, ...] | None = None
     head: Head | None = None
     headed: bool = False
 
@@ -44,7 +44,7 @@ class Variant:
         return cls(
             text,
             method,
-            tuple(map(Strength.parse, strengths)) or FULL,
+            tuple(map(Strength.parse, strengths)) or None,
             make_head(head) if headed else None,
             bool(headed),
         )

@@ -15,11 +15,14 @@ from smat.experts.prototype_router import PrototypeRouter, task_direction
 from smat.experts.router import Router, RouterConfig, TransformerRouter, class_prototypes, count_classes
 from smat.experts.settings import PoolConfig, TemperatureSchedule
 from smat.experts.sharded import ShardedGates, Slices
-from smat.experts.strength import Strength
+from smat.experts.strength import BOTH, FROZEN, MERGED, Strength
 from smat.experts.structure import Structure, block_of, gate_index
 from smat.experts.updates import NoUpdate, Update
 
 __all__ = [
+    "BOTH",
+    "FROZEN",
+    "MERGED",
     "Analysis",
     "CachedNetwork",
     "Card",

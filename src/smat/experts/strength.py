@@ -60,7 +60,7 @@ class Strength:
         """
         if self == Strength():
             return merged
-        if self == Strength(0.0, 0.0):
+        if self == FROZEN:
             return pretrained
         if self.first == self.last:
             return torch.lerp(pretrained, merged, self.first)
@@ -68,6 +68,14 @@ class Strength:
         factors = merged.new_tensor([self.first + change * depth for depth in depths(layout)])
         sizes = torch.tensor(layout.sizes, device=merged.device)
         return torch.lerp(pretrained, merged, factors.repeat_interleave(sizes))
+
+
+FROZEN = Strength(0.0, 0.0)
+"""The pre-trained network."""
+MERGED = (Strength(),)
+"""The merged network alone."""
+BOTH = (FROZEN, Strength())
+"""The pre-trained network beside the merged one."""
 
 
 def depths(layout: Layout) -> list[float]:

@@ -9,11 +9,10 @@ from smat.heads.mixtures import Average, Each, InViews, Mixture, Weighted
 from smat.heads.named import HeadName, make_head
 from smat.heads.neighbours import Neighbours
 from smat.heads.prototype import LOGIT_SCALE, Prototype, PrototypeClassifier
-from smat.heads.task_model import FULL, TaskModel, fit_head, fit_task, head_of, specialise, vectors_at
+from smat.heads.task_model import TaskModel, fit_head, fit_task, head_of, specialise, usual_strengths, vectors_at
 from smat.heads.views import WHOLE, View, Views
 
 __all__ = [
-    "FULL",
     "LDA",
     "LOGIT_SCALE",
     "MANY",
@@ -48,5 +47,6 @@ __all__ = [
     "query_features",
     "specialise",
     "support_features",
+    "usual_strengths",
     "vectors_at",
 ]

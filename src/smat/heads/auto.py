@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from smat.errors import CheckpointError, ConfigError, DataError
+from smat.experts import BOTH
 from smat.files import write_whole
 from smat.heads.features import averaged
 from smat.heads.head import Classifier, Head, Weights
@@ -167,6 +168,7 @@ class Auto(Head):
     prior: Mapping[str, Any] | None = field(default=None, hash=False)
 
     differentiable = False
+    strengths = BOTH
     version = hashlib.sha256(repr((CANDIDATES, PRIOR)).encode()).hexdigest()[:8]
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.errors import ConfigError
+from smat.experts import MERGED, Strength
 from smat.heads.views import ONE_VIEW, Views
 from smat.plugins import Plugin
 
@@ -45,11 +46,14 @@ class Head(Plugin, ABC):
             needs it; fine-tuning goes through class means where it is not.
         views: what passes through the network of each image. With several views of a support image, `fit` gets the
             features of all first views, then of all second ones, and so on, and the labels as often.
+        strengths: networks of a pool whose features it gets where nobody says which, by how far each goes from the
+            frozen one to the merged one. After fine-tuning it gets those of the tuned network alone.
         version: what its classifiers depend on beside its settings, such as learned numbers that come with it.
     """
 
     differentiable: bool = True
     views: Views = ONE_VIEW
+    strengths: tuple[Strength, ...] = MERGED
     version: str = ""
 
     @abstractmethod

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from smat.experts import Strength
 from smat.heads.head import Classifier, Head, Weights
 from smat.heads.linear import LDA, Logistic, Ridge
 from smat.heads.prototype import Prototype
@@ -115,6 +116,11 @@ class AroundHead(Head):
     def version(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the head."""
         return self.head.version
+
+    @property
+    def strengths(self) -> tuple[Strength, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the head."""
+        return self.head.strengths
 
     def after_tuning(self) -> "AroundHead":
         """With the head for a network that has been tuned."""

@@ -7,15 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from smat.backbones import Backbone
-from smat.experts import FeatureCache, SparseInterpolatedExperts, Strength, cached, count_classes
+from smat.experts import MERGED, FeatureCache, SparseInterpolatedExperts, Strength, cached, count_classes
 from smat.heads.features import FeatureNetwork, TaskFeatures, in_batches, query_features, support_features
 from smat.heads.head import Classifier, Head, Weights
 from smat.heads.mixtures import Mixture
 from smat.heads.prototype import Prototype
 from smat.precision import NetworkPrecision
-
-FULL = (Strength(),)
-"""The merged network alone."""
 
 
 class TaskModel(nn.Module):
@@ -126,6 +123,16 @@ def fit_head(
     return head.for_networks(networks).fit_weighted(features, labels.repeat(views), way, repeated)
 
 
+def usual_strengths(head: Head | None, tuned: bool) -> tuple[Strength, ...]:
+    """Networks of a pool that a head gets the features of where nobody says which.
+
+    Args:
+        head: None for class means.
+        tuned: whether the network is fine-tuned, which is then the only one.
+    """
+    return MERGED if head is None or tuned else head.strengths
+
+
 def head_of(pool: SparseInterpolatedExperts, head: Head | None = None) -> Head:
     """The head that is given, or nearest prototypes; with what the pool has learned for it, if anything."""
     if head is None:
@@ -140,7 +147,7 @@ def specialise(
     labels: Int[Tensor, " n"],
     *,
     head: Head | None = None,
-    strengths: Sequence[Strength] = FULL,
+    strengths: Sequence[Strength] = MERGED,
     precision: NetworkPrecision = "32-true",
     cache: FeatureCache | None = None,
     weights: Weights = None,

@@ -12,7 +12,7 @@ from smat.backbones import ImageFormat, ImageOptions
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES, Entrant, Variant, same_backbone
 from smat.experts import SparseInterpolatedExperts
-from smat.heads import FULL, Head
+from smat.heads import Head
 
 _NAMED = re.compile(r"([^/\\=]+)=(.+)")  # lr=0.1/best has this form too: what exists under such a name is a path
 _TAKEN = ("all", "pretrained", *BASELINES)
@@ -123,7 +123,7 @@ def enter(
 
 
 def _check_strengths(entrant: Entrant) -> None:
-    if entrant.strengths != FULL and (entrant.tuner.trains or not entrant.pool.config.experts):
+    if entrant.strengths is not None and (entrant.tuner.trains or not entrant.pool.config.experts):
         why = "is fine-tuned" if entrant.pool.config.experts else "has no experts"
         raise ConfigError(f"{entrant.name} {why}, so that there is no strength to set: leave out what follows @")
 

@@ -40,7 +40,8 @@ class FitOptions:
             `ridge`, `logistic`, `lda`, `knn`, `average`, `linear`, each with `:1`, `:2` or `:4` after it for so many
             views of each image; or a class of your own by its import path.
         strengths: networks that the head gets the features of, by how far each goes from the frozen network (0) to the
-            one that the experts make (1); `[1]` by default.
+            one that the experts make (1); both by default, `[0,1]`, with the head `auto` and no fine-tuning, otherwise
+            `[1]`, which takes half the time and the memory.
         adapt: fine-tuning on the support images: of the whole network (`full`), of small adapters in it (`lora`), of
             the weights that experts are merged by, block by block (`weights`), of the parameters behind open gates of
             experts (`gates`), `none`, which is the default, or a class of your own by import path.

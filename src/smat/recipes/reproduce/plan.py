@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from smat.adaptation import ExpertTuner, FineTuner, Kind, make_tuner
 from smat.errors import ConfigError
 from smat.evaluation import BASELINES, Variant
-from smat.heads import FULL, Head
+from smat.heads import Head
 from smat.metatuning.methods import METHODS, is_file, method_name
 from smat.recipes.reproduce.setting import Setting
 from smat.recipes.reproduce.sweeps import Sweep
@@ -89,7 +89,7 @@ def plan(
         raise ConfigError(f"methods are {chosen}; give each name once")
     if what not in SWEPT:
         return named
-    varied = [variant.text for variant in variants if variant.headed or variant.strengths != FULL]
+    varied = [variant.text for variant in variants if variant.headed or variant.strengths is not None]
     if varied:
         raise ConfigError(
             f"methods {varied} have heads or strengths of their own: {what} takes methods alone, and --head"
@@ -141,7 +141,7 @@ def _setting(variant: Variant, head: Head | None) -> Setting:
         head=variant.head_or(head),
         strengths=variant.strengths,
     )
-    if setting.strengths != FULL and not setting.trained:
+    if setting.strengths is not None and not setting.trained:
         raise ConfigError(
             f"{variant.text} has no experts, so that there is no strength to set: leave out what follows @"
         )

@@ -9,7 +9,7 @@ import torch
 
 from smat.domains import DomainConfig
 from smat.experts import SparseInterpolatedExperts, Strength
-from smat.heads import FULL, Head
+from smat.heads import Head
 from smat.metatuning.kept import kept_folder
 from smat.metatuning.methods import METHODS, is_file, method_name
 
@@ -28,7 +28,7 @@ class Setting:
         change: what is done to the update of a trained pool: `scale` it, or `keep` its largest numbers.
         amount: the factor, or the share of numbers that are kept.
         head: what classifies its features; nearest prototypes by default.
-        strengths: networks that the head gets the features of.
+        strengths: networks that the head gets the features of; None: as the head has it.
         point: what a sweep varies, by name, such as `tau` and `experts`: where its point lies in a figure.
     """
 
@@ -41,7 +41,7 @@ class Setting:
     change: Literal["", "scale", "keep"] = ""
     amount: float = 1.0
     head: Head | None = None
-    strengths: tuple[Strength, ...] = FULL
+    strengths: tuple[Strength, ...] | None = None
     point: Mapping[str, Any] = field(default_factory=dict)
 
     @property
