@@ -66,6 +66,8 @@ class Experts:
     @torch.no_grad()
     def __post_init__(self) -> None:
         self._fixed = None
+        with evaluating(self.pool):
+            self.pool.update.settle()
         if not self.pool.config.routed and Strength() in self.strengths:
             with evaluating(self.pool):
                 merged = self.pool.merged_vector(torch.ones(1, device=self.pool.pretrained.device))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from smat.backbones import Backbone
 from smat.errors import CheckpointError
 from smat.experts.interpolation import Merged, Uniform, chunks, weighted_sum
+from smat.experts.lookup import codes_of
 from smat.experts.masks import BY_GRADIENT, BY_WEIGHTS, Gating, mask_by_gradient, mask_by_hand, random_masks
-from smat.experts.updates import Scores, Update
+from smat.experts.updates import GatedUpdate, Scores, Update
 from smat.flat import Layout
 
 
@@ -47,7 +48,7 @@ class _MaskedUpdate(Update):
         return mask_by_hand(self.gating, backbone, layout, pretrained, self.density, self.last_blocks)
 
 
-class SharedUpdate(_MaskedUpdate):
+class SharedUpdate(_MaskedUpdate, GatedUpdate):
     """One update that the experts share, each behind a mask of its own: Δ_m = z_m ⊙ θ_δ with z_m fixed.
 
     Random masks differ between experts; of any other, there is one expert.
@@ -84,6 +85,15 @@ class SharedUpdate(_MaskedUpdate):
             return Merged.dense(torch.addcmul(pretrained, weights.sum(), self.delta), weights)
         vector: Tensor = _Interpolate.apply(pretrained, self.delta, self.masks, weights)  # pyright: ignore
         return Merged(vector, self.mask_density, 1 - self.mask_density)
+
+    @torch.no_grad()
+    def _merged_vector(
+        self, pretrained: Float[Tensor, " params"], weights: Float[Tensor, " experts"]
+    ) -> Float[Tensor, " params"]:
+        return self.merge(pretrained, weights).vector
+
+    def _codes_of_gates(self) -> Tensor | None:
+        return None if self.masks is None else codes_of(self.masks[:, part] for part in chunks(self.masks))
 
     def gates(self, uniform: Uniform | None = None) -> Float[Tensor, "experts params"]:
         """Every expert's gate of every parameter, 0 or 1."""

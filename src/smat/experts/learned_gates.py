@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from smat.backbones import Backbone
 from smat.errors import ConfigError
 from smat.experts.gates import GateMode, HardConcrete, gate, nonzero_probability
-from smat.experts.interpolation import Merged, Uniform, interpolate
+from smat.experts.interpolation import Merged, Uniform, chunks, interpolate
+from smat.experts.lookup import codes_of
 from smat.experts.structure import Structure, block_of, gate_index
-from smat.experts.updates import Update
+from smat.experts.updates import GatedUpdate
 from smat.flat import Layout
 from smat.schema import Positive, Share, checked
 
@@ -65,7 +66,7 @@ class GateStart:
         return torch.empty_like(logits).index_copy_(1, by_size, logits.sort(1).values)
 
 
-class LearnedGates(Update):
+class LearnedGates(GatedUpdate):
     """One update that the experts share, each through learned gates of its own: Δ_m = z_m ⊙ θ_δ (paper, eq. 4).
 
     Args:
@@ -178,11 +179,15 @@ class LearnedGates(Update):
             compiled=self.compiled,
         )
 
-    def merged_vector(
+    def _merged_vector(
         self, pretrained: Float[Tensor, " params"], weights: Float[Tensor, " experts"]
     ) -> Float[Tensor, " params"]:
-        """The parameters of `merge` alone: the gates are not measured."""
         return self._merged(pretrained, self.delta, weights)
+
+    def _codes_of_gates(self) -> Tensor | None:
+        logits, hc = self.gate_logits.detach(), self.gate_distribution
+        codes = codes_of(gate(logits[:, part], hc, mode=self.mode) for part in chunks(logits))
+        return codes if codes is None or self.gate_index is None else codes[:, self.gate_index]
 
     def gates(self, uniform: Uniform | None = None) -> Float[Tensor, "experts params"]:
         """Every expert's gate of every parameter: M·P numbers."""

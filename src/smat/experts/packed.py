@@ -1,12 +1,10 @@
 """Experts packed for use: a bit or two for each gate, the update only where a gate is open, merging by a table.
 
-A trained pool needs no gate logits. The codes of up to eight experts' gates for one parameter are a byte, and what they
-amount to under a task's merge weights is one of 256 numbers: θ = θ_pre + table[code] ⊙ θ_δ.
+A trained pool needs no gate logits: codes of the gates are enough to merge by (see `smat.experts.lookup`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -15,15 +13,11 @@ from torch import Tensor
 from smat.backbones import Backbone
 from smat.compression import Coding, rounded
 from smat.errors import CheckpointError, ConfigError
-from smat.experts.compiled import look_up
-from smat.experts.interpolation import Merged, Uniform, chunks, weighted_sum
+from smat.experts.interpolation import Merged, Uniform, weighted_sum
+from smat.experts.lookup import Bits, decode, encode, merge_by_table
 from smat.experts.updates import Update
 from smat.flat import Layout
 from smat.schema import checked
-
-Bits = Literal[1, 2]
-
-_LEVELS = {1: (0.0, 1.0), 2: (0.0, 1 / 3, 2 / 3, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -106,10 +100,7 @@ class PackedGates(Update):
     def fill(self, delta: Float[Tensor, " params"], gates: Float[Tensor, "experts params"]) -> None:
         """Take over an update and its gates, rounded as the packing says."""
         levels = (gates > 0).byte() if self.bits == 1 else (gates * 3).round().byte()
-        each = 8 // self.bits
-        codes = torch.zeros_like(self.codes)
-        for m, level in enumerate(levels):
-            codes[m // each] |= level << (self.bits * (m % each))
+        codes = encode(levels, self.bits)
         values = rounded(delta.detach()[_some_open(codes)], self.packing.coding)
         partial, fractions = [values.new_zeros(0)] * 2
         if self.bits == 1 and (fractional := (gates.T > 0) & (gates.T < 1)).any():
@@ -163,10 +154,7 @@ class PackedGates(Update):
 
     def _levels(self, codes: UInt8[Tensor, "bytes n"]) -> Float[Tensor, "experts n"]:
         """The gates that codes stand for."""
-        each, mask = 8 // self.bits, 2**self.bits - 1
-        levels = torch.tensor(_LEVELS[self.bits], device=codes.device)
-        rows = [codes[m // each] >> (self.bits * (m % each)) & mask for m in range(self.experts)]
-        return levels[torch.stack(rows).int()]
+        return decode(codes, self.bits, self.experts)
 
     # -- merging ---------------------------------------------------------------------------------------------------
 
@@ -178,26 +166,10 @@ class PackedGates(Update):
 
     @torch.no_grad()
     def _merged(self, pretrained: Tensor, delta: Tensor, weights: Tensor) -> Tensor:
-        each = 8 // self.bits
-        every = torch.arange(256, dtype=torch.uint8, device=weights.device).expand(len(self.codes), -1)
-        levels = self._levels(every)
-        tables = [weighted_sum(weights[m : m + each], levels[m : m + each]) for m in range(0, self.experts, each)]
-        if self.compiled:
-            vector = look_up(pretrained, delta, self.codes, torch.stack(tables))
-        else:
-            vector = self._looked_up(pretrained, delta, tables)
+        vector = merge_by_table(pretrained, delta, self.codes, weights, self.bits, self.compiled)
         if len(self.columns):
             where = self.columns
             vector[where] = torch.addcmul(pretrained[where], weighted_sum(weights, self.column_gates), delta[where])
-        return vector
-
-    def _looked_up(self, pretrained: Tensor, delta: Tensor, tables: Sequence[Tensor]) -> Tensor:
-        vector = torch.empty_like(pretrained)
-        for part in chunks(self.codes):
-            coefficients = tables[0].index_select(0, self.codes[0, part].int())
-            for table, codes in zip(tables[1:], self.codes[1:], strict=True):
-                coefficients += table.index_select(0, codes[part].int())
-            torch.addcmul(pretrained[part], coefficients, delta[part], out=vector[part])
         return vector
 
     @torch.no_grad()

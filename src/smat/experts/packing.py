@@ -9,10 +9,9 @@ from smat.compression import rounded
 from smat.errors import ConfigError
 from smat.experts.fixed_gates import SharedUpdate
 from smat.experts.learned_gates import LearnedGates
+from smat.experts.lookup import ONE_BYTE
 from smat.experts.packed import PackedGates, Packing
 from smat.experts.pool import SparseInterpolatedExperts
-
-_ONE_BYTE = 8  # experts whose codes are a byte: with more, sums of two tables differ in the last bits
 
 
 @torch.no_grad()
@@ -50,6 +49,6 @@ def pack(pool: SparseInterpolatedExperts, *, lossy: bool = False) -> SparseInter
         small.head.copy_(pool.head)
     if pool.config.experts:
         small.router.load_state_dict(pool.router.state_dict())
-    same = not lossy and pool.config.experts <= _ONE_BYTE
+    same = not lossy and pool.config.experts <= ONE_BYTE
     small.card = pool.card.of_same(pool.fingerprint(), small.fingerprint()) if same else pool.card
     return small.eval()
