@@ -44,6 +44,11 @@ from tiny_checkpoint import save_checkpoint
             {"methods": ["pretrained"], "adapt": ["none", "weights"]},
             "none of pretrained can be .*weights out",
         ),
+        (
+            "table1",
+            {"methods": ["smat@0@1+auto"], "adapt": ["none", "full"], "against": "smat@0@1+auto"},
+            r"none of smat@0@1\+auto can be fine-tuned \(full\): leave full out",
+        ),
         ("table1", {"methods": ["smat", "pmf"], "adapt": ["gates"]}, r"pool \(pmf\) has no gates that could be closed"),
         ("table1", {"against": "smat-dense"}, "choose one of what is compared: pretrained"),
         ("table1", {"seeds": []}, "one seed or more"),

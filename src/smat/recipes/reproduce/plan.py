@@ -200,6 +200,11 @@ def make_tuners(adapt: Sequence[str | FineTuner], settings: Sequence[Setting]) -
 def tunes(tuner: FineTuner, setting: Setting) -> bool:
     """Whether a kind of fine-tuning has something to tune in a setting.
 
-    Classifiers of frozen features have nothing; what needs experts has nothing where only a backbone is.
+    Classifiers of frozen features have nothing, nor have networks at strengths that are given; what needs experts has
+    nothing where only a backbone is.
     """
-    return not tuner.trains or setting.trained or not (setting.name in BASELINES or isinstance(tuner, ExpertTuner))
+    if not tuner.trains:
+        return True
+    if setting.trained:
+        return setting.strengths is None
+    return not (setting.name in BASELINES or isinstance(tuner, ExpertTuner))
