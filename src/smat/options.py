@@ -23,6 +23,7 @@ _DROPPED = re.compile(
 )
 _REWORDED = (
     (r"Expected a typing\.Literal\[(.*?)\]", r"expected one of \1"),
+    (r"Expected a <class 'tuple'>", "expected two values, one after the other"),
     (r"Expected a <class '([\w.]+)'>", r"expected \1"),
     (
         r"Expected a dot import path string: \S+",
