@@ -77,6 +77,17 @@ def test_gates_that_are_trained_are_not_settled() -> None:
     assert torch.equal(pool.merged_vector(weights), changed)
 
 
+def test_other_numbers_unsettle() -> None:
+    pool, other = pool_of(**HARD), pool_of(**HARD)
+    with torch.no_grad():
+        other.update.get_parameter("gate_logits").neg_()
+    weights = weights_of(pool.config.experts)[0]
+    pool.update.settle()
+    pool.load_tensors(other.tensors(), "another pool")
+    assert torch.equal(pool.merged_vector(weights), other.merged_vector(weights))
+    assert "_codes" not in " ".join(pool.state_dict())
+
+
 def test_gates_are_computed_once_for_all_who_evaluate(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     pool = pool_of()

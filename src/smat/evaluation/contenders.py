@@ -68,10 +68,9 @@ class Experts:
         self._fixed = None
         with evaluating(self.pool):
             self.pool.update.settle()
-        if not self.pool.config.routed and Strength() in self.strengths:
-            with evaluating(self.pool):
+            if not self.pool.config.routed and Strength() in self.strengths:
                 merged = self.pool.merged_vector(torch.ones(1, device=self.pool.pretrained.device))
-            self._fixed = FixedFeatures(self.pool, self.precision, merged, self.cache)
+                self._fixed = FixedFeatures(self.pool, self.precision, merged, self.cache)
 
     @torch.no_grad()
     def __call__(self, episode: Episode, features: EpisodeFeatures) -> Float[Tensor, "n_query way"]:

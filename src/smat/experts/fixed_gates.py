@@ -86,12 +86,6 @@ class SharedUpdate(_MaskedUpdate, GatedUpdate):
         vector: Tensor = _Interpolate.apply(pretrained, self.delta, self.masks, weights)  # pyright: ignore
         return Merged(vector, self.mask_density, 1 - self.mask_density)
 
-    @torch.no_grad()
-    def _merged_vector(
-        self, pretrained: Float[Tensor, " params"], weights: Float[Tensor, " experts"]
-    ) -> Float[Tensor, " params"]:
-        return self.merge(pretrained, weights).vector
-
     def _codes_of_gates(self) -> Tensor | None:
         return None if self.masks is None else codes_of(self.masks[:, part] for part in chunks(self.masks))
 

@@ -248,6 +248,7 @@ class SparseInterpolatedExperts(nn.Module, ModelHubMixin):
             )
         for key, value in ours.items():
             value.copy_(tensors[key])
+        self.update.unsettle()
 
     def fingerprint(self) -> str:
         """A hash that changes when the pool's settings or numbers do."""

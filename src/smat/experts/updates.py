@@ -70,7 +70,10 @@ class Update(nn.Module, Plugin, ABC):
             return self.merge(pretrained, weights).vector
 
     def settle(self) -> None:
-        """Called before many tasks are merged for use; gates then stay as they are until the pool is trained."""
+        """Called before many tasks are merged for use; gates then stay as they are until `unsettle` is called."""
+
+    def unsettle(self) -> None:
+        """Called where the pool is trained, or gets other numbers."""
 
     def trainable(self) -> dict[str, list[nn.Parameter]]:
         """The trained parameters by optimizer group: `delta`, and `gates` for those that the constraint closes."""
@@ -121,18 +124,22 @@ class GatedUpdate(Update):
     """
 
     delta: nn.Parameter
-    _is_settled: bool = False
-    _codes: Tensor | None = None
+    _codes: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_settled = False
+        self.register_buffer("_codes", None, persistent=False)  # so that they go where the pool goes
 
     @abstractmethod
     def _codes_of_gates(self) -> Tensor | None:
         """Codes of the gates by parameter, as `codes_of` gives them."""
 
-    @abstractmethod
     def _merged_vector(
         self, pretrained: Float[Tensor, " params"], weights: Float[Tensor, " experts"]
     ) -> Float[Tensor, " params"]:
         """As `merged_vector`, from the gates as they are now."""
+        return super().merged_vector(pretrained, weights)
 
     def settle(self) -> None:
         """Where all gates are 0 or 1, merge by a table from now on: several times as fast, the same numbers."""
@@ -140,10 +147,14 @@ class GatedUpdate(Update):
             return
         self._codes, self._is_settled = self._codes_of_gates(), True
 
+    def unsettle(self) -> None:
+        """Merge from the gates again."""
+        self._codes, self._is_settled = None, False
+
     def train(self: Gated, mode: bool = True) -> Gated:
         """Set the mode; gates that are trained are not settled."""
         if mode:
-            self._is_settled, self._codes = False, None
+            self.unsettle()
         return super().train(mode)
 
     def merged_vector(

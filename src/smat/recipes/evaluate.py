@@ -102,8 +102,8 @@ def evaluate(
         method: what to evaluate, one or several with commas between them: the experts by their name (that of the
             checkpoint, or of its method, such as `smat`); `pretrained`, the frozen backbone; `all`, all of these. A
             head can follow, as in `smat+lda`, and before it the networks that it gets the features of, by their
-            strength, as in `smat@0@1+auto`: 0 is the frozen network and 1 the merged one. `logistic` and `knn` are
-            `pretrained+logistic` and `pretrained+knn`.
+            strength, as in `smat@0@1+lda`: 0 is the frozen network and 1 the merged one. Without, `auto` gets both, and
+            other heads the merged one. `logistic` and `knn` are `pretrained+logistic` and `pretrained+knn`.
         against: method that paired differences are to; by default `pretrained`, where it is evaluated.
         head: classifier of features, where the method names none: `auto`, which fits itself to the task; `prototype`
             (class means, the paper's), `ridge`, `logistic`, `lda`, `knn`, `average`, `linear`, each with `:1`, `:2` or

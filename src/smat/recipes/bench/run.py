@@ -39,6 +39,9 @@ from smat.recipes.bench.workload import (
 )
 from smat.schema import Count, Range, checked_arguments
 
+_RIVALS = {"eager": EAGER, "official": OFFICIAL}
+"""What others are so many times as fast as, by the name of that in the report."""
+
 
 @checked_arguments
 def bench(
@@ -210,7 +213,7 @@ def _summary(
     seconds: dict[str, list[float]], memory: float | None, contender: str
 ) -> dict[str, float | list[float] | None]:
     median = statistics.median(seconds[contender])
-    others = {"eager": EAGER} | ({"official": OFFICIAL} if OFFICIAL in seconds else {})
+    others = {name: rival for name, rival in _RIVALS.items() if rival in seconds}
     return {
         "seconds": seconds[contender],
         "median_seconds": median,
@@ -226,7 +229,7 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table(title=f"{gpu}{machine['cpu']}{instructions}, {machine['threads']} threads, torch {machine['torch']}")
     if "copied_gb_per_second" in report:
         table.caption = f"a copy reads and writes {report['copied_gb_per_second']:.1f} GB/s"
-    others = ["eager", *(["official"] if report["problem"]["official"] else [])]
+    others = [name for name in _RIVALS if name == "eager" or report["problem"]["official"]]
     for heading in ("work", "how", "seconds (median)", *(f"times faster than {name}" for name in others), "peak GB"):
         table.add_column(heading, justify="left" if heading in ("work", "how") else "right")
     for what, rows in report["results"].items():

@@ -117,7 +117,10 @@ class Workload:
 
     def keep_alone(self, contender: str) -> None:
         """Free the pool's numbers, so that the process's memory is that of the eager code, or of the authors'."""
-        self.official if contender == OFFICIAL else self.eager  # noqa: B018  (made while the pool is there)
+        if contender == OFFICIAL:
+            self._official = self.official
+        else:
+            self._eager = self.eager
         self.pool.update = NoUpdate()
 
     @cached_property
@@ -138,14 +141,14 @@ class Workload:
             return partial(self.copy, self.bytes_of_merge if what == "merge" else self.bytes_of_interpolation)
         precision, comma, addition = contender.partition(",")
         if contender == OFFICIAL:
-            return self._theirs(self.official.task if what == "train" else self.official.evaluate)
-        if contender == EAGER:
+            steps = self.official.task, self.official.evaluate
+        elif contender == EAGER:
             steps = self.eager_task, self.eager_evaluate, self.eager_interpolation, self.eager_merge
         else:
             task = partial(self.task, cast(NetworkPrecision, precision))
             evaluate = partial(self.evaluate, cast(NetworkPrecision, precision))
             steps = task, evaluate, self.interpolation, partial(self.merge, comma + addition)
-        step = dict(zip(WORK, steps, strict=True))[what]
+        step = dict(zip(WORK, steps, strict=False))[what]  # the authors' code has the first two
         compiled = self.compiled and not contender.endswith(PLAIN)
 
         def once() -> None:
@@ -157,19 +160,14 @@ class Workload:
 
         return once
 
-    def _theirs(self, step: Callable[[], Tensor]) -> Callable[[], None]:
-        def once() -> None:
-            step()
-            self.official.clear()
-
-        return once
-
     def clear(self) -> None:
         """Forget all gradients."""
         self.pool.zero_grad()
         self.multipliers.grad = None
         if self._eager is not None:
             self._eager.clear_gradients()
+        if self._official is not None:
+            self._official.clear()
 
     def task(self, precision: NetworkPrecision) -> Tensor:
         """The package's training task; its loss."""
