@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from smat.errors import CheckpointError
 from smat.recipes.evaluate import Evaluation, evaluate
+from smat.recipes.sharing import Sharing
 from tiny_checkpoint import save_checkpoint
 
 SETTINGS: dict[str, Any] = {"domains": ["pocket:glyphs", "pocket:polygons"], "episodes": 7, "workers": 0}
@@ -68,3 +70,28 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     part.write_text(part.read_text()[:-20])
     with pytest.raises(CheckpointError, match=r"glyphs-0-.*Remove it, and its episodes are evaluated again"):
         evaluate(checkpoint, **SETTINGS, join=str(folder))
+
+
+def test_others_are_not_waited_for_before_all_else_is_done(tmp_path: Path) -> None:
+    checkpoint, folder = save_checkpoint(tmp_path / "pool"), tmp_path / "shared"
+    before = evaluate(checkpoint, **SETTINGS, join=str(folder))
+    parts = set((folder / "parts").iterdir())
+    first = min(part for part in parts if part.name.startswith("glyphs"))
+    for part in parts:
+        part.unlink()
+
+    def work() -> None:
+        assert untimed(evaluate(checkpoint, **SETTINGS, join=str(folder))) == untimed(before)
+
+    process = FORK.Process(target=work)
+    with Sharing(folder, True).lease(first.name) as mine:
+        assert mine
+        process.start()
+        end = time.monotonic() + 120
+        while set((folder / "parts").iterdir()) != parts - {first}:
+            assert process.is_alive()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    process.join(120)
+    assert process.exitcode == 0
+    assert first.exists()

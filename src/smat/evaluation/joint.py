@@ -42,7 +42,8 @@ class JointEvaluation:
     def __init__(self, entrants: Sequence[Entrant], settings: EvaluationSettings) -> None:
         self.entrants, self.settings = entrants, settings
         self.rows: list[EpisodeRow] = []
-        self._begun: dict[str, tuple[Domain, Mapping[Entrant, CellKey], Mapping[Entrant, Contender]]] = {}
+        self._known: dict[str, tuple[Domain, Mapping[Entrant, CellKey]]] = {}
+        self._begun: dict[str, Mapping[Entrant, Contender]] = {}  # which may have searched for learning rates
         self._rates: dict[tuple[str, str], list[float]] = {}  # of parts, by domain and entrant
         known: list[tuple[SparseInterpolatedExperts, FixedFeatures]] = []
         self._features: dict[Entrant, FixedFeatures] = {}
@@ -85,7 +86,7 @@ class JointEvaluation:
 
     def add(self, source: EpisodeSource, part: FinishedPart) -> None:
         """Add episodes of one domain that follow those that were added before."""
-        self._contenders(source)
+        self._know(source)
         self.rows += part.rows
         for name, rates in part.rates.items():
             self._rates.setdefault((source.domains[0].name, name), []).extend(rates)
@@ -94,13 +95,17 @@ class JointEvaluation:
         """What the results of each entrant on a domain depend on."""
         return [entrant.key(source, self.settings) for entrant in self.entrants]
 
-    def _contenders(self, source: EpisodeSource) -> Mapping[Entrant, Contender]:
+    def _know(self, source: EpisodeSource) -> None:
         domain = source.domains[0]
-        if domain.name not in self._begun:
-            contenders = {entrant: entrant.contender(source, self.settings) for entrant in self.entrants}
-            keys = dict(zip(self.entrants, self.keys(source), strict=True))
-            self._begun[domain.name] = domain, keys, contenders
-        return self._begun[domain.name][2]
+        if domain.name not in self._known:
+            self._known[domain.name] = domain, dict(zip(self.entrants, self.keys(source), strict=True))
+
+    def _contenders(self, source: EpisodeSource) -> Mapping[Entrant, Contender]:
+        self._know(source)
+        name = source.domains[0].name
+        if name not in self._begun:
+            self._begun[name] = {entrant: entrant.contender(source, self.settings) for entrant in self.entrants}
+        return self._begun[name]
 
     def _evaluate(self, source: EpisodeSource, first: int, stop: int, on_episode: Callable[[EpisodeRow], None]) -> None:
         shared, contenders = self._features[self.entrants[0]], self._contenders(source)
@@ -116,13 +121,14 @@ class JointEvaluation:
     def cells(self) -> list[Cell]:
         """The results of each entrant on each domain of which an episode is finished."""
         found = []
-        for domain, keys, contenders in self._begun.values():
-            if rows := [row for row in self.rows if row.domain == domain.name]:
-                for entrant, key in keys.items():
-                    contender = contenders[entrant]
-                    own = contender.rates[: len(rows)] if isinstance(contender, FineTuned) else []
-                    rates = self._rates.get((domain.name, entrant.name), own)
-                    found.append(Cell.of(key, domain.role, rows, entrant.name, rates, entrant.passes(self.settings)))
+        for name in dict.fromkeys(row.domain for row in self.rows):
+            domain, keys = self._known[name]
+            contenders, rows = self._begun.get(name, {}), [row for row in self.rows if row.domain == name]
+            for entrant, key in keys.items():
+                contender = contenders.get(entrant)
+                own = contender.rates[: len(rows)] if isinstance(contender, FineTuned) else []
+                rates = self._rates.get((name, entrant.name), own)
+                found.append(Cell.of(key, domain.role, rows, entrant.name, rates, entrant.passes(self.settings)))
         return found
 
 

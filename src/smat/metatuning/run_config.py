@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,13 +145,20 @@ def load_config(configs: Sequence[TrainConfig | Mapping[str, Any] | str | Path],
     Raises:
         ConfigError: a file that cannot be read, or settings that there are not.
     """
-    parser = ArgumentParser(exit_on_error=False, parser_mode=YAML)
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(TrainConfig)
     sources = [str(c) if isinstance(c, str | Path) else json.dumps(plain(c)) for c in configs]
     named = [str(c) if isinstance(c, str | Path) else "settings" for c in configs]
     try:
-        options = instantiated(parser, [*(f"--config={source}" for source in sources), *overrides], named, TrainConfig)
+        arguments = [*(f"--config={source}" for source in sources), *overrides]
+        options = instantiated(_parser(), arguments, named, TrainConfig)
     except ArgumentError as error:
         raise ConfigError(f"{' and '.join([*named, *overrides])}: {readable(str(error))}") from error
     return TrainConfig(**{key: value for key, value in vars(options).items() if key != "config"})
+
+
+@cache
+def _parser() -> ArgumentParser:
+    """Made once: it takes as long as parsing does, and comparisons read dozens of configurations."""
+    parser = ArgumentParser(exit_on_error=False, parser_mode=YAML)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(TrainConfig)
+    return parser

@@ -1,7 +1,7 @@
 """`smat evaluate`: few-shot accuracy of checkpoints on domains, next to that of the frozen backbone."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.console import Console
 from smat.adaptation import Device, ExpertTuner, FineTuneConfig, FineTuner, Kind, default_grid, make_tuner, pick_device
 from smat.backbones import ImageOptions
 from smat.domains import Domain, open_domains
-from smat.episodes import EpisodeOptions, EpisodePlan, FixedSampler, VariableSampler, read_episodes
+from smat.episodes import EpisodeOptions, EpisodePlan, EpisodeSource, FixedSampler, VariableSampler, read_episodes
 from smat.errors import ConfigError, Interrupted
 from smat.evaluation import (
     Cell,
@@ -227,14 +227,18 @@ def evaluate(
 
     try:
         with ExitStack() as held:
-            evaluation = joint
+            bar = held.enter_context(episode_progress(console))
+
+            def begin(source: EpisodeSource) -> Callable[[EpisodeRow], None]:
+                name = source.domains[0].name
+                return follow(bar, name, counts[name])
+
             if join:
                 held.enter_context(shared(Path(join)))
-                evaluation = SharedEvaluation(Path(join), joint, console)
-            bar = held.enter_context(episode_progress(console))
-            for source in sources:
-                name = source.domains[0].name
-                evaluation.run(source, counts[name], follow(bar, name, counts[name]))
+                SharedEvaluation(Path(join), joint, console).run(sources, counts, begin)
+            else:
+                for source in sources:
+                    joint.run(source, counts[source.domains[0].name], begin(source))
     except KeyboardInterrupt as interruption:
         found = deliver(complete=False)
         raise Interrupted(

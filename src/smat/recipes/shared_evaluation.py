@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,29 +65,46 @@ class SharedEvaluation:
         self.sharing, self.joint, self.console = Sharing(folder, True), joint, console
         self.parts = folder / "parts"
 
-    def run(self, source: EpisodeSource, episodes: int, on_episode: Callable[[EpisodeRow], None]) -> None:
-        """Evaluate what nobody else does of a domain's episodes, wait for the rest, and have all of them.
+    def run(
+        self,
+        sources: Sequence[EpisodeSource],
+        counts: Mapping[str, int],
+        begin: Callable[[EpisodeSource], Callable[[EpisodeRow], None]],
+    ) -> None:
+        """Evaluate what nobody else does, wait for the rest, and have all of it.
 
         Args:
-            source: the episodes.
-            episodes: their number.
-            on_episode: called with each: its own as they are finished, then those of others.
+            sources: the episodes, a source for each domain.
+            counts: their number, by domain.
+            begin: gives, for each source, what is called with each of its episodes: own ones as they are finished, and
+                those of others as soon as all of a domain are there.
         """
-        spans, own = self.sharing.spans(episodes, _SPAN), set[int]()
+        names = [source.domains[0].name for source in sources]
+        spans = {name: self.sharing.spans(counts[name], _SPAN) for name in names}
+        left, own, heard = {name: list(spans[name]) for name in names}, set[tuple[str, int]](), {}
 
         def mine(row: EpisodeRow) -> None:
-            own.add(row.n)
-            on_episode(row)
+            own.add((row.domain, row.n))
+            heard[row.domain](row)
 
-        left = spans
-        while left := [span for span in left if not self._take(source, span, mine)]:
-            self.sharing.wait(f"parts of the evaluation: {len(left)}", self.console)
-        for span in spans:
-            part = self._read(source, span)
-            self.joint.add(source, part)
-            for row in part.rows:
-                if row.n not in own:
-                    on_episode(row)
+        while left:
+            for name, source in zip(names, sources, strict=True):
+                if name not in left:
+                    continue
+                if name not in heard:
+                    heard[name] = begin(source)
+                left[name] = [span for span in left[name] if not self._take(source, span, mine)]
+                if left[name]:
+                    continue  # a part that another process has in hand: the next domain meanwhile
+                del left[name]
+                for part in (self._read(source, span) for span in spans[name]):
+                    self.joint.add(source, part)
+                    for row in part.rows:
+                        if (name, row.n) not in own:
+                            heard[name](row)
+                self.joint.rows.sort(key=lambda row: names.index(row.domain))
+            if left:
+                self.sharing.wait(f"parts of the evaluation: {sum(map(len, left.values()))}", self.console)
 
     def _take(self, source: EpisodeSource, span: tuple[int, int], on_episode: Callable[[EpisodeRow], None]) -> bool:
         """Evaluate a span unless it is there; False if another process does it."""

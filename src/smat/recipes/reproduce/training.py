@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -48,6 +48,7 @@ class Workshop:
     workers: int
     console: Console
     allow_imports: Sequence[str] = ()
+    _configs: dict[str, TrainConfig] = field(default_factory=dict, init=False)
 
     def open_backbone(self) -> SparseInterpolatedExperts:
         """The backbone of the base configuration, as a pool without experts."""
@@ -66,6 +67,12 @@ class Workshop:
 
     def training_config(self, setting: Setting, seed: int) -> TrainConfig:
         """The base configuration turned into that of a training; raises a `ConfigError` if it does not fit."""
+        name = setting.training(seed)
+        if name not in self._configs:
+            self._configs[name] = self._training_config(setting, seed)
+        return self._configs[name]
+
+    def _training_config(self, setting: Setting, seed: int) -> TrainConfig:
         fixed = (
             f"--tuning.seed={seed}",
             f"--accelerator={self.device}",
