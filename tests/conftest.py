@@ -1,6 +1,7 @@
 """Shared fixtures. Shapes in the package's annotations are checked while the tests run."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import datasets
@@ -12,6 +13,16 @@ from jaxtyping import install_import_hook
 from shared import SHARED
 from small_images import write_parquet
 
+# What smat's modules import is compiled anew while the hook is at work, unless it is there already.
+for library in (
+    "kornia",
+    "lightning.pytorch",
+    "peft",
+    "sklearn.linear_model",
+    "torchmetrics",
+    "transformers.modeling_utils",
+):
+    import_module(library)
 install_import_hook("smat", "beartype.beartype")
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # in processes that tests start: these share the cores with other tests
