@@ -145,6 +145,7 @@ def evaluate(
         SmatError: if a checkpoint, domain or setting does not fit; all are checked before the work starts.
         Interrupted: after an interruption, with what was found until then.
     """
+    asked = dict(locals())
     keep_freed_memory()
     leave_cores_to(workers)
     console, place = Console(), pick_device(device)
@@ -176,29 +177,16 @@ def evaluate(
     elif method == "all" and isinstance(tuner, ExpertTuner):
         left = f"pretrained is left out: the backbone has no experts to tune by {tuner.name}"
         console.print(left, soft_wrap=True, markup=False)
-    config = {
+    asked = {key: value for key, value in asked.items() if key not in ("options", "image_options", "allow_imports")}
+    config = asked | {
         "checkpoint": checkpoints.get("", checkpoints),
         "domains": domains,
-        "method": method,
-        "against": against,
-        "head": head,
-        "adapt": adapt,
-        "learning_rate_from": learning_rate_from,
-        "steps": steps,
         "grid": tuning.grid,
         **vars(drawn),
         **vars(image_options),
         "tracks": sources[0].tracks,
         "episodes": most,
-        "episodes_from": episodes_from,
         "precision": settings.precision,
-        "device": device,
-        "workers": workers,
-        "output": output,
-        "tables": tables,
-        "card": card,
-        "feature_cache": feature_cache,
-        "join": join,
     }
     subject = ", ".join(name or str(Path(given)) for name, given in checkpoints.items())
     title = result_title(subject, head, [tuner], settings, sources, most)

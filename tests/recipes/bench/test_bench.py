@@ -25,7 +25,7 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     file, precision = tmp_path / "bench.json", ["auto", "32-true"]
     report = bench(
         **SMALL,  # type: ignore[arg-type]
-        what=["train", "merge"],
+        what=["train", "merge", "fine-tune"],
         precision=precision,
         repeats=2,
         threads=1,
@@ -43,15 +43,27 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     assert set(report["agreement"]) == {"loss", "gradients", "logits"}
     assert all(value < 1e-4 for value in report["agreement"].values())
     assert {what: set(rows) for what, rows in report["results"].items()} == {
-        "train": {"eager", "32-true", "32-true, seeded masks", "32-true, activation checkpointing"},
+        "train": {
+            "eager",
+            "32-true",
+            "32-true, seeded masks",
+            "32-true, activation checkpointing",
+            "32-true, the passes alone",
+        },
         "merge": {"eager", "32-true", "32-true, packed", "a copy"},
+        "fine-tune": {"32-true", "32-true, LoRA", "32-true, the passes alone"},
     }
-    assert all(row["peak_memory_gb"] for row in report["results"]["train"].values())
+    for what in ("train", "fine-tune"):
+        rows = report["results"][what]
+        assert all(row["peak_memory_gb"] for name, row in rows.items() if not name.endswith("alone"))
+        alone = rows["32-true, the passes alone"]["median_seconds"]
+        assert rows["32-true"]["times_the_passes"] == pytest.approx(rows["32-true"]["median_seconds"] / alone)
     for rows in report["results"].values():
         for row in rows.values():
             assert len(row["seconds"]) == 2
             assert row["median_seconds"] == pytest.approx(sum(row["seconds"]) / 2)
             assert row["peak_memory_gb"] is None or 0.05 < row["peak_memory_gb"] < 4
+    for rows in (report["results"][what] for what in ("train", "merge")):
         ratio = rows["eager"]["median_seconds"] / rows["32-true"]["median_seconds"]
         assert rows["32-true"]["times_faster_than_eager"] == pytest.approx(ratio)
     assert "peak GB" in capsys.readouterr().out

@@ -28,9 +28,11 @@ from smat.recipes.bench.workload import (
     CHECKPOINTED,
     COPY,
     EAGER,
+    LORA,
     OFFICIAL,
     PACKED,
     PACKED_PLAIN,
+    PASSES,
     PLAIN,
     SEEDED,
     WORK,
@@ -66,13 +68,15 @@ def bench(
     no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
     of learned gates; a training task also with activation checkpointing, a merge also of the packed pool. The
     interpolation and a merge also run without compiled kernels, beside a copy that moves as many bytes as they must (a
-    merge: that of the packed pool). Peak memory is that of a fresh process, on a GPU of its tensors there. Weights and
-    images are random.
+    merge: that of the packed pool). Fine-tuning has no eager code; its 10 steps on the support set train all
+    parameters, or adapters. Training, evaluation and fine-tuning stand beside the passes through the network that they
+    are made of, as a plain module does them. Peak memory is that of a fresh process, on a GPU of its tensors there.
+    Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
     Args:
-        what: any of `train`, `evaluate`, `interpolation` (forward and backward), `merge` (for use).
+        what: any of `train`, `evaluate`, `interpolation` (forward and backward), `merge` (for use), `fine-tune`.
         backbone: `vit-tiny`, `vit-small` or `vit-base`.
         image_size: side of the images in pixels, a multiple of 16.
         experts: number of experts.
@@ -104,7 +108,7 @@ def bench(
     compiled = is_compiled(Workload(problem).pool, TuningConfig(), on)
     contenders = {w: _contenders(w, resolved, compiled, against is not None) for w in what}
     # not of a merge: to make a packed pool takes more memory than to use it
-    measured = {w: [c for c in contenders[w] if w != "merge" and c != COPY] for w in what}
+    measured = {w: [c for c in contenders[w] if w != "merge" and c != COPY and PASSES not in c] for w in what}
     memory = {w: {c: _peak_memory(problem, w, c, compiled) for c in measured[w]} for w in what}
     torch.set_num_threads(problem.threads)
     keep_freed_memory()
@@ -169,9 +173,9 @@ def _contenders(what: str, precision: Sequence[str], compiled: bool, official: b
         packed = [PACKED, PACKED_PLAIN] if compiled else [PACKED]
         others = [*plain, SEEDED] if what == "interpolation" else [*plain, *packed]
         return [EAGER, "32-true", *(f"32-true{other}" for other in others), COPY]
-    others = (SEEDED, CHECKPOINTED) if what == "train" else (SEEDED,)
-    theirs = [OFFICIAL] if official else []
-    return [EAGER, *theirs, *precision, *(f"{name}{other}" for other in others for name in precision)]
+    others = {"train": (SEEDED, CHECKPOINTED), "evaluate": (SEEDED,), "fine-tune": (LORA,)}[what]
+    theirs = [] if what == "fine-tune" else [EAGER, OFFICIAL] if official else [EAGER]
+    return [*theirs, *precision, *(f"{name}{other}" for other in (*others, PASSES) for name in precision)]
 
 
 def _by_turns(runs: dict[str, Callable[[], None]], repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -214,10 +218,12 @@ def _summary(
 ) -> dict[str, float | list[float] | None]:
     median = statistics.median(seconds[contender])
     others = {name: rival for name, rival in _RIVALS.items() if rival in seconds}
+    passes = contender.partition(",")[0] + PASSES
     return {
         "seconds": seconds[contender],
         "median_seconds": median,
         **{f"times_faster_than_{name}": statistics.median(seconds[other]) / median for name, other in others.items()},
+        **({"times_the_passes": median / statistics.median(seconds[passes])} if passes in seconds else {}),
         "peak_memory_gb": memory,
     }
 
@@ -230,11 +236,12 @@ def _table(report: dict[str, Any]) -> Table:
     if "copied_gb_per_second" in report:
         table.caption = f"a copy reads and writes {report['copied_gb_per_second']:.1f} GB/s"
     others = [name for name in _RIVALS if name == "eager" or report["problem"]["official"]]
-    for heading in ("work", "how", "seconds (median)", *(f"times faster than {name}" for name in others), "peak GB"):
+    times_faster = [f"times faster than {name}" for name in others]
+    for heading in ("work", "how", "seconds (median)", *times_faster, "times the passes alone", "peak GB"):
         table.add_column(heading, justify="left" if heading in ("work", "how") else "right")
     for what, rows in report["results"].items():
         for contender, row in rows.items():
-            times = [row.get(f"times_faster_than_{name}") for name in others]
+            times = [*(row.get(f"times_faster_than_{name}") for name in others), row.get("times_the_passes")]
             numbers = [f"{row['median_seconds']:.3f}", *map(_hundredths, times), _hundredths(row["peak_memory_gb"])]
             table.add_row(what, contender, *numbers)
     return table

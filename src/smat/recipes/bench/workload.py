@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from smat import backbones
-from smat.backbones import BackboneSpec
+from smat.adaptation import FineTuneConfig, FineTuning, Kind, make_tuner
+from smat.backbones import Backbone, BackboneSpec
 from smat.episodes import Episode, EpisodePlan
 from smat.experts import LearnedGates, NoUpdate, PackedGates, Packing, PoolConfig, SparseInterpolatedExperts, pack
-from smat.heads import fit_task
+from smat.heads import TaskModel, fit_task, specialise
 from smat.metatuning.objective import ObjectiveConfig, train_task
 from smat.precision import NetworkPrecision
 from smat.recipes.bench import eager_reference
@@ -32,10 +33,15 @@ CHECKPOINTED = ", activation checkpointing"
 """What is added where passes keep only the inputs of the network's blocks for backward."""
 PACKED, PACKED_PLAIN = ", packed", ", packed, plain code"
 """What is added where the pool is packed for use, and where that is without a compiled kernel."""
+LORA = ", LoRA"
+"""What is added where fine-tuning trains adapters in place of all parameters."""
+PASSES = ", the passes alone"
+"""What is added where a plain module does the passes through the network that the work needs, and nothing else."""
 COPY = "a copy"
 """What moves as many bytes as the interpolation, or a merge of a packed pool, must, and does nothing else."""
 
-WORK: tuple[str, ...] = ("train", "evaluate", "interpolation", "merge")
+WORK: tuple[str, ...] = ("train", "evaluate", "interpolation", "merge", "fine-tune")
+TUNING_STEPS = 10
 TARGET_SPARSITY = 0.9
 
 # Hidden size and attention heads; all have 12 blocks, MLPs of four times the width and patches of 16 pixels.
@@ -139,16 +145,19 @@ class Workload:
         """
         if contender == COPY:
             return partial(self.copy, self.bytes_of_merge if what == "merge" else self.bytes_of_interpolation)
-        precision, comma, addition = contender.partition(",")
+        name, comma, addition = contender.partition(",")
+        precision = cast(NetworkPrecision, name)
         if contender == OFFICIAL:
             steps = self.official.task, self.official.evaluate
         elif contender == EAGER:
             steps = self.eager_task, self.eager_evaluate, self.eager_interpolation, self.eager_merge
+        elif contender.endswith(PASSES):
+            steps = tuple(partial(self.passes, each, precision) for each in WORK)
         else:
-            task = partial(self.task, cast(NetworkPrecision, precision))
-            evaluate = partial(self.evaluate, cast(NetworkPrecision, precision))
-            steps = task, evaluate, self.interpolation, partial(self.merge, comma + addition)
-        step = dict(zip(WORK, steps, strict=False))[what]  # the authors' code has the first two
+            task, evaluate = partial(self.task, precision), partial(self.evaluate, precision)
+            fine_tune = partial(self.fine_tune, precision, "lora" if addition else "full")
+            steps = task, evaluate, self.interpolation, partial(self.merge, comma + addition), fine_tune
+        step = dict(zip(WORK, steps, strict=False))[what]  # the authors' code has the first two, eager code four
         compiled = self.compiled and not contender.endswith(PLAIN)
 
         def once() -> None:
@@ -195,6 +204,44 @@ class Workload:
     def eager_evaluate(self) -> Tensor:
         """The eager evaluation episode; its query logits."""
         return eager_reference.evaluate_episode(self.eager, self.episode)
+
+    @cached_property
+    def specialised(self) -> TaskModel:
+        """The network and the classifier of the episode."""
+        return specialise(self.pool, self.episode.support, self.episode.support_labels)
+
+    def fine_tune(self, precision: NetworkPrecision, kind: Kind) -> None:
+        """The package's fine-tuning on the support set, of `TUNING_STEPS` steps."""
+        settings = FineTuneConfig(steps=TUNING_STEPS)
+        support, labels = self.episode.support, self.episode.support_labels
+        FineTuning(support, labels, make_tuner(kind), settings, precision=precision).adapt(self.specialised, 1e-5)
+
+    @cached_property
+    def plain(self) -> Backbone:
+        """The network as a module that knows nothing of experts."""
+        return self.pool.plain_network(self.pool.pretrained)
+
+    def passes(self, what: str, precision: NetworkPrecision) -> None:
+        """The passes of a training task, of an evaluation episode or of fine-tuning, forward and backward.
+
+        A training task: the frozen network on all images; support and query each once forward and twice backward, for
+        the inner step and the teacher, and for the outer gradient; the teacher on the query. An episode: the frozen
+        network on the support, the merged one on all images. A step of fine-tuning: the support and its augmented
+        images, forward and backward.
+        """
+        support, query = self.episode.support, self.episode.query
+        both, twice = torch.cat([support, query]), torch.cat([support, support])
+        forward = {"train": [both, query], "evaluate": [support, both]}
+        backward = {"train": [(support, 2), (query, 2)], "fine-tune": [(twice, 1)] * TUNING_STEPS}
+        parameters = list(self.plain.parameters())
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            for images in forward.get(what, ()):
+                with torch.no_grad():
+                    self.plain(images)
+            for images, times in backward.get(what, ()):
+                total = self.plain(images).sum()
+                for left in reversed(range(times)):
+                    torch.autograd.grad(total, parameters, retain_graph=bool(left), allow_unused=True)
 
     def interpolation(self) -> None:
         """The package's interpolation, forward and backward, with the expected density."""
