@@ -227,6 +227,7 @@ details { margin: .8rem 0 } summary { cursor: pointer }
 @media print {
   :root { color-scheme: light } body { max-width: none; padding: 0 } nav { display: none }
   h2 { break-after: avoid } .card, tr { break-inside: avoid } .scroll { overflow: visible }
+  .drawing { width: calc(50% - .5rem) } .wide { width: 100% }
 }
 </style>
 </head>
