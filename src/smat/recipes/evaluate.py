@@ -215,6 +215,8 @@ def evaluate(
 
     try:
         with ExitStack() as held:
+            if join:
+                held.enter_context(shared(Path(join)))
             bar = held.enter_context(episode_progress(console))
 
             def begin(source: EpisodeSource) -> Callable[[EpisodeRow], None]:
@@ -222,7 +224,6 @@ def evaluate(
                 return follow(bar, name, counts[name])
 
             if join:
-                held.enter_context(shared(Path(join)))
                 SharedEvaluation(Path(join), joint, console).run(sources, counts, begin)
             else:
                 for source in sources:
