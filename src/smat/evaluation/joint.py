@@ -86,22 +86,20 @@ class JointEvaluation:
 
     def add(self, source: EpisodeSource, part: FinishedPart) -> None:
         """Add episodes of one domain that follow those that were added before."""
-        self._know(source)
+        self.keys(source)  # `cells` asks for them
         self.rows += part.rows
         for name, rates in part.rates.items():
             self._rates.setdefault((source.domains[0].name, name), []).extend(rates)
 
-    def keys(self, source: EpisodeSource) -> list[CellKey]:
+    def keys(self, source: EpisodeSource) -> Mapping[Entrant, CellKey]:
         """What the results of each entrant on a domain depend on."""
-        return [entrant.key(source, self.settings) for entrant in self.entrants]
-
-    def _know(self, source: EpisodeSource) -> None:
         domain = source.domains[0]
         if domain.name not in self._known:
-            self._known[domain.name] = domain, dict(zip(self.entrants, self.keys(source), strict=True))
+            self._known[domain.name] = domain, {each: each.key(source, self.settings) for each in self.entrants}
+        return self._known[domain.name][1]
 
     def _contenders(self, source: EpisodeSource) -> Mapping[Entrant, Contender]:
-        self._know(source)
+        self.keys(source)
         name = source.domains[0].name
         if name not in self._begun:
             self._begun[name] = {entrant: entrant.contender(source, self.settings) for entrant in self.entrants}

@@ -79,32 +79,34 @@ class SharedEvaluation:
             begin: gives, for each source, what is called with each of its episodes: own ones as they are finished, and
                 those of others as soon as all of a domain are there.
         """
-        names = [source.domains[0].name for source in sources]
-        spans = {name: self.sharing.spans(counts[name], _SPAN) for name in names}
-        left, own, heard = {name: list(spans[name]) for name in names}, set[tuple[str, int]](), {}
+        by_name = {source.domains[0].name: source for source in sources}
+        left = {name: self.sharing.spans(counts[name], _SPAN) for name in by_name}
+        spans, own, heard, order = dict(left), set[tuple[str, int]](), {}, list(by_name)
 
         def mine(row: EpisodeRow) -> None:
             own.add((row.domain, row.n))
             heard[row.domain](row)
 
         while left:
-            for name, source in zip(names, sources, strict=True):
-                if name not in left:
-                    continue
+            for name in list(left):  # where others have the rest of a domain in hand, the next one meanwhile
                 if name not in heard:
-                    heard[name] = begin(source)
-                left[name] = [span for span in left[name] if not self._take(source, span, mine)]
-                if left[name]:
-                    continue  # a part that another process has in hand: the next domain meanwhile
-                del left[name]
-                for part in (self._read(source, span) for span in spans[name]):
-                    self.joint.add(source, part)
-                    for row in part.rows:
+                    heard[name] = begin(by_name[name])
+                left[name] = [span for span in left[name] if not self._take(by_name[name], span, mine)]
+                if not left[name]:
+                    del left[name]
+                    for row in self._collect(by_name[name], spans[name]):
                         if (name, row.n) not in own:
                             heard[name](row)
-                self.joint.rows.sort(key=lambda row: names.index(row.domain))
+                    self.joint.rows.sort(key=lambda row: order.index(row.domain))
             if left:
                 self.sharing.wait(f"parts of the evaluation: {sum(map(len, left.values()))}", self.console)
+
+    def _collect(self, source: EpisodeSource, spans: Sequence[tuple[int, int]]) -> list[EpisodeRow]:
+        """Add all parts of a domain to what is found; their episodes."""
+        parts = [self._read(source, span) for span in spans]
+        for part in parts:
+            self.joint.add(source, part)
+        return [row for part in parts for row in part.rows]
 
     def _take(self, source: EpisodeSource, span: tuple[int, int], on_episode: Callable[[EpisodeRow], None]) -> bool:
         """Evaluate a span unless it is there; False if another process does it."""
@@ -121,7 +123,10 @@ class SharedEvaluation:
 
     def _path(self, source: EpisodeSource, span: tuple[int, int]) -> Path:
         """The file of a span: its name is of all that the results depend on."""
-        keys, names = [key.text() for key in self.joint.keys(source)], [each.name for each in self.joint.entrants]
+        keys, names = (
+            [key.text() for key in self.joint.keys(source).values()],
+            [each.name for each in self.joint.entrants],
+        )
         given = list(source.plans[slice(*span)]) if source.plans is not None else None
         digest = hashlib.sha256(repr((keys, names, given, span)).encode()).hexdigest()[:16]
         return self.parts / f"{source.domains[0].name}-{span[0]}-{digest}.json"
