@@ -123,10 +123,8 @@ class SharedEvaluation:
 
     def _path(self, source: EpisodeSource, span: tuple[int, int]) -> Path:
         """The file of a span: its name is of all that the results depend on."""
-        keys, names = (
-            [key.text() for key in self.joint.keys(source).values()],
-            [each.name for each in self.joint.entrants],
-        )
+        keys = [key.text() for key in self.joint.keys(source).values()]
+        names = [entrant.name for entrant in self.joint.entrants]
         given = list(source.plans[slice(*span)]) if source.plans is not None else None
         digest = hashlib.sha256(repr((keys, names, given, span)).encode()).hexdigest()[:16]
         return self.parts / f"{source.domains[0].name}-{span[0]}-{digest}.json"
