@@ -37,10 +37,17 @@ def torch_generator(seed: int, stream: str, *counters: int) -> torch.Generator:
 
 @contextmanager
 def seeded_torch(seed: int, stream: str, *counters: int) -> Iterator[None]:
-    """Within the block torch's *global* CPU randomness is that of the named draw; afterwards it is as before.
+    """Within the block torch's *global* randomness is that of the named draw; afterwards the CPU's is as before.
 
-    For libraries that take no generator (kornia's augmentations, module initialisers).
+    For libraries that take no generator (kornia's augmentations, module initialisers, dropout). GPUs that are in use
+    are seeded, too.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, stream, *counters))
+    value, before = derive_seed(seed, stream, *counters), torch.get_rng_state()
+    try:
+        if torch.cuda.is_initialized() or torch.backends.mps.is_available():
+            torch.manual_seed(value)
+        else:  # to the same end, without the milliseconds that a traceback for each kind of device takes
+            torch.default_generator.manual_seed(value)
         yield
+    finally:
+        torch.set_rng_state(before)
