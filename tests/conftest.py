@@ -8,8 +8,8 @@ import datasets
 import hypothesis
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
+from checks import check_shapes
 from shared import SHARED
 from small_images import write_parquet
 
@@ -23,7 +23,7 @@ for library in (
     "transformers.modeling_utils",
 ):
     import_module(library)
-install_import_hook("smat", "beartype.beartype")
+check_shapes()
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # in processes that tests start: these share the cores with other tests
 
