@@ -1,6 +1,7 @@
 """Shared fixtures. Shapes in the package's annotations are checked while the tests run."""
 
 import os
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +25,9 @@ for library in (
 ):
     import_module(library)
 check_shapes()
+# A sixth of the tests' time went into drawings, most of which had been drawn before.
+pocket = import_module("smat.domains.pocket.domain")
+pocket.drawing = lru_cache(20_000)(pocket.drawing)
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # in processes that tests start: these share the cores with other tests
 

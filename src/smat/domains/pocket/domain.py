@@ -41,6 +41,12 @@ def parameters(family: Family, seed: int, count: int) -> list[Any]:
     return family.define(numpy_generator(seed, f"pocket/{family.name}/classes"), count)
 
 
+def drawing(family: Family, seed: int, count: int, index: int, instance: int, size: int) -> Pixels:
+    """Image `instance` of class `index`, of so many pixels each way."""
+    rng = numpy_generator(seed, f"pocket/{family.name}/images", index, instance)
+    return family.draw(parameters(family, seed, count)[index], rng, size)
+
+
 class PocketDomain(Domain):
     """Procedural images, drawn when asked for; nothing is stored and nothing is downloaded.
 
@@ -118,10 +124,7 @@ class PocketDomain(Domain):
         Raises:
             DataError: no such row.
         """
-        index, instance = self.locate(row)
-        rng = numpy_generator(self.seed, f"pocket/{self.name}/images", index, instance)
-        classes = parameters(self.family, self.seed, self.class_count)
-        return Image.fromarray(self.family.draw(classes[index], rng, self.image_size))
+        return Image.fromarray(drawing(self.family, self.seed, self.class_count, *self.locate(row), self.image_size))
 
     def image_name(self, row: int) -> str:
         """Class and number of the image, such as `plants007/12`."""
