@@ -9,7 +9,7 @@ import pytest
 
 from smat.errors import ConfigError
 from smat.experts import SparseInterpolatedExperts
-from smat.recipes.quickstart import PHOTO_CLASSES, PHOTO_QUERIES, quickstart
+from smat.recipes.quickstart import PHOTO_CLASSES, PHOTO_QUERIES, quickstart, shipped_config
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -18,6 +18,8 @@ def test_quickstart_goes_the_whole_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    few = "--tuning.validation_episodes=2"
+    monkeypatch.setattr("smat.recipes.quickstart.shipped_config", lambda *settings: shipped_config(*settings, few))
     places = quickstart(out="runs/quickstart", tasks=4, episodes=2)
     assert all(place.exists() for place in places.values())
     assert int(SparseInterpolatedExperts.from_pretrained(str(places["meta-tuned pool"])).tasks_seen) == 4
