@@ -1,6 +1,8 @@
 # On a fresh machine: `make quickstart` and `make test`. Both first make a virtual environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# The tests of a file run in one process: what they share is made once.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 .PHONY: install quickstart test test-all check docs clean
 
@@ -17,11 +19,11 @@ quickstart: install
 	$(BIN)/smat quickstart --out runs/quickstart
 
 test: install
-	$(BIN)/pytest --numprocesses 2 -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # What `test` leaves out too, and full fuzzing.
 test-all: install
-	HYPOTHESIS_PROFILE=full $(BIN)/pytest --numprocesses 2
+	HYPOTHESIS_PROFILE=full $(PYTEST)
 
 check: install
 	$(BIN)/ruff format --check
