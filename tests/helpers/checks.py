@@ -7,7 +7,7 @@ function within another at every call of the other one: here once, where there i
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 import jaxtyping
@@ -34,11 +34,11 @@ def _has_shape(hint: Any) -> bool:
 def checked(definition: Any = None, *, typechecker: Any) -> Any:
     """What jaxtyping decorates all functions and classes with."""
     if definition is None:
-        return lambda given: checked(given, typechecker=typechecker)
-    within = not inspect.isfunction(definition) or "<locals>" in definition.__qualname__
-    if within or any(map(_has_shape, definition.__annotations__.values())):
-        return _jaxtyped(definition, typechecker=typechecker)
-    return beartype(definition)
+        return partial(checked, typechecker=typechecker)
+    defined_once = inspect.isfunction(definition) and "<locals>" not in definition.__qualname__
+    if defined_once and not any(map(_has_shape, definition.__annotations__.values())):
+        return beartype(definition)
+    return _jaxtyped(definition, typechecker=typechecker)
 
 
 def check_shapes() -> None:
