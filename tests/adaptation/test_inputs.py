@@ -28,6 +28,11 @@ def test_missing_labels_are_refused_by_their_number(missing: Any) -> None:
         as_labels(pd.Series(["a", pd.NA], dtype="string"), 2)
 
 
+def test_an_image_of_each_class_is_enough(recwarn: pytest.WarningsRecorder) -> None:
+    assert as_labels([f"class {k}" for k in range(25)], 25).tolist()[0] == "class 0"
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(
     ("labels", "match"),
     [

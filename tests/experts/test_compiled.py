@@ -29,15 +29,16 @@ def compiler() -> None:
 
 @compiles
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("pulled", [1.0, 0.0], ids=["pulled", "not pulled"])
 @pytest.mark.parametrize("hc", [HardConcrete(), HardConcrete(0.4, -0.2, 1.3)], ids=["cubic", "any temperature"])
-def test_kernels_give_what_plain_code_gives(hc: HardConcrete, device: str) -> None:
+def test_kernels_give_what_plain_code_gives(hc: HardConcrete, pulled: float, device: str) -> None:
     generator = torch.Generator().manual_seed(0)
     params, experts = 3 * ROW + 77, 3
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(device)
 
-    pretrained, slopes, density_slopes = draw(params), draw(params), draw(experts)
+    pretrained, slopes, density_slopes = draw(params), draw(params), pulled * draw(experts)
     leaves = [draw(params), 3 * draw(experts, params), draw(experts)]
 
     def merge(compiled: bool) -> list[torch.Tensor]:

@@ -82,6 +82,12 @@ def test_logistic_is_scikit_learns(counts: list[int], head: Logistic) -> None:
     assert found.weight.shape == (len(counts), 6)
 
 
+def test_many_classes_of_one_image_are_no_regression(recwarn: pytest.WarningsRecorder) -> None:
+    features, labels, _, _ = feature_task([1] * 25)
+    Logistic().fit(features, labels, 25)
+    assert not recwarn.list
+
+
 def test_without_unit_lengths_the_length_of_a_feature_counts() -> None:
     features, labels, queries, _ = feature_task(COUNTS)
     found = Logistic(unit=False).fit(features, labels, 3)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from smat.domains import GreyRange, canvas, load_image
 from smat.errors import DataError
+from smat.heads.linear import of_few_images
 
 _WEB = ("http://", "https://", "ftp://")
 
@@ -154,7 +155,8 @@ def as_labels(y: Any, images: int) -> np.ndarray:
         _check_each(list(y))
     labels = column_or_1d(y, warn=True)
     assert_all_finite(labels, input_name="y")
-    check_classification_targets(labels)
+    with of_few_images():
+        check_classification_targets(labels)
     if len(labels) != images:
         raise DataError(f"X has {images} images and y {len(labels)} labels; give one label for each image")
     return labels

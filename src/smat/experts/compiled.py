@@ -1,8 +1,8 @@
 """The interpolation of deterministic gates in compiled kernels, one for each direction, and the look-up of packed ones.
 
 PyTorch's compiler, Inductor, makes C++ for a processor and Triton for a GPU out of the same lines. They compute what
-the plain code of `interpolation` does, but each direction reads and writes its numbers once or twice in all, where
-plain code does so in every operation.
+the plain code of `interpolation` does, but each direction reads and writes its numbers once, where plain code does so
+in every operation.
 """
 
 import math
@@ -26,6 +26,8 @@ _OPTIONS: dict[str, Any] = {
     "realize_reads_threshold": 1 << 16,
     "realize_opcount_threshold": 1 << 16,
     "realize_acc_reads_threshold": 1 << 16,
+    # One loop for all experts, however many.
+    "cpp.max_horizontal_fusion_size": 1 << 16,
 }
 
 
@@ -68,6 +70,14 @@ class CompiledGates:
     def _rows(self, vector: Tensor) -> Tensor:
         return vector[: self.end].view(-1, ROW)
 
+    def _by_row(self, of_experts: Tensor) -> Tensor:
+        """A number of each expert, once for each row, `[experts, rows, 1]`.
+
+        A loop in which nothing depends on the row is made one over all parameters, and does not become one with the
+        loop over rows that the sums need.
+        """
+        return of_experts[:, None, None].expand(-1, len(self.delta), 1).contiguous()
+
     def merge(
         self,
         pretrained: Float[Tensor, " params"],
@@ -81,8 +91,8 @@ class CompiledGates:
         Returns:
             Of each expert the sum of P(z ≠ 0), and the number of open gates; 0 if they are not to be measured.
         """
-        rows = self._rows(pretrained), self.delta, self.logits, weights, self.constants, self._rows(vector)
-        return _compiled(_merge)(*rows, self.bounds, self.cubic, measure)
+        given = self._rows(pretrained), self.delta, self.logits, self._by_row(weights), self.constants
+        return _compiled(_merge)(*given, self._rows(vector), self.bounds, self.cubic, measure)
 
     def gradients(
         self,
@@ -101,10 +111,12 @@ class CompiledGates:
             grad_delta: where to write the update's.
             grad_logits: where to write the logits'.
         """
-        kernel = _compiled(_gradients)
-        given = self._rows(grad_vector.contiguous()), density_scales, self.delta, self.logits, weights, self.constants
+        # Where all multipliers are 0 nothing pulls at the densities. A GPU is not asked: it would be waited for.
+        pulled = density_scales.device.type != "cpu" or bool(density_scales.any())
+        scales = self._by_row(density_scales) if pulled else None
+        given = self._rows(grad_vector.contiguous()), scales, self.delta, self.logits, self._by_row(weights)
         written = self._rows(grad_delta), [self._rows(row) for row in grad_logits]
-        return kernel(*given, *written, self.bounds, self.cubic)
+        return _compiled(_gradients)(*given, self.constants, *written, self.bounds, self.cubic)
 
 
 def look_up(
@@ -153,6 +165,16 @@ def _powers(logits: Tensor, constants: Tensor, cubic: bool) -> tuple[Tensor, Ten
 
 
 @no_type_check
+def _first(values: Tensor) -> Tensor:
+    """The same values, computed in the order of the lines.
+
+    What is written to memory that was given comes last otherwise, and Inductor lets sums join the loop of what is
+    before them, but not the reverse: it would go through the logits twice.
+    """
+    return values.as_strided(values.shape, values.stride())
+
+
+@no_type_check
 def _merge(
     pretrained: Tensor,
     delta: Tensor,
@@ -171,18 +193,18 @@ def _merge(
         z = ((zeta - gamma) / (1 + steep) + gamma).clamp(0, 1)
         coefficient = coefficient + weights[number] * z
         if measure:
-            probabilities.append((1 / (1 + odds * constants[1])).sum(1))
-            opened.append((steep < -zeta / gamma).to(delta.dtype).sum(1))  # where z > 0, without another division
-    vector.copy_(pretrained + coefficient * delta)
+            probabilities.append(1 / (1 + odds * constants[1]))
+            opened.append((steep < -zeta / gamma).to(delta.dtype))  # where z > 0, without another division
+    vector.copy_(_first(pretrained + coefficient * delta))
     if not measure:
-        return torch.zeros_like(weights), torch.zeros_like(weights)
-    return torch.stack(probabilities).sum(1), torch.stack(opened).sum(1)
+        return torch.zeros_like(weights[:, 0, 0]), torch.zeros_like(weights[:, 0, 0])
+    return _sums(probabilities), _sums(opened)
 
 
 @no_type_check
 def _gradients(
     grad_vector: Tensor,
-    density_scales: Tensor,
+    density_scales: Tensor | None,
     delta: Tensor,
     logits: Sequence[Tensor],
     weights: Tensor,
@@ -196,15 +218,23 @@ def _gradients(
     grad_coefficient, coefficient, of_weights = grad_vector * delta, torch.zeros_like(delta), []
     for number, (of_expert, gradient) in enumerate(zip(logits, grad_logits, strict=True)):
         steep, odds = _powers(of_expert, constants, cubic)
-        s, probability = 1 / (1 + steep), 1 / (1 + odds * constants[1])
+        s = 1 / (1 + steep)
         stretched = s * (zeta - gamma) + gamma
         z, inside = stretched.clamp(0, 1), (stretched > 0) & (stretched < 1)
         coefficient = coefficient + weights[number] * z
-        of_weights.append((z * grad_coefficient).sum(1))
-        through_gate = torch.where(inside, grad_coefficient * (weights[number] * constants[2]) * s * (1 - s), 0.0)
-        gradient.copy_(through_gate + density_scales[number] * probability * (1 - probability))
-    grad_delta.copy_(grad_vector * coefficient)
-    return torch.stack(of_weights).sum(1)
+        of_weights.append(z * grad_coefficient)
+        slope = torch.where(inside, grad_coefficient * (weights[number] * constants[2]) * s * (1 - s), 0.0)
+        if density_scales is not None:
+            probability = 1 / (1 + odds * constants[1])
+            slope = slope + density_scales[number] * probability * (1 - probability)
+        gradient.copy_(_first(slope))
+    grad_delta.copy_(_first(grad_vector * coefficient))
+    return _sums(of_weights)
+
+
+@no_type_check
+def _sums(of_experts: Sequence[Tensor]) -> Tensor:
+    return torch.stack([values.sum(1) for values in of_experts]).sum(1)
 
 
 @no_type_check

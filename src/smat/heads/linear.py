@@ -1,5 +1,8 @@
 """Heads whose classifier is linear in features of length 1: ridge regression, LDA and logistic regression."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +13,14 @@ from torch.nn.functional import normalize, one_hot
 
 from smat.errors import ConfigError
 from smat.heads.head import Classifier, Head, Weights
+
+
+@contextmanager
+def of_few_images() -> Iterator[None]:
+    """Without the warning of scikit-learn, which takes many classes of an image or two each for a regression."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        yield
 
 
 class LinearClassifier(Classifier):
@@ -130,7 +141,8 @@ class Logistic(Head):
         """The regression, on the CPU."""
         x = _unit(features) if self.unit else features.double()
         found = LogisticRegression(C=1 / self.penalty, max_iter=1000)
-        found.fit(x.cpu().numpy(), labels.cpu().numpy(), None if weights is None else weights.cpu().numpy())
+        with of_few_images():
+            found.fit(x.cpu().numpy(), labels.cpu().numpy(), None if weights is None else weights.cpu().numpy())
         weight, bias = torch.from_numpy(found.coef_), torch.from_numpy(found.intercept_)
         if way == 2:  # of two classes scikit-learn keeps the difference of their logits
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
