@@ -10,8 +10,10 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	# On all cores, where pip takes one. A few files of packages are templates, which do not compile.
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib src || true
 	touch $@
 
 quickstart: install

@@ -8,7 +8,7 @@ import pytest
 from smat.errors import ConfigError
 from smat.recipes.bench import run
 from smat.recipes.bench.run import bench
-from smat.recipes.bench.workload import Problem
+from smat.recipes.bench.workload import CLOSED, Problem, Workload
 
 SMALL = {"backbone": "vit-tiny", "image_size": 16, "experts": 2, "way": 2, "support": 2, "query": 2}
 
@@ -86,3 +86,16 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_impossible_requests_are_refused(settings: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         bench(**(SMALL | settings))  # type: ignore[arg-type]
+
+
+def test_late_in_training_closed_gates_get_no_gradient() -> None:
+    workload = Workload(Problem("vit-tiny", 16, 2, 2, 2, 2, threads=1))
+    workload.interpolation(CLOSED)
+    gates = workload.late.update.get_parameter("gate_logits")
+    assert gates.grad is not None
+    closed = gates < -4
+    assert closed.double().mean().item() == pytest.approx(0.9, abs=0.01)
+    assert not gates.grad[closed].any()
+    assert gates.grad[~closed].count_nonzero() > 0.9 * (~closed).sum()
+    workload.clear()
+    assert gates.grad is None

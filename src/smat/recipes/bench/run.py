@@ -26,6 +26,7 @@ from smat.recipes.bench.official import check_clone
 from smat.recipes.bench.workload import (
     BACKBONES,
     CHECKPOINTED,
+    CLOSED,
     COPY,
     EAGER,
     LORA,
@@ -68,10 +69,10 @@ def bench(
     no sharing of passes), once losses and gradients of both were compared, and with random masks from a seed in place
     of learned gates; a training task also with activation checkpointing, a merge also of the packed pool. The
     interpolation and a merge also run without compiled kernels, beside a copy that moves as many bytes as they must (a
-    merge: that of the packed pool). Fine-tuning has no eager code; its 10 steps on the support set train all
-    parameters, or adapters. Training, evaluation and fine-tuning stand beside the passes through the network that they
-    are made of, as a plain module does them. Peak memory is that of a fresh process, on a GPU of its tensors there.
-    Weights and images are random.
+    merge: that of the packed pool); the interpolation also as it is late in training, with most gates closed.
+    Fine-tuning has no eager code; its 10 steps on the support set train all parameters, or adapters. Training,
+    evaluation and fine-tuning stand beside the passes through the network that they are made of, as a plain module
+    does them. Peak memory is that of a fresh process, on a GPU of its tensors there. Weights and images are random.
 
     Example: smat bench --what=[train] --repeats 1 --output bench.json
 
@@ -107,8 +108,9 @@ def bench(
     resolved = list(dict.fromkeys(resolve_precision(name, on) for name in precision))
     compiled = is_compiled(Workload(problem).pool, TuningConfig(), on)
     contenders = {w: _contenders(w, resolved, compiled, against is not None) for w in what}
-    # not of a merge: to make a packed pool takes more memory than to use it
-    measured = {w: [c for c in contenders[w] if w != "merge" and c != COPY and PASSES not in c] for w in what}
+    # not of a merge: to make a packed pool takes more memory than to use it; nor of a pool with gates closed, likewise
+    apart = (COPY, PASSES, CLOSED)
+    measured = {w: [c for c in contenders[w] if w != "merge" and not c.endswith(apart)] for w in what}
     memory = {w: {c: _peak_memory(problem, w, c, compiled) for c in measured[w]} for w in what}
     torch.set_num_threads(problem.threads)
     keep_freed_memory()
@@ -171,7 +173,7 @@ def _contenders(what: str, precision: Sequence[str], compiled: bool, official: b
     if what in ("interpolation", "merge"):
         plain = [PLAIN] if compiled else []
         packed = [PACKED, PACKED_PLAIN] if compiled else [PACKED]
-        others = [*plain, SEEDED] if what == "interpolation" else [*plain, *packed]
+        others = [CLOSED, *plain, SEEDED] if what == "interpolation" else [*plain, *packed]
         return [EAGER, "32-true", *(f"32-true{other}" for other in others), COPY]
     others = {"train": (SEEDED, CHECKPOINTED), "evaluate": (SEEDED,), "fine-tune": (LORA,)}[what]
     theirs = [] if what == "fine-tune" else [EAGER, OFFICIAL] if official else [EAGER]

@@ -29,6 +29,8 @@ SEEDED = ", seeded masks"
 """What is added to a precision where random masks from a seed stand in place of learned gates."""
 PLAIN = ", plain code"
 """What is added where experts are merged without compiled kernels, though there are some."""
+CLOSED = ", nine of ten gates closed, no multipliers"
+"""What is added to the interpolation as it is late in training, when nothing pulls at the densities any more."""
 CHECKPOINTED = ", activation checkpointing"
 """What is added where passes keep only the inputs of the network's blocks for backward."""
 PACKED, PACKED_PLAIN = ", packed", ", packed, plain code"
@@ -156,13 +158,15 @@ class Workload:
         else:
             task, evaluate = partial(self.task, precision), partial(self.evaluate, precision)
             fine_tune = partial(self.fine_tune, precision, "lora" if addition else "full")
-            steps = task, evaluate, self.interpolation, partial(self.merge, comma + addition), fine_tune
+            interpolation = partial(self.interpolation, comma + addition)
+            steps = task, evaluate, interpolation, partial(self.merge, comma + addition), fine_tune
         step = dict(zip(WORK, steps, strict=False))[what]  # the authors' code has the first two, eager code four
         compiled = self.compiled and not contender.endswith(PLAIN)
 
         def once() -> None:
-            if isinstance(self.pool.update, LearnedGates):
-                self.pool.update.compiled = compiled
+            for pool in (self.pool, self.late) if contender.endswith(CLOSED) else (self.pool,):
+                if isinstance(pool.update, LearnedGates):
+                    pool.update.compiled = compiled
             self.pool.backbone.activation_checkpointing = contender.endswith(CHECKPOINTED)
             step()
             self.clear()
@@ -172,6 +176,8 @@ class Workload:
     def clear(self) -> None:
         """Forget all gradients."""
         self.pool.zero_grad()
+        if "late" in vars(self):
+            self.late.zero_grad()
         self.multipliers.grad = None
         if self._eager is not None:
             self._eager.clear_gradients()
@@ -243,24 +249,36 @@ class Workload:
                 for left in reversed(range(times)):
                     torch.autograd.grad(total, parameters, retain_graph=bool(left), allow_unused=True)
 
-    def interpolation(self) -> None:
+    def interpolation(self, addition: str) -> None:
         """The package's interpolation, forward and backward, with the expected density."""
-        merged = self.pool.merge(self._uniform_weights())
+        pool = self.late if addition == CLOSED else self.pool
+        merged = pool.merge(self._uniform_weights())
         roots, cotangents = [merged.vector], [self.cotangent]
         if merged.expected_density.requires_grad:
             roots.append(merged.expected_density.sum())
-            cotangents.append(torch.tensor(1.0, device=self.device))
+            cotangents.append(torch.tensor(float(addition != CLOSED), device=self.device))
         torch.autograd.backward(roots, cotangents)
+
+    @cached_property
+    def late(self) -> SparseInterpolatedExperts:
+        """The pool as it is late in training: nine of ten gates closed, the others as they are."""
+        return self._with_gates(copy.deepcopy(self.pool), None)
 
     @cached_property
     def trained(self) -> SparseInterpolatedExperts:
         """The pool with gates as training with hardening leaves them: nine of ten closed, the others open."""
         pool = copy.deepcopy(self.pool).eval()
+        return self._with_gates(pool, cast(LearnedGates, pool.update).logit_range[1])
+
+    @staticmethod
+    def _with_gates(pool: SparseInterpolatedExperts, others: float | None) -> SparseInterpolatedExperts:
+        """The pool with nine of ten gates closed, at random, and the other logits at `others` if it is given."""
         assert isinstance(pool.update, LearnedGates)
+        logits = pool.update.gate_logits.data
         with seeded_torch(0, "bench/trained"):
-            share = torch.rand_like(pool.update.gate_logits.data)
-        closed, opened = pool.update.logit_range
-        pool.update.gate_logits.data.copy_(torch.where(share < TARGET_SPARSITY, closed, opened))
+            share = torch.rand_like(logits)
+        closed = pool.update.logit_range[0]
+        logits.copy_(torch.where(share < TARGET_SPARSITY, closed, logits if others is None else others))
         return pool
 
     @cached_property
