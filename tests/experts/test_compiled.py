@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from devices import DEVICES
 from small_pools import vit_pool
 from smat.errors import ConfigError
 from smat.experts import HardConcrete, PackedGates, interpolate, pack
 from smat.experts import compiled as compiled_module
-from smat.experts.compiled import ROW, compiler_failure
+from smat.experts.compiled import ROW, compiler_failure, look_up
 from smat.metatuning import compilation
 from smat.metatuning.compilation import is_compiled
 from smat.metatuning.settings import TuningConfig
@@ -119,3 +120,14 @@ def test_packed_pools_make_the_same_networks_with_a_kernel(experts: int) -> None
     plain = small.merged_vector(weights)
     update.compiled = True
     torch.testing.assert_close(small.merged_vector(weights), plain, rtol=1e-6, atol=1e-7)
+
+
+@compiles
+def test_any_number_of_shapes_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    before = counters["stats"]["unique_graphs"]
+    for params in (50, 51, 52):
+        codes, table = torch.zeros(1, params, dtype=torch.uint8), torch.ones(1, 256)
+        made = look_up(torch.ones(params), torch.ones(params), codes, table)
+        torch.testing.assert_close(made, torch.full((params,), 2.0))
+    assert counters["stats"]["unique_graphs"] == before + 3

@@ -29,6 +29,7 @@ _OPTIONS: dict[str, Any] = {
     # One loop for all experts, however many.
     "cpp.max_horizontal_fusion_size": 1 << 16,
 }
+_VARIANTS = 256
 
 
 @cache
@@ -140,7 +141,15 @@ def look_up(
 
 @cache
 def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    return cast(Callable[..., Any], torch.compile(kernel, dynamic=False, options=_OPTIONS))
+    compiled = cast(Callable[..., Any], torch.compile(kernel, dynamic=False, options=_OPTIONS))
+
+    def run(*given: Any) -> Any:
+        # From the ninth shape or number of experts on, the kernel would otherwise run as it is written, and many times
+        # slower.
+        with torch._dynamo.config.patch(recompile_limit=_VARIANTS):
+            return compiled(*given)
+
+    return run
 
 
 # -- what is compiled: for each expert the same few lines, which all share one reading of its logits ------------------
