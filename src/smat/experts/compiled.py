@@ -206,7 +206,7 @@ def _merge(
             opened.append((steep < -zeta / gamma).to(delta.dtype))  # where z > 0, without another division
     vector.copy_(_first(pretrained + coefficient * delta))
     if not measure:
-        return torch.zeros_like(weights[:, 0, 0]), torch.zeros_like(weights[:, 0, 0])
+        return weights.new_zeros(len(weights)), weights.new_zeros(len(weights))
     return _sums(probabilities), _sums(opened)
 
 
