@@ -164,9 +164,8 @@ class Workload:
         compiled = self.compiled and not contender.endswith(PLAIN)
 
         def once() -> None:
-            for pool in (self.pool, self.late) if contender.endswith(CLOSED) else (self.pool,):
-                if isinstance(pool.update, LearnedGates):
-                    pool.update.compiled = compiled
+            if isinstance(self.pool.update, LearnedGates):
+                self.pool.update.compiled = compiled
             self.pool.backbone.activation_checkpointing = contender.endswith(CHECKPOINTED)
             step()
             self.clear()
@@ -261,7 +260,7 @@ class Workload:
 
     @cached_property
     def late(self) -> SparseInterpolatedExperts:
-        """The pool as it is late in training: nine of ten gates closed, the others as they are."""
+        """A copy of the pool as it is late in training: nine of ten gates closed, the others as they are."""
         return self._with_gates(copy.deepcopy(self.pool), None)
 
     @cached_property
