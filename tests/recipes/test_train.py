@@ -457,6 +457,15 @@ def test_what_a_run_depends_on_is_compared_when_it_is_resumed(tmp_path: Path, ca
         check_origins(now | {"backbone": "other"}, now, tmp_path)
     with pytest.raises(CheckpointError, match=r"the data of the run in .* have changed: glyphs"):
         check_origins(now | {"data": {"glyphs": "other"}}, now, tmp_path)
+    caplog.clear()
+    for began, goes_on in ((True, {}), (True, {"compiled": True}), (False, {}), (False, {"compiled": False})):
+        check_origins(now | {"compiled": began}, now | goes_on, tmp_path)
+    check_origins(now, now | {"compiled": False}, tmp_path)
+    assert not caplog.messages
+    check_origins(now | {"compiled": True}, now | {"compiled": False}, tmp_path)
+    assert "began with compiled kernels, now plain code" in caplog.text
+    check_origins(now, now | {"compiled": True}, tmp_path)
+    assert "began with plain code, now compiled kernels" in caplog.text
     caplog.set_level("INFO")
     check_origins({"data": now["data"]}, now, tmp_path)
     assert "does not say which weights" in caplog.text

@@ -113,6 +113,11 @@ def read_origins(folder: Path) -> dict[str, Any]:
 def check_origins(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
     """Compare what a run began with, and what it would go on with; other versions are only warned of.
 
+    Args:
+        before: what `read_origins` gives.
+        now: as `origins_of` gives it; versions and kernels may be left out, and are not compared then.
+        folder: folder of the run.
+
     Raises:
         CheckpointError: the data, the weights of the backbone or the checkpoint to begin with have changed.
     """
@@ -134,7 +139,7 @@ def check_origins(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
         )
     began, goes_on = before.get("versions", {}), now.get("versions", {})
     changed = [f"{name} {began[name]}, now {new}" for name, new in goes_on.items() if began.get(name, new) != new]
-    if before.get("compiled", False) != now.get("compiled", False):
+    if "compiled" in now and now["compiled"] != before.get("compiled", False):
         changed.append("plain code, now compiled kernels" if now["compiled"] else "compiled kernels, now plain code")
     if changed:
         _log.warning(

@@ -90,6 +90,18 @@ def test_a_finished_comparison_computes_nothing_again(
     assert set(cells(out)) > set(before[0])
 
 
+def test_trainings_with_compiled_kernels_are_finished_like_others(
+    base: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in out.glob("training/*/versions.yaml"):
+        text = file.read_text()
+        assert "compiled: false" in text
+        file.write_text(text.replace("compiled: false", "compiled: true"))
+    drawn = stop_at(monkeypatch, None, images=0)
+    reproduce("table1", base, out=str(out), methods=["pretrained", "pmf", "smat"], seeds=[0, 1], **SMALL)
+    assert not drawn
+
+
 def test_an_interrupted_comparison_goes_on(base: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = cells(out)
     (out / "cells.jsonl").unlink()
